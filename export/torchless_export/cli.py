@@ -1,0 +1,106 @@
+"""`torchless export`."""
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from torchless.checkpoint import Manifest
+from torchless.errors import MissingExtraError
+
+__all__ = ["export"]
+
+
+class ConsoleProgress:
+    """Says on a console what an export is doing: a line a step, and bars where someone is watching."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """Announce a step, and say how long it took."""
+        self._console.print(f"{title} …", highlight=False)
+        start = time.perf_counter()
+        yield
+        self._console.print(f"  done in {time.perf_counter() - start:.1f} s", style="dim", highlight=False)
+
+    def track(self, texts: Sequence[str], title: str) -> Iterable[str]:
+        """Show how far a loop over texts is."""
+        return track(texts, description=f"  {title}", console=self._console, transient=True)
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="A folder, a name on the Hub, or a PEFT adapter.")],
+    out: Annotated[Path | None, typer.Argument(help="The folder to write.  [default: models/NAME]")] = None,
+    task: Annotated[str | None, typer.Option(help="What to export it for.  [default: what it was trained for]")] = None,
+    dtype: Annotated[str, typer.Option(help="The variants to write, separated by commas.")] = "fp32",
+    base_model: Annotated[str | None, typer.Option(help="For an adapter: the folder or name of its base.")] = None,
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit on the Hub.")] = None,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Read pickled weights, which can run code.")] = False,
+    allow_random_head: Annotated[
+        bool, typer.Option("--allow-random-head", help="Accept a head that the checkpoint has no weights for.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Export again even if nothing changed.")] = False,
+) -> None:
+    """Turn a checkpoint into a folder that runs without PyTorch, and verify it."""
+    _quieten()
+    try:
+        from torchless_export.export import export as run
+    except ImportError as error:
+        raise MissingExtraError("torchless export", extra="export") from error
+
+    console = Console(soft_wrap=True)
+    folder = out or Path("models") / Path(model).name
+    manifest, anew = run(
+        model,
+        folder,
+        ConsoleProgress(console),
+        task=task,
+        dtypes=tuple(dtype.split(",")),
+        base_model=base_model,
+        revision=revision,
+        allow_pickle=allow_pickle,
+        allow_random_head=allow_random_head,
+        force=force,
+    )
+    state = "Exported" if anew else "Up to date (--force exports again):"
+    console.print(f"{state} {folder}: {manifest.task}", highlight=False)
+    console.print(_table(manifest))
+
+
+def _table(manifest: Manifest) -> Table:
+    table = Table("variant", "size", "max |Δ|", "agreement", "ms a text")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, variant in manifest.variants.items():
+        measured = variant.verification
+        if measured is None:
+            continue
+        if not table.rows:
+            table.add_row("PyTorch", "", "", "", f"{measured.reference_ms_per_text:.1f}")
+        table.add_row(
+            name,
+            f"{variant.size_bytes / 1e6:.1f} MB",
+            f"{measured.max_abs_diff:.1e}",
+            f"{measured.agreement:.1%} of {measured.texts}",
+            f"{measured.ms_per_text:.1f}",
+        )
+    return table
+
+
+def _quieten() -> None:
+    """Keep the libraries' own chatter off the screen; what matters comes as an error."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    logging.getLogger("optimum").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|optimum|peft)\.")

@@ -1,0 +1,54 @@
+"""A folder that appears whole or not at all."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+from torchless.checkpoint import MANIFEST_NAME
+from torchless.errors import ExportError
+
+__all__ = ["check_destination", "staged"]
+
+
+def check_destination(out: Path) -> None:
+    """Raise if a folder may not be replaced: only an empty one or an export may.
+
+    Raises:
+        ExportError: It is a file, or a folder with something else in it.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file()):
+        raise ExportError(
+            f"{out} exists, and is not an export of torchless.", hint="Give another folder, or remove this one."
+        )
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """Give a new folder beside `out`, which takes its name and place when the block ends without an error.
+
+    Args:
+        out: The folder to write; an earlier export there is replaced.
+
+    Yields:
+        The folder to write into. It is removed if the block raises.
+
+    Raises:
+        ExportError: `out` may not be replaced.
+    """
+    check_destination(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    try:
+        yield partial
+        partial.chmod(0o755)
+        if out.exists():
+            replaced = partial.with_suffix(".replaced")
+            out.rename(replaced)
+            partial.rename(out)
+            shutil.rmtree(replaced)
+        else:
+            partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,207 @@
+"""The steps by hand: `AutoTokenizer`, and the models that answer what a graph computes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from torchless.checkpoint import Checkpoint
+from torchless.errors import CheckpointError, InputError
+from torchless.session import Session
+from torchless.tasks import TASKS, Task, find_task
+from torchless.tokenizer import Tokenizer
+
+__all__ = ["AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer", "Model", "ModelOutput"]
+
+
+class AutoTokenizer:
+    """The tokenizer of an exported folder, whatever its kind."""
+
+    @staticmethod
+    def from_pretrained(folder: str | PathLike[str]) -> Tokenizer:
+        """Load it; see `Tokenizer.from_pretrained`."""
+        return Tokenizer.from_pretrained(folder)
+
+
+class ModelOutput(Mapping[str, NDArray[Any]]):
+    """What a model answered: `output.logits`, `output["logits"]` and `output[0]` are the same array.
+
+    Args:
+        arrays: The outputs by name, in the graph's order.
+    """
+
+    def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
+        self._arrays = arrays
+
+    def __getitem__(self, key: str | int) -> NDArray[Any]:
+        if isinstance(key, int):
+            return list(self._arrays.values())[key]
+        return self._arrays[key]
+
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        try:
+            return self.__dict__["_arrays"][name]  # type: ignore[no-any-return]
+        except KeyError:
+            raise AttributeError(f"no output {name!r}; there are: {', '.join(self.__dict__['_arrays'])}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name}={array.shape}" for name, array in self._arrays.items())
+        return f"ModelOutput({shapes})"
+
+
+class Model:
+    """A graph with its configuration, called with arrays. Any number of threads may call it at once.
+
+    Args:
+        checkpoint: The folder.
+        session: Its graph, loaded.
+
+    Attributes:
+        task: The row of the table that this class serves.
+        config: The model's configuration.
+
+    Raises:
+        CheckpointError: The graph's outputs do not fit the task or the labels.
+    """
+
+    task: ClassVar[Task]
+
+    def __init__(self, checkpoint: Checkpoint, session: Session) -> None:
+        _check_outputs(self.task, checkpoint, session, type(self).__name__)
+        self.checkpoint = checkpoint
+        self.config = checkpoint.config
+        self.session = session
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | PathLike[str],
+        *,
+        dtype: str = "fp32",
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
+    ) -> Self:
+        """Load the model of an exported folder.
+
+        Args:
+            folder: What `torchless export` wrote.
+            dtype: The variant: fp32, fp16, q8, …
+            threads: How many threads a run may use; by default what the machine grants.
+            providers: ONNX Runtime's execution providers, by default the CPU.
+
+        Raises:
+            CheckpointError: The folder lacks a file, or its graph is damaged or does not fit.
+            OptionError: There is no such dtype or provider.
+        """
+        checkpoint = Checkpoint(folder)
+        return cls(checkpoint, Session(checkpoint.graph(dtype), threads=threads, providers=providers))
+
+    def __call__(
+        self,
+        input_ids: ArrayLike,
+        attention_mask: ArrayLike | None = None,
+        token_type_ids: ArrayLike | None = None,
+    ) -> ModelOutput:
+        """Run the model once.
+
+        Args:
+            input_ids: Integers, (texts, tokens).
+            attention_mask: 1 where a token counts and 0 where it is padding; by default all count.
+            token_type_ids: 0 for the text and 1 for its pair; by default 0.
+
+        Returns:
+            The graph's outputs; their first axis is the texts.
+
+        Raises:
+            InputError: The shapes do not fit each other, or the texts are longer than the model takes.
+        """
+        ids = _as_ids(input_ids, "input_ids")
+        given = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids) if attention_mask is None else _as_ids(attention_mask, "attention_mask"),
+            "token_type_ids": np.zeros_like(ids)
+            if token_type_ids is None
+            else _as_ids(token_type_ids, "token_type_ids"),
+        }
+        for name, array in given.items():
+            if array.shape != ids.shape:
+                raise InputError(
+                    f"{name} has the shape {array.shape}, input_ids has {ids.shape}.", hint="Give both the same shape."
+                )
+        self.check_length(ids.shape[1])
+        if "token_type_ids" not in self.session.inputs and given["token_type_ids"].any():
+            raise InputError(
+                "This model takes no token_type_ids, and they are not all 0.", hint="Leave token_type_ids out."
+            )
+        arrays = self.session.run({name: array for name, array in given.items() if name in self.session.inputs})
+        return ModelOutput(dict(zip(self.session.outputs, arrays, strict=True)))
+
+    def check_length(self, tokens: int) -> None:
+        """Raise if a row of this many tokens is longer than the model's positions.
+
+        Raises:
+            InputError: It is; the hint says how to cut it.
+        """
+        limit = self.config.max_tokens
+        if limit is not None and tokens > limit:
+            raise InputError(
+                f"The text has {tokens} tokens, and this model takes {limit}.",
+                hint=f"Cut it with truncation=True, max_length={limit} (or less).",
+            )
+
+
+class AutoModel(Model):
+    """A model without a head: `last_hidden_state`, float, (texts, tokens, hidden)."""
+
+    task = find_task("feature-extraction")
+
+
+class AutoModelForSequenceClassification(Model):
+    """A model that scores a whole text: `logits`, float, (texts, labels)."""
+
+    task = find_task("text-classification")
+
+
+def _as_ids(values: ArrayLike, name: str) -> NDArray[np.int64]:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name} is no array: {error}.", hint="Give padding=True to the tokenizer.") from error
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
+        raise InputError(
+            f"{name} has the shape {array.shape} and the dtype {array.dtype}.",
+            hint="Give integers of (texts, tokens), as the tokenizer returns them with return_tensors='np'.",
+        )
+    return array.astype(np.int64, copy=False)
+
+
+def _check_outputs(task: Task, checkpoint: Checkpoint, session: Session, asked_by: str) -> None:
+    present = ", ".join(session.outputs)
+    for name, axes in task.outputs.items():
+        tensor = session.outputs.get(name)
+        if tensor is None:
+            others = [other for other in TASKS if set(other.outputs) <= set(session.outputs)]
+            use = "".join(f"Load it with {other.auto_class}, or e" for other in others[:1]) or "E"
+            raise CheckpointError(
+                f"{asked_by} needs the output {name!r}, and {session.graph} has: {present}.",
+                hint=f"{use}xport the graph that has it: torchless export MODEL OUT --task {task.name}",
+            )
+        if tensor.shape and len(tensor.shape) != len(axes):
+            raise CheckpointError(
+                f"The output {name!r} of {session.graph} has {len(tensor.shape)} axes; {task.name} needs {len(axes)}.",
+                hint=f"Export the checkpoint for its task: torchless export MODEL OUT --task {task.name}",
+            )
+        if axes[-1] == "labels" and tensor.shape and tensor.shape[-1] not in {None, checkpoint.config.num_labels}:
+            raise CheckpointError(
+                f"The output {name!r} of {session.graph} has {tensor.shape[-1]} labels, and id2label in config.json "
+                f"has {checkpoint.config.num_labels}.",
+                hint="The folder mixes files of two models; export the checkpoint again.",
+            )

@@ -1,0 +1,1 @@
+"""Rows of any number of inputs and callers, planned into batches by length."""

@@ -1,0 +1,52 @@
+"""Lengths in, batches out: which rows share a run of the model. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+__all__ = ["plan", "windows"]
+
+T = TypeVar("T")
+
+
+def plan(lengths: Sequence[int], *, max_batch_tokens: int, max_batch_rows: int | None = None) -> list[list[int]]:
+    """Group rows of similar length, so that little of a batch is padding.
+
+    A batch costs what the model computes: its rows times its longest row, padding included.
+
+    Args:
+        lengths: Each row's length in tokens.
+        max_batch_tokens: The most that a batch may cost. A row that costs more alone makes a batch alone.
+        max_batch_rows: The most rows a batch may have; None sets no bound.
+
+    Returns:
+        The rows' indices, batch by batch, each row once; the longest rows first.
+    """
+    batches: list[list[int]] = []
+    width = 0
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        rows = len(batches[-1]) if batches else 0
+        fits = (rows + 1) * width <= max_batch_tokens and (max_batch_rows is None or rows < max_batch_rows)
+        if rows and fits:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+            width = lengths[index]
+    return batches
+
+
+def windows(items: Iterable[T], *, largest: int) -> Iterator[list[T]]:
+    """Cut a stream into lists to plan together, the first ones short so that first answers come soon.
+
+    Args:
+        items: Read only as far as the window that is asked for.
+        largest: The most items in a window.
+
+    Yields:
+        1 item, then 2, 4 and so on to `largest`; the last window holds what is left.
+    """
+    source = iter(items)
+    size = 1
+    while window := list(islice(source, size)):
+        yield window
+        size = min(2 * size, largest)

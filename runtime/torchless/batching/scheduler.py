@@ -1,0 +1,101 @@
+"""The one way from rows to their outputs: planned, padded within their batch, run, and given back in order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless.auto import Model
+from torchless.batching.policy import plan
+from torchless.numerics import pad
+from torchless.tokenizer import Encoding, Tokenizer
+
+__all__ = ["Row", "RowOutput", "Scheduler"]
+
+# The arrays that the model answers for one row, in the order of `Task.outputs`, padding cut off.
+RowOutput: TypeAlias = tuple[NDArray[np.float32], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a model's input, without padding.
+
+    Attributes:
+        encoding: The token ids, with their offsets in the text.
+        about: What postprocessing needs to know of this row, where a task has several a text.
+    """
+
+    encoding: Encoding
+    about: Any = None
+
+    def __len__(self) -> int:
+        return len(self.encoding)
+
+
+class Scheduler:
+    """Runs rows through a model, whoever they belong to.
+
+    Args:
+        model: The model that answers.
+        tokenizer: It knows how rows are padded.
+        max_batch_tokens: The price of a batch, padding included, in tokens.
+        max_batch_rows: The most rows a batch may have; None sets no bound.
+    """
+
+    def __init__(
+        self, model: Model, tokenizer: Tokenizer, *, max_batch_tokens: int = 512, max_batch_rows: int | None = None
+    ) -> None:
+        self._model = model
+        self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self._pad_type_id = tokenizer.pad_token_type_id
+        self._takes_types = "token_type_ids" in tokenizer.model_input_names
+        self._left = tokenizer.padding_side == "left"
+        self._max_batch_tokens = max_batch_tokens
+        self._max_batch_rows = max_batch_rows
+
+    def run(self, rows: Sequence[Row], *, max_batch_rows: int | None = None) -> list[RowOutput]:
+        """Return the outputs of each row, in the order of the rows.
+
+        Args:
+            rows: Any number, of any lengths.
+            max_batch_rows: For these rows, instead of the scheduler's own.
+
+        Raises:
+            InputError: A row is longer than the model takes.
+        """
+        for row in rows:
+            self._model.check_length(len(row))
+        outputs: list[RowOutput] = [()] * len(rows)
+        batches = plan(
+            [len(row) for row in rows],
+            max_batch_tokens=self._max_batch_tokens,
+            max_batch_rows=max_batch_rows or self._max_batch_rows,
+        )
+        for batch in batches:
+            for index, output in zip(batch, self._run_batch([rows[index] for index in batch]), strict=True):
+                outputs[index] = output
+        return outputs
+
+    def _run_batch(self, rows: Sequence[Row]) -> list[RowOutput]:
+        width = max(len(row) for row in rows)
+        result = self._model(
+            input_ids=pad([row.encoding.ids for row in rows], width, self._pad_id, left=self._left),
+            attention_mask=pad([row.encoding.attention_mask for row in rows], width, 0, left=self._left),
+            token_type_ids=pad([row.encoding.type_ids for row in rows], width, self._pad_type_id, left=self._left)
+            if self._takes_types
+            else None,
+        )
+        arrays = [(result[name].astype(np.float32, copy=False), axes) for name, axes in self._model.task.outputs.items()]
+        return [
+            tuple(self._unpadded(array[index], axes[1:], len(row)) for array, axes in arrays)
+            for index, row in enumerate(rows)
+        ]
+
+    def _unpadded(self, array: NDArray[np.float32], axes: tuple[str, ...], tokens: int) -> NDArray[np.float32]:
+        if "tokens" not in axes:
+            return array
+        axis = axes.index("tokens")
+        start = array.shape[axis] - tokens if self._left else 0
+        return array[(slice(None),) * axis + (slice(start, start + tokens),)]

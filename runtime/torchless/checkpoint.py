@@ -1,0 +1,289 @@
+"""An exported folder: its configuration, its manifest, its graphs, and what can be checked before they run."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+from torchless.errors import CheckpointError, OptionError, nearest
+from torchless.tasks import Task, find_task, task_of_architectures
+
+__all__ = ["DTYPE_SUFFIXES", "MANIFEST_NAME", "Checkpoint", "Config", "Manifest", "Variant", "Verification"]
+
+MANIFEST_NAME = "torchless.json"
+SCHEMA_VERSION = 1
+
+# transformers.js's names for the variants of a graph, and its file suffixes.
+DTYPE_SUFFIXES: Mapping[str, str] = {
+    "fp32": "",
+    "fp16": "_fp16",
+    "q8": "_quantized",
+    "int8": "_int8",
+    "uint8": "_uint8",
+    "q4": "_q4",
+    "q4f16": "_q4f16",
+    "bnb4": "_bnb4",
+}
+
+# Families whose position embeddings are a table: a text longer than the table has no answer.
+# Those of the second set count positions from the padding id, which costs them that many rows and one more.
+_COUNTED_FROM_ZERO = frozenset({
+    "albert", "bert", "big_bird", "convbert", "data2vec-text", "deberta", "deberta-v2", "distilbert", "electra",
+    "ernie", "mobilebert", "nystromformer", "roformer", "squeezebert",
+})  # fmt: skip
+_COUNTED_FROM_PADDING = frozenset({
+    "camembert", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
+    "xmod",
+})  # fmt: skip
+
+
+class Config:
+    """The model's `config.json`, its keys as attributes, with the defaults that `transformers` gives to labels.
+
+    Attributes:
+        id2label: What each logit stands for.
+        label2id: The inverse of `id2label`.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+        labels = values.get("id2label") or {index: f"LABEL_{index}" for index in range(values.get("num_labels", 2))}
+        self.id2label: dict[int, str] = {int(index): label for index, label in labels.items()}
+        self.label2id: dict[str, int] = {label: index for index, label in self.id2label.items()}
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels there are."""
+        return len(self.id2label)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest input in tokens, special ones included, or None where positions have no end."""
+        model_type, positions = self.get("model_type"), self.get("max_position_embeddings")
+        if not isinstance(positions, int) or not self.get("position_biased_input", True):
+            return None
+        if model_type in _COUNTED_FROM_ZERO:
+            return positions
+        if model_type in _COUNTED_FROM_PADDING:
+            padding_id = self.get("pad_token_id")
+            return positions - (1 if padding_id is None else int(padding_id)) - 1
+        return None
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a value of `config.json`, or a default."""
+        return self._values.get(name, default)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_values"][name]
+        except KeyError:
+            raise AttributeError(f"config.json has no {name!r}") from None
+
+    def __repr__(self) -> str:
+        return f"Config({self._values!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What a variant's answers are against PyTorch's, measured when it was exported.
+
+    Attributes:
+        texts: How many texts were compared.
+        agreement: The share of them with the same final answer, 0 to 1.
+        max_abs_diff: The largest difference of any output value; for hidden states, relative to their scale.
+        mean_abs_diff: The mean of the same.
+        ms_per_text: The median time of one text through this variant, alone, in milliseconds.
+        reference_ms_per_text: The same through PyTorch.
+    """
+
+    texts: int
+    agreement: float
+    max_abs_diff: float
+    mean_abs_diff: float
+    ms_per_text: float
+    reference_ms_per_text: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One graph of a folder: its file, relative to the folder, and how to tell that it is whole."""
+
+    file: str
+    size_bytes: int
+    sha256: str
+    verification: Verification | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """`torchless.json`: what a folder holds, where it came from, and how it was verified.
+
+    Attributes:
+        task: A name of `torchless.tasks`.
+        source: Where the checkpoint came from: `name`, `revision` where there is one, and `files` with their SHA-256.
+        versions: The packages that made it.
+        variants: The graphs by dtype.
+        schema_version: The version of this schema.
+    """
+
+    task: str
+    source: Mapping[str, Any]
+    versions: Mapping[str, str]
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest into a folder."""
+        (folder / MANIFEST_NAME).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Read the manifest of a folder; None where it has none.
+
+        Raises:
+            CheckpointError: It is not a manifest of a version that this library reads.
+        """
+        path = folder / MANIFEST_NAME
+        if not path.is_file():
+            return None
+        values = read_json(path)
+        version = values.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise CheckpointError(
+                f"{path} has schema version {version!r}; this library reads version {SCHEMA_VERSION}.",
+                hint="Update torchless, or export the checkpoint again with `torchless export`.",
+            )
+        try:
+            variants = {
+                dtype: Variant(**{**variant, "verification": _verification(variant.get("verification"))})
+                for dtype, variant in values["variants"].items()
+            }
+            manifest = cls(**{**values, "variants": variants})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{path} is not a manifest: {error}.",
+                hint="Export the checkpoint again with `torchless export`.",
+            ) from error
+        for variant in manifest.variants.values():
+            if not (folder / variant.file).resolve().is_relative_to(folder.resolve()):
+                raise CheckpointError(
+                    f"{path} names a file outside of its folder: {variant.file!r}.",
+                    hint="Do not use a folder that you cannot trust; export the checkpoint again.",
+                )
+        return manifest
+
+
+class Checkpoint:
+    """An exported folder, opened.
+
+    Args:
+        folder: The folder that `torchless export` (or optimum, or transformers.js's converter) wrote.
+
+    Raises:
+        CheckpointError: It is missing or empty, or its configuration or manifest cannot be read.
+    """
+
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise CheckpointError(
+                f"There is no folder {str(folder)!r}.",
+                hint=f"Give the folder that an export wrote, or make it: torchless export MODEL {folder}",
+            )
+        if not any(self.folder.iterdir()):
+            raise CheckpointError(
+                f"The folder {str(folder)!r} is empty.", hint=f"Export into it: torchless export MODEL {folder}"
+            )
+        self.config = Config(self.read_json("config.json"))
+        self.manifest = Manifest.read(self.folder)
+
+    def has(self, name: str) -> bool:
+        """Whether the folder holds a file."""
+        return (self.folder / name).is_file()
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file that must be there.
+
+        Raises:
+            CheckpointError: It is not.
+        """
+        if not self.has(name):
+            raise CheckpointError(
+                f"The folder {str(self.folder)!r} has no {name}.",
+                hint=f"Export the checkpoint again: torchless export MODEL {self.folder}",
+            )
+        return self.folder / name
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return a JSON file that must be there.
+
+        Raises:
+            CheckpointError: It is missing, or not a JSON object.
+        """
+        return read_json(self.file(name))
+
+    def task(self) -> Task:
+        """Return the task that the folder was exported for: the manifest says, or else the model's architecture."""
+        if self.manifest is not None:
+            return find_task(self.manifest.task)
+        return task_of_architectures(self.config.get("architectures") or ()) or find_task("feature-extraction")
+
+    def dtypes(self) -> Iterator[str]:
+        """Yield the dtypes whose graph is there."""
+        return (dtype for dtype, suffix in DTYPE_SUFFIXES.items() if self.has(f"onnx/model{suffix}.onnx"))
+
+    def graph(self, dtype: str) -> Path:
+        """Return the ONNX file of a dtype, once it is known to be there and whole.
+
+        Args:
+            dtype: A key of `DTYPE_SUFFIXES`.
+
+        Raises:
+            OptionError: There is no such dtype.
+            CheckpointError: The folder has no graph of that dtype, or the file is not as long as the manifest says.
+        """
+        if dtype not in DTYPE_SUFFIXES:
+            raise OptionError(f"There is no dtype {dtype!r}.", hint=nearest(dtype, DTYPE_SUFFIXES))
+        name = f"onnx/model{DTYPE_SUFFIXES[dtype]}.onnx"
+        if not self.has(name):
+            present = list(self.dtypes())
+            raise CheckpointError(
+                f"The folder {str(self.folder)!r} has no {name}, the graph of dtype {dtype!r}.",
+                hint=f"It has {', '.join(f'dtype={dtype!r}' for dtype in present)}."
+                if present
+                else f"It has no graph at all; export the checkpoint: torchless export MODEL {self.folder}",
+            )
+        path = self.folder / name
+        variant = self.manifest.variants.get(dtype) if self.manifest else None
+        size_bytes = path.stat().st_size
+        if variant and size_bytes != variant.size_bytes:
+            raise CheckpointError(
+                f"{path} is damaged: {size_bytes} bytes, and the manifest says {variant.size_bytes}.",
+                hint=f"Copy the folder again, or export it again: torchless export MODEL {self.folder}",
+            )
+        return path
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    Raises:
+        CheckpointError: It holds something else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} is not JSON: {error}.", hint="Copy the folder again, or export the checkpoint again."
+        ) from error
+    if not isinstance(values, dict):
+        raise CheckpointError(
+            f"{path} is not a JSON object.", hint="Copy the folder again, or export the checkpoint again."
+        )
+    return values
+
+
+def _verification(values: Mapping[str, Any] | None) -> Verification | None:
+    return None if values is None else Verification(**values)

@@ -1,0 +1,57 @@
+"""The command `torchless`: `run` here, and the commands that the other packages bring."""
+
+import json
+import sys
+from importlib.metadata import entry_points
+from typing import Any
+
+from torchless.errors import MissingExtraError, TorchlessError
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; an error of this library is one line and exit status 1."""
+    try:
+        _app()()
+    except TorchlessError as error:
+        sys.exit(f"torchless: {error.problem} {error.hint}")
+
+
+def _app() -> Any:
+    try:
+        import typer
+    except ImportError as error:
+        raise MissingExtraError("The command line", extra="cli") from error
+
+    def version(show: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:  # noqa: FBT001, FBT003 - typer's way
+        if show:
+            from torchless import __version__
+
+            typer.echo(__version__)
+            raise typer.Exit
+
+    def run(
+        model: str = typer.Argument(help="The exported folder."),
+        texts: list[str] | None = typer.Argument(None, help="The texts.  [default: the task's examples]"),
+        task: str | None = typer.Option(None, help="The task.  [default: what the folder was exported for]"),
+        dtype: str = typer.Option("fp32", help="The variant."),
+        threads: int | None = typer.Option(None, help="Threads a run.  [default: what the machine grants]"),
+    ) -> None:
+        """Answer texts, a line of JSON each, without PyTorch."""
+        from torchless import pipeline
+
+        pipe = pipeline(task, model, dtype=dtype, threads=threads)
+        for text in texts or pipe.model.task.examples:
+            typer.echo(json.dumps({"input": text, "output": pipe(text)}, ensure_ascii=False))
+
+    app = typer.Typer(
+        help="transformers.pipeline() without PyTorch.",
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    app.callback(invoke_without_command=True, no_args_is_help=True)(version)
+    app.command()(run)
+    for entry_point in entry_points(group="torchless.commands"):
+        app.command(name=entry_point.name)(entry_point.load())
+    return app

@@ -1,0 +1,83 @@
+"""The tree of errors: what is wrong, with the value, and what to type instead."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "CheckpointError",
+    "ExportError",
+    "InputError",
+    "MissingExtraError",
+    "OptionError",
+    "TaskError",
+    "TorchlessError",
+    "nearest",
+]
+
+
+class TorchlessError(Exception):
+    """Every error that this library raises on purpose.
+
+    Args:
+        problem: What is wrong, with the value that is.
+        hint: What the caller can do or type about it.
+    """
+
+    def __init__(self, problem: str, *, hint: str) -> None:
+        super().__init__(problem, hint)
+        self.problem = problem
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n  {self.hint}"
+
+
+class CheckpointError(TorchlessError):
+    """An exported folder lacks something, is damaged, or does not fit the task."""
+
+
+class TaskError(TorchlessError, ValueError):
+    """A task that does not exist, or that cannot be told from the folder."""
+
+
+class InputError(TorchlessError, ValueError):
+    """An input to a tokenizer, model or pipeline that cannot be answered."""
+
+
+class OptionError(TorchlessError, ValueError):
+    """An option that does not exist, or a value that it cannot have."""
+
+
+class ExportError(TorchlessError):
+    """A checkpoint that cannot be exported, or an export that failed its verification."""
+
+
+class MissingExtraError(TorchlessError, ImportError):
+    """A feature whose optional dependencies are not installed.
+
+    Args:
+        feature: What was asked for.
+        extra: The extra of this distribution that brings it.
+    """
+
+    def __init__(self, feature: str, *, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs packages that are not installed.",
+            hint=f"pip install 'torchless[{extra}]'",
+        )
+
+
+def nearest(name: object, valid: Iterable[str]) -> str:
+    """Return a hint that lists the valid names, the likeliest first if one is close.
+
+    Args:
+        name: What the caller wrote.
+        valid: What could have been written.
+
+    Returns:
+        One line, for the `hint` of an error.
+    """
+    names = sorted(valid)
+    close = get_close_matches(str(name), names, n=1)
+    listing = f"Valid: {', '.join(names)}." if names else "There are none."
+    return f"Did you mean {close[0]!r}? {listing}" if close else listing

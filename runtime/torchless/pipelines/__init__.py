@@ -1,0 +1,104 @@
+"""`pipeline()`: from a task and a folder to a pipeline that answers."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from os import PathLike
+from typing import Any, Literal, overload
+
+import torchless.auto
+from torchless.auto import Model
+from torchless.checkpoint import Checkpoint
+from torchless.errors import OptionError, TaskError
+from torchless.pipelines.base import Pipeline
+from torchless.pipelines.feature_extraction import FeatureExtractionPipeline
+from torchless.pipelines.text_classification import TextClassificationPipeline
+from torchless.session import Session
+from torchless.tasks import Task, find_task
+from torchless.tokenizer import Tokenizer
+
+__all__ = ["Pipeline", "pipeline"]
+
+
+@overload
+def pipeline(
+    task: Literal["text-classification", "sentiment-analysis"],
+    model: str | PathLike[str] | Model,
+    *,
+    tokenizer: str | PathLike[str] | Tokenizer | None = None,
+    dtype: str = "fp32",
+    threads: int | None = None,
+    providers: Sequence[str] | None = None,
+    **options: Any,
+) -> TextClassificationPipeline: ...
+@overload
+def pipeline(
+    task: Literal["feature-extraction"],
+    model: str | PathLike[str] | Model,
+    *,
+    tokenizer: str | PathLike[str] | Tokenizer | None = None,
+    dtype: str = "fp32",
+    threads: int | None = None,
+    providers: Sequence[str] | None = None,
+    **options: Any,
+) -> FeatureExtractionPipeline: ...
+@overload
+def pipeline(
+    task: str | None = None,
+    model: str | PathLike[str] | Model | None = None,
+    *,
+    tokenizer: str | PathLike[str] | Tokenizer | None = None,
+    dtype: str = "fp32",
+    threads: int | None = None,
+    providers: Sequence[str] | None = None,
+    **options: Any,
+) -> Pipeline[Any]: ...
+def pipeline(
+    task: str | None = None,
+    model: str | PathLike[str] | Model | None = None,
+    *,
+    tokenizer: str | PathLike[str] | Tokenizer | None = None,
+    dtype: str = "fp32",
+    threads: int | None = None,
+    providers: Sequence[str] | None = None,
+    **options: Any,
+) -> Pipeline[Any]:
+    """Load an exported folder as a pipeline that answers like `transformers.pipeline`.
+
+    Args:
+        task: For example `text-classification`; by default what the folder was exported for.
+        model: The folder, or a model that is loaded already.
+        tokenizer: Another folder's tokenizer, or one that is loaded already; by default the model's own.
+        dtype: The variant of the graph: fp32, fp16, q8, …
+        threads: How many threads one run may use; by default what the machine grants this process.
+        providers: ONNX Runtime's execution providers, the preferred first; by default the CPU.
+        options: The task's options and `batch_size`, which each call may change for itself.
+
+    Returns:
+        The pipeline of the task.
+
+    Raises:
+        TaskError: There is no such task, or the model serves another.
+        CheckpointError: The folder lacks a file, or its graph is damaged or does not fit the task.
+        OptionError: There is no such option, dtype or provider.
+    """
+    chosen = None if task is None else find_task(task)
+    if model is None:
+        raise OptionError("There is no model to load.", hint='Give the folder: pipeline(task, model="models/sentiment")')
+    if not isinstance(model, Model):
+        checkpoint = Checkpoint(model)
+        chosen = chosen or checkpoint.task()
+        model_class: type[Model] = getattr(torchless.auto, chosen.auto_class)
+        model = model_class(checkpoint, Session(checkpoint.graph(dtype), threads=threads, providers=providers))
+    elif chosen is not None and chosen is not model.task:
+        raise TaskError(
+            f"The model serves {model.task.name}, not {chosen.name}.",
+            hint=f"Load it with {chosen.auto_class}.from_pretrained, or give its folder.",
+        )
+    if not isinstance(tokenizer, Tokenizer):
+        tokenizer = Tokenizer.from_checkpoint(model.checkpoint if tokenizer is None else Checkpoint(tokenizer))
+    return _pipeline_class(model.task)(model, tokenizer, **options)
+
+
+def _pipeline_class(task: Task) -> type[Pipeline[Any]]:
+    module, _, name = task.pipeline.partition(":")
+    return getattr(import_module(module), name)  # type: ignore[no-any-return]

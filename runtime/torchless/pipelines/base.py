@@ -1,0 +1,146 @@
+"""What every pipeline shares: inputs of any shape become rows, rows become outputs, outputs become results."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+from torchless.auto import Model
+from torchless.batching.policy import windows
+from torchless.batching.scheduler import Row, RowOutput, Scheduler
+from torchless.errors import InputError, OptionError
+from torchless.pipelines.options import TokenizerOptions, updated
+from torchless.tokenizer import Tokenizer
+
+__all__ = ["Pipeline"]
+
+OptionsT = TypeVar("OptionsT")
+
+# The most inputs that are planned together: enough to sort by length, few enough to stay lazy and small.
+_WINDOW_INPUTS = 256
+
+
+class Pipeline(ABC, Generic[OptionsT]):
+    """Three steps around rows: `preprocess`, `forward`, `postprocess`.
+
+    Args:
+        model: The model, loaded.
+        tokenizer: Its tokenizer.
+        batch_size: The most rows a batch may have; by default only the tokens in it are bounded.
+        options: The task's options, which each call may change for itself.
+
+    Attributes:
+        options: What holds unless a call says otherwise.
+
+    Raises:
+        OptionError: There is no such option, or its value is not possible.
+    """
+
+    options_class: ClassVar[type[Any]]
+
+    def __init__(
+        self, model: Model, tokenizer: Tokenizer, *, batch_size: int | None = None, **options: Any
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.task = model.task.name
+        self._scheduler = Scheduler(model, tokenizer, max_batch_rows=_checked_batch_size(batch_size))
+        self.options: OptionsT = self.with_options(self.options_class(), options)
+
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+        """Answer one input with one result, a list with a list, an iterator with an iterator.
+
+        Args:
+            inputs: One input; a list of inputs; or an iterator, read only as results are asked for.
+            batch_size: The most rows a batch may have.
+            options: The task's options, for this call.
+
+        Raises:
+            InputError: An input cannot be answered.
+            OptionError: There is no such option, or its value is not possible.
+        """
+        chosen = self.with_options(self.options, options)
+        rows_at_most = _checked_batch_size(batch_size)
+        if isinstance(inputs, list):
+            return self._answer(inputs, chosen, rows_at_most)
+        if isinstance(inputs, Iterator):
+            return self._stream(inputs, chosen, rows_at_most)
+        return self._answer([inputs], chosen, rows_at_most)[0]
+
+    @abstractmethod
+    def preprocess(self, text: Any, options: OptionsT | None = None) -> list[Row]:
+        """Turn one input into its rows."""
+
+    def forward(self, rows: Sequence[Row], *, batch_size: int | None = None) -> list[RowOutput]:
+        """Run rows through the model, planned into batches by their length.
+
+        Args:
+            rows: Of any inputs.
+            batch_size: The most rows a batch may have.
+
+        Returns:
+            Each row's arrays, padding cut off, in the order of the rows.
+        """
+        return self._scheduler.run(rows, max_batch_rows=batch_size)
+
+    @abstractmethod
+    def postprocess(
+        self, text: Any, rows: Sequence[Row], outputs: Sequence[RowOutput], options: OptionsT | None = None
+    ) -> Any:
+        """Turn the outputs of one input's rows into its result."""
+
+    def with_options(self, options: OptionsT, changes: Mapping[str, Any]) -> OptionsT:
+        """Return options with some of them changed.
+
+        Raises:
+            OptionError: There is no such option, or its value is not possible.
+        """
+        return updated(options, changes, called=type(self).__name__)
+
+    def encode(self, text: Any, options: TokenizerOptions) -> Row:
+        """Return the row of a text, or of a (text, pair) tuple.
+
+        Raises:
+            InputError: It cannot be encoded.
+            OptionError: The truncation asked for is not possible.
+        """
+        truncation = self.tokenizer.truncation(
+            options.truncation,
+            max_length=options.max_length,
+            implied=options.max_length is not None and options.padding is False,
+        )
+        (encoding,) = self.tokenizer.encode_batch(
+            [text], truncation=truncation, add_special_tokens=options.add_special_tokens
+        )
+        return Row(encoding)
+
+    def _answer(self, inputs: Sequence[Any], options: OptionsT, batch_size: int | None) -> list[Any]:
+        rows_of_inputs = [self.preprocess(text, options) for text in inputs]
+        outputs = iter(self.forward([row for rows in rows_of_inputs for row in rows], batch_size=batch_size))
+        return [
+            self.postprocess(text, rows, [next(outputs) for _ in rows], options)
+            for text, rows in zip(inputs, rows_of_inputs, strict=True)
+        ]
+
+    def _stream(self, inputs: Iterable[Any], options: OptionsT, batch_size: int | None) -> Iterator[Any]:
+        for window in windows(inputs, largest=_WINDOW_INPUTS):
+            yield from self._answer(window, options, batch_size)
+
+
+def _checked_batch_size(batch_size: int | None) -> int | None:
+    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+        raise OptionError(f"batch_size={batch_size!r} is not a number of rows.", hint="Give 1 or more, or None.")
+    return batch_size
+
+
+def text_input(text: Any) -> str:
+    """Return an input that must be a string.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if not isinstance(text, str):
+        raise InputError(
+            f"The input {text!r} is of type {type(text).__name__}, not a string.",
+            hint="Give a string, a list of strings, or an iterator over strings.",
+        )
+    return text

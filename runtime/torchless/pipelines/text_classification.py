@@ -1,0 +1,153 @@
+"""Text classification: the labels of a text, with their scores."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless.batching.scheduler import Row, RowOutput
+from torchless.errors import InputError, OptionError, nearest
+from torchless.numerics import sigmoid, softmax
+from torchless.pipelines.base import Pipeline, text_input
+from torchless.pipelines.options import NOT_GIVEN, NotGiven, TokenizerOptions, updated
+
+__all__ = ["Classification", "TextClassificationOptions", "TextClassificationPipeline", "TextPair"]
+
+FunctionToApply: TypeAlias = Literal["softmax", "sigmoid", "none", "default"]
+
+_FUNCTIONS: Mapping[str, Callable[[NDArray[np.floating]], NDArray[np.floating]]] = {
+    "softmax": softmax,
+    "sigmoid": sigmoid,
+    "none": np.asarray,
+}
+
+
+class Classification(TypedDict):
+    """A label with its score."""
+
+    label: str
+    score: float
+
+
+class TextPair(TypedDict):
+    """Two texts that are classified together."""
+
+    text: str
+    text_pair: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextClassificationOptions(TokenizerOptions):
+    """The options of `text-classification`.
+
+    Attributes:
+        top_k: How many labels to return, the best first; None returns all. Without it, the best alone.
+        return_all_scores: True returns all labels in the model's order. `top_k` is stronger.
+        function_to_apply: What turns logits into scores; by default the model's configuration decides.
+    """
+
+    top_k: int | None | NotGiven = NOT_GIVEN
+    return_all_scores: bool | NotGiven = NOT_GIVEN
+    function_to_apply: FunctionToApply | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.top_k, int) and self.top_k < 1 or not isinstance(self.top_k, int | NotGiven | None):
+            raise OptionError(f"top_k={self.top_k!r} is not a number of labels.", hint="Give 1 or more, or None for all.")
+        function = self.function_to_apply
+        if function is not None and str(function).lower() not in {*_FUNCTIONS, "default"}:
+            raise OptionError(
+                f"function_to_apply={function!r} is no function.", hint=nearest(function, {*_FUNCTIONS, "default"})
+            )
+
+
+class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
+    """Labels and scores of texts, or of pairs of texts.
+
+    Source: `TextClassificationPipeline` of transformers 4.57.6, pipelines/text_classification.py.
+    """
+
+    options_class = TextClassificationOptions
+
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+        """Classify one text, a list of texts, or an iterator over texts.
+
+        Args:
+            inputs: Strings, or pairs as `{"text": …, "text_pair": …}`.
+            batch_size: The most texts a batch may have.
+            options: See `TextClassificationOptions`.
+
+        Returns:
+            For a string `[{"label", "score"}]`, for a list one such dict a text; with `top_k`, a list of dicts a text.
+
+        Raises:
+            InputError: An input is neither a string nor a pair, or longer than the model takes.
+            OptionError: There is no such option, or its value is not possible.
+        """
+        result = super().__call__(inputs, batch_size=batch_size, **options)
+        return [result] if isinstance(inputs, str) and "top_k" not in options else result
+
+    def preprocess(self, text: str | TextPair, options: TextClassificationOptions | None = None) -> list[Row]:
+        """Turn a text, or a pair, into its one row."""
+        return [self.encode(_as_text_or_pair(text), options or self.options)]
+
+    def postprocess(
+        self,
+        text: str | TextPair,
+        rows: Sequence[Row],
+        outputs: Sequence[RowOutput],
+        options: TextClassificationOptions | None = None,
+    ) -> Classification | list[Classification]:
+        """Turn a text's logits into its labels and scores."""
+        options = options or self.options
+        ((logits,),) = outputs  # (labels,)
+        scores = self._function(options)(logits)  # (labels,)
+        labels = self.model.config.id2label
+        if options.top_k is NOT_GIVEN and options.return_all_scores in {NOT_GIVEN, False}:
+            best = int(scores.argmax())
+            return {"label": labels[best], "score": scores[best].item()}
+        every: list[Classification] = [
+            {"label": labels[index], "score": score.item()} for index, score in enumerate(scores)
+        ]
+        if options.top_k is NOT_GIVEN:
+            return every
+        return sorted(every, key=lambda one: -one["score"])[: options.top_k]
+
+    def with_options(
+        self, options: TextClassificationOptions, changes: Mapping[str, Any]
+    ) -> TextClassificationOptions:
+        """Return options with some of them changed, as the reference merges them.
+
+        A `return_all_scores` of the call outdoes an earlier `top_k`, but keeps the order by score that it brought.
+        """
+        default = self.model.config.get("return_all_scores")
+        if "top_k" not in changes and "return_all_scores" not in changes and default is not None:
+            changes = {**changes, "return_all_scores": default}
+        if options.top_k is not NOT_GIVEN and "top_k" not in changes and "return_all_scores" in changes:
+            changes = {**changes, "top_k": None if changes["return_all_scores"] else 1}
+        return updated(options, changes, called=type(self).__name__)
+
+    def _function(self, options: TextClassificationOptions) -> Callable[[NDArray[np.floating]], NDArray[np.floating]]:
+        config = self.model.config
+        name = str(options.function_to_apply or "default").lower()
+        if name != "default":
+            return _FUNCTIONS[name]
+        if config.get("problem_type") == "regression":
+            return _FUNCTIONS["none"]
+        if config.get("problem_type") == "multi_label_classification" or config.num_labels == 1:
+            return sigmoid
+        return softmax
+
+
+def _as_text_or_pair(text: Any) -> str | tuple[str, str]:
+    if isinstance(text, list) and len(text) == 1 and isinstance(text[0], list) and len(text[0]) == 2:
+        text = {"text": text[0][0], "text_pair": text[0][1]}
+    if isinstance(text, dict):
+        if "text" not in text or not text.keys() <= {"text", "text_pair"}:
+            raise InputError(f"A pair with the keys {sorted(text)}.", hint='Give {"text": …, "text_pair": …}.')
+        first, second = text_input(text["text"]), text.get("text_pair")
+        return (first, text_input(second)) if second else first
+    if isinstance(text, list):
+        raise InputError(f"The input {text!r} is a list within a list.", hint='Give pairs as {"text": …, "text_pair": …}.')
+    return text_input(text)

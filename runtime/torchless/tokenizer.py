@@ -1,0 +1,476 @@
+"""Texts to token ids and back: the one module that imports tokenizers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from threading import Lock
+from typing import Any, Literal, Self, TypeAlias
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+from tokenizers import Encoding
+
+from torchless.checkpoint import Checkpoint
+from torchless.encoding import BatchEncoding
+from torchless.errors import CheckpointError, InputError, OptionError, nearest
+
+__all__ = ["Encoding", "Padding", "Tokenizer", "Truncation", "TruncationStrategy"]
+
+TruncationStrategy: TypeAlias = Literal["longest_first", "only_first", "only_second", "do_not_truncate"]
+Padding: TypeAlias = Literal["longest", "max_length", "do_not_pad"]
+
+_TRUNCATIONS = ("longest_first", "only_first", "only_second", "do_not_truncate")
+_PADDINGS = ("longest", "max_length", "do_not_pad")
+_NO_LIMIT = int(1e30)
+_UNLIMITED_ABOVE = int(1e20)
+_SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+# Tokenizer classes whose models take no token_type_ids. Source: `model_input_names` of the classes in
+# transformers 4.57.6; every other class keeps the base class's three names.
+_WITHOUT_TOKEN_TYPES = frozenset({
+    "Bart", "Barthez", "BigBird", "Blenderbot", "BlenderbotSmall", "Bloom", "CLIP", "Camembert", "CodeGen",
+    "CodeLlama", "Cohere", "DPRReader", "DistilBert", "GPT2", "GPTNeoX", "Gemma", "LED", "Llama", "Longformer",
+    "MBart", "MBart50", "MPNet", "Marian", "Mvp", "Nllb", "OpenAIGPT", "Pegasus", "Qwen2", "Reformer", "Roberta",
+    "T5", "Whisper", "XGLM", "XLMRoberta",
+})  # fmt: skip
+
+# Source: `clean_up_tokenization` in transformers 4.57.6, tokenization_utils_base.py.
+_CLEAN_UPS = (
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"),
+    (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """How a text is cut: to `max_length` tokens, special ones included, windows overlapping by `stride`."""
+
+    max_length: int
+    strategy: TruncationStrategy = "longest_first"
+    stride: int = 0
+
+
+class Tokenizer:
+    """A fast tokenizer that is called as those of `transformers` are. Any number of threads may call it at once.
+
+    Args:
+        backend: The tokenizer of `tokenizer.json`.
+        config: The values of `tokenizer_config.json`, `special_tokens_map.json` beneath them.
+
+    Attributes:
+        model_max_length: The longest input in tokens that the checkpoint declares, or 1e30.
+        model_input_names: What calling the tokenizer returns by default.
+        padding_side: `right` or `left`.
+        truncation_side: `right` or `left`.
+
+    Source: `PreTrainedTokenizerFast` of transformers 4.57.6.
+    """
+
+    is_fast = True
+
+    def __init__(self, backend: tokenizers.Tokenizer, config: Mapping[str, Any]) -> None:
+        self._backend = backend
+        self._lock = Lock()
+        self._truncation: Truncation | None = None
+        backend.no_truncation()
+        backend.no_padding()
+        self._special = {name: _content(config.get(name)) for name in _SPECIAL_TOKENS}
+        self._additional = [_content(token) for token in config.get("additional_special_tokens") or ()]
+        self._clean_up = bool(config.get("clean_up_tokenization_spaces", False))
+        self.model_max_length = int(config.get("model_max_length") or _NO_LIMIT)
+        self.padding_side: str = config.get("padding_side", "right")
+        self.truncation_side: str = config.get("truncation_side", "right")
+        self.pad_token_type_id = int(config.get("pad_token_type_id", 0))
+        self.model_input_names: list[str] = config.get("model_input_names") or _model_input_names(config)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | PathLike[str]) -> Self:
+        """Load the tokenizer of an exported folder.
+
+        Args:
+            folder: It holds `tokenizer.json`, and most often `tokenizer_config.json`.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        return cls.from_checkpoint(Checkpoint(folder))
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
+        """Load the tokenizer of a checkpoint that is open already.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        path = checkpoint.file("tokenizer.json")
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises a bare Exception
+            raise CheckpointError(
+                f"{path} is not a tokenizer: {error}",
+                hint=f"Export the checkpoint again: torchless export MODEL {checkpoint.folder}",
+            ) from error
+        config: dict[str, Any] = {}
+        for name in ("special_tokens_map.json", "tokenizer_config.json"):
+            if checkpoint.has(name):
+                config |= checkpoint.read_json(name)
+        return cls(backend, config)
+
+    def __call__(
+        self,
+        text: str | Sequence[str] | Sequence[Sequence[str]],
+        text_pair: str | Sequence[str] | Sequence[Sequence[str]] | None = None,
+        *,
+        add_special_tokens: bool = True,
+        padding: bool | Padding = False,
+        truncation: bool | TruncationStrategy | None = None,
+        max_length: int | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
+        pad_to_multiple_of: int | None = None,
+        padding_side: Literal["right", "left"] | None = None,
+        return_tensors: Literal["np"] | None = None,
+        return_token_type_ids: bool | None = None,
+        return_attention_mask: bool | None = None,
+        return_overflowing_tokens: bool = False,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_length: bool = False,
+    ) -> BatchEncoding:
+        """Turn one text or many into model inputs.
+
+        Args:
+            text: A text, or a list of them; with `is_split_into_words`, a list of words or a list of such lists.
+            text_pair: What each text is paired with.
+            add_special_tokens: Add the model's own, for example `[CLS]` and `[SEP]`.
+            padding: True or `longest` to the longest of the texts, `max_length` to `max_length` tokens.
+            truncation: True or `longest_first` cuts to `max_length`, `only_first` and `only_second` one of a pair.
+            max_length: In tokens, special ones included; by default what the model takes.
+            stride: The tokens that windows overlap by, with `return_overflowing_tokens`.
+            is_split_into_words: The texts are lists of words already.
+            pad_to_multiple_of: Round the padded length up to a multiple of this many tokens.
+            padding_side: `right` or `left`, by default the model's own.
+            return_tensors: `np` for int64 arrays of (texts, tokens); None for lists.
+            return_token_type_ids: By default, if the model takes them.
+            return_attention_mask: By default, if the model takes it.
+            return_overflowing_tokens: Also return what truncation cut, as further rows.
+            return_special_tokens_mask: Also return 1 where a token is special.
+            return_offsets_mapping: Also return each token's start and end in its text, in characters.
+            return_length: Also return each row's length in tokens.
+
+        Returns:
+            `input_ids` and the others, a row a text; for one text without tensors, the row itself.
+
+        Raises:
+            InputError: A text is not a string, or rows of different lengths cannot make an array.
+            OptionError: An option has a value that it cannot have.
+        """
+        one, texts = self._as_batch(text, text_pair, is_split_into_words=is_split_into_words)
+        if return_tensors not in {None, "np"}:
+            raise OptionError(
+                f"return_tensors={return_tensors!r} is not possible here.",
+                hint="Give return_tensors='np' for NumPy arrays, or leave it out for lists.",
+            )
+        cut = self.truncation(
+            truncation, max_length=max_length, stride=stride, implied=max_length is not None and padding is False
+        )
+        pad_to = self._padding_strategy(padding)
+        first = self.encode_batch(
+            texts, truncation=cut, add_special_tokens=add_special_tokens, is_split_into_words=is_split_into_words
+        )
+        rows = [[encoding, *(encoding.overflowing if return_overflowing_tokens else [])] for encoding in first]
+        encodings = [encoding for row in rows for encoding in row]
+
+        width = self._width(pad_to, encodings, max_length, pad_to_multiple_of)
+        if width is not None:
+            for encoding in encodings:
+                encoding.pad(
+                    width,
+                    direction=padding_side or self.padding_side,
+                    pad_id=self.pad_token_id,
+                    pad_type_id=self.pad_token_type_id,
+                    pad_token=self.pad_token,
+                )
+
+        columns: dict[str, list[Any]] = {"input_ids": [encoding.ids for encoding in encodings]}
+        if self._wanted(return_token_type_ids, "token_type_ids"):
+            columns["token_type_ids"] = [encoding.type_ids for encoding in encodings]
+        if self._wanted(return_attention_mask, "attention_mask"):
+            columns["attention_mask"] = [encoding.attention_mask for encoding in encodings]
+        if return_special_tokens_mask:
+            columns["special_tokens_mask"] = [encoding.special_tokens_mask for encoding in encodings]
+        if return_offsets_mapping:
+            columns["offset_mapping"] = [encoding.offsets for encoding in encodings]
+        if return_length:
+            columns["length"] = [len(encoding) for encoding in encodings]
+        if return_overflowing_tokens:
+            columns["overflow_to_sample_mapping"] = [index for index, row in enumerate(rows) for _ in row]
+        if return_tensors == "np":
+            return BatchEncoding({name: _array(column) for name, column in columns.items()}, encodings)
+        if one and not return_overflowing_tokens:
+            columns = {name: column[0] for name, column in columns.items()}
+        return BatchEncoding(columns, encodings)
+
+    def encode_batch(
+        self,
+        texts: Sequence[Any],
+        *,
+        truncation: Truncation | None = None,
+        add_special_tokens: bool = True,
+        is_split_into_words: bool = False,
+    ) -> list[Encoding]:
+        """Encode texts without padding: the tokenizer's own encodings, with offsets and what was cut.
+
+        Args:
+            texts: Strings or (string, string) pairs; with `is_split_into_words`, lists of strings for strings.
+            truncation: How to cut what is too long; None cuts nothing.
+            add_special_tokens: Add the model's own.
+            is_split_into_words: The texts are lists of words already.
+
+        Raises:
+            InputError: A text cannot be encoded, or cannot be cut by this strategy.
+        """
+        with self._lock:  # truncation is a state of the backend, which other threads use too
+            if truncation != self._truncation:
+                self._configure(truncation)
+            try:
+                encodings: list[Encoding] = self._backend.encode_batch(
+                    list(texts), add_special_tokens=add_special_tokens, is_pretokenized=is_split_into_words
+                )
+            except Exception as error:  # tokenizers raises a bare Exception
+                raise InputError(
+                    f"The tokenizer cannot encode this: {error}.",
+                    hint="Give strings; if the pair is longer than the limit, truncation='longest_first'.",
+                ) from error
+        return encodings
+
+    def truncation(
+        self,
+        truncation: bool | TruncationStrategy | None,
+        *,
+        max_length: int | None = None,
+        stride: int = 0,
+        implied: bool = False,
+    ) -> Truncation | None:
+        """Read `truncation=` and `max_length=` as `transformers` does.
+
+        Args:
+            truncation: A strategy's name, True for `longest_first`, False for none, None for the default.
+            max_length: In tokens; by default `model_max_length`, and nothing is cut where that has no limit.
+            stride: The tokens that windows overlap by.
+            implied: None means `longest_first` here, since a `max_length` alone asks for it.
+
+        Raises:
+            OptionError: There is no such strategy, or the numbers make no window.
+        """
+        if truncation is None:
+            truncation = implied
+        strategy = {True: "longest_first", False: "do_not_truncate"}.get(truncation, truncation)  # type: ignore[call-overload]
+        if strategy not in _TRUNCATIONS:
+            raise OptionError(f"truncation={truncation!r} is no strategy.", hint=nearest(strategy, _TRUNCATIONS))
+        if max_length is not None and (isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 0):
+            raise OptionError(f"max_length={max_length!r} is not a number of tokens.", hint="Give a whole number.")
+        if strategy == "do_not_truncate":
+            return None
+        length = self.model_max_length if max_length is None else max_length
+        if length > _UNLIMITED_ABOVE:
+            return None
+        special = self._backend.num_special_tokens_to_add(is_pair=False)
+        if stride < 0 or (stride and stride >= length - special):
+            raise OptionError(
+                f"stride={stride} is not smaller than the window: {length} tokens, {special} of them special.",
+                hint=f"Give a stride below {max(length - special, 0)}, or a larger max_length.",
+            )
+        return Truncation(length, strategy, stride)
+
+    def tokenize(self, text: str, pair: str | None = None, *, add_special_tokens: bool = False) -> list[str]:
+        """Return the tokens of a text, as strings."""
+        return self(text, pair, add_special_tokens=add_special_tokens).tokens()
+
+    def encode(self, text: str, text_pair: str | None = None, *, add_special_tokens: bool = True) -> list[int]:
+        """Return the token ids of a text."""
+        return list(self(text, text_pair, add_special_tokens=add_special_tokens).encodings[0].ids)
+
+    def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
+        """Return the id of a token, or a list of ids; of the unknown token where the vocabulary lacks one."""
+        if isinstance(tokens, str):
+            found = self._backend.token_to_id(tokens)
+            return self.unk_token_id if found is None else found
+        return [self.convert_tokens_to_ids(token) for token in tokens]
+
+    def convert_ids_to_tokens(self, ids: int | Sequence[int], *, skip_special_tokens: bool = False) -> Any:
+        """Return the token of an id, or a list of tokens; None where the vocabulary lacks one."""
+        if isinstance(ids, int):
+            return self._backend.id_to_token(ids)
+        skipped = set(self.all_special_ids) if skip_special_tokens else set()
+        return [self._backend.id_to_token(int(index)) for index in ids if int(index) not in skipped]
+
+    def decode(
+        self,
+        token_ids: int | Sequence[int],
+        *,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> str:
+        """Turn token ids into text.
+
+        Args:
+            token_ids: One id, or a row of them (a list or a 1-D array).
+            skip_special_tokens: Leave out the model's own tokens.
+            clean_up_tokenization_spaces: Remove spaces before punctuation; by default as the checkpoint says.
+        """
+        ids = [int(index) for index in ([token_ids] if isinstance(token_ids, int) else token_ids)]
+        text: str = self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
+        if self._clean_up if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces:
+            for artifact, clean in _CLEAN_UPS:
+                text = text.replace(artifact, clean)
+        return text
+
+    def batch_decode(
+        self,
+        sequences: Sequence[Sequence[int]],
+        *,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> list[str]:
+        """Turn rows of token ids into texts; see `decode`."""
+        return [
+            self.decode(
+                sequence,
+                skip_special_tokens=skip_special_tokens,
+                clean_up_tokenization_spaces=clean_up_tokenization_spaces,
+            )
+            for sequence in sequences
+        ]
+
+    def get_vocab(self) -> dict[str, int]:
+        """Return every token with its id, added ones included."""
+        return dict(self._backend.get_vocab(with_added_tokens=True))
+
+    def __len__(self) -> int:
+        return int(self._backend.get_vocab_size(with_added_tokens=True))
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens in the vocabulary, added ones not counted."""
+        return int(self._backend.get_vocab_size(with_added_tokens=False))
+
+    @property
+    def all_special_tokens(self) -> list[str]:
+        """The model's own tokens, each once."""
+        named = [token for token in (*self._special.values(), *self._additional) if token]
+        return list(dict.fromkeys(named))
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """The ids of `all_special_tokens`."""
+        return [self.convert_tokens_to_ids(token) for token in self.all_special_tokens]
+
+    def __getattr__(self, name: str) -> Any:
+        """`pad_token`, `pad_token_id` and their like: None where the tokenizer has no such token."""
+        special: dict[str, str | None] = self.__dict__.get("_special", {})
+        if name in special:
+            return special[name]
+        if name.endswith("_id") and (token_name := name.removesuffix("_id")) in special:
+            token = special[token_name]
+            return None if token is None else self._backend.token_to_id(token)
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def _as_batch(self, text: Any, text_pair: Any, *, is_split_into_words: bool) -> tuple[bool, list[Any]]:
+        """Return whether it is one text, and the texts, or (text, pair) tuples."""
+        one = _is_text(text, is_split_into_words=is_split_into_words)
+        texts = [text] if one else text
+        _check_texts(texts, "text", is_split_into_words=is_split_into_words)
+        if text_pair is None or (one and not text_pair):  # the reference leaves an empty pair of one text out
+            return one, list(texts)
+        pairs = [text_pair] if one else text_pair
+        _check_texts(pairs, "text_pair", is_split_into_words=is_split_into_words)
+        if len(pairs) != len(texts):
+            raise InputError(f"{len(texts)} texts with {len(pairs)} pairs.", hint="Give a text_pair for each text.")
+        return one, list(zip(texts, pairs, strict=True))
+
+    def _configure(self, truncation: Truncation | None) -> None:
+        self._truncation = None
+        if truncation is None:
+            self._backend.no_truncation()
+        else:
+            try:
+                self._backend.enable_truncation(
+                    truncation.max_length,
+                    stride=truncation.stride,
+                    strategy=truncation.strategy,
+                    direction=self.truncation_side,
+                )
+            except Exception as error:  # tokenizers raises a bare Exception
+                raise OptionError(
+                    f"max_length={truncation.max_length} with stride={truncation.stride} makes no window: {error}.",
+                    hint="Give a larger max_length or a smaller stride.",
+                ) from error
+        self._truncation = truncation
+
+    def _wanted(self, asked: bool | None, name: str) -> bool:
+        return name in self.model_input_names if asked is None else asked
+
+    def _padding_strategy(self, padding: Any) -> str:
+        strategy = {True: "longest", False: "do_not_pad"}.get(padding, padding)
+        if strategy not in _PADDINGS:
+            raise OptionError(f"padding={padding!r} is no strategy.", hint=nearest(strategy, _PADDINGS))
+        if strategy != "do_not_pad" and self.pad_token_id is None:
+            raise OptionError(
+                "This tokenizer has no padding token.",
+                hint="Give one text at a time without padding, or add a pad_token to tokenizer_config.json.",
+            )
+        return str(strategy)
+
+    def _width(
+        self, strategy: str, encodings: list[Encoding], max_length: int | None, multiple: int | None
+    ) -> int | None:
+        """Return what rows are padded to, in tokens; None leaves them as they are."""
+        if strategy == "max_length":
+            width = self.model_max_length if max_length is None else max_length
+            if width > _UNLIMITED_ABOVE:
+                return None
+        elif strategy == "longest":
+            width = max((len(encoding) for encoding in encodings), default=0)
+        else:
+            return None
+        return -(-width // multiple) * multiple if multiple else width
+
+
+def _is_text(text: Any, *, is_split_into_words: bool) -> bool:
+    if not is_split_into_words:
+        return isinstance(text, str)
+    return isinstance(text, list | tuple) and all(isinstance(word, str) for word in text)
+
+
+def _check_texts(texts: Any, name: str, *, is_split_into_words: bool) -> None:
+    kind = "a list of words" if is_split_into_words else "a string"
+    if not isinstance(texts, list | tuple):
+        raise InputError(
+            f"{name} is {texts!r}, of type {type(texts).__name__}.", hint=f"Give {kind}, or a list of such."
+        )
+    for index, text in enumerate(texts):
+        if not _is_text(text, is_split_into_words=is_split_into_words):
+            raise InputError(f"{name}[{index}] is {text!r}, of type {type(text).__name__}.", hint=f"Give {kind}.")
+
+
+def _array(rows: list[Any]) -> NDArray[np.int64]:
+    lengths = {len(row) for row in rows if isinstance(row, list)}
+    if len(lengths) > 1:
+        raise InputError(
+            f"Rows of {min(lengths)} to {max(lengths)} tokens make no array.",
+            hint="Give padding=True, and truncation=True where texts may be too long.",
+        )
+    return np.array(rows, dtype=np.int64)
+
+
+def _content(token: Any) -> str | None:
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _model_input_names(config: Mapping[str, Any]) -> list[str]:
+    family = str(config.get("tokenizer_class", "")).removesuffix("Fast").removesuffix("Tokenizer")
+    if family in _WITHOUT_TOKEN_TYPES:
+        return ["input_ids", "attention_mask"]
+    return ["input_ids", "token_type_ids", "attention_mask"]
