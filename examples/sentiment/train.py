@@ -96,7 +96,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archive", type=Path, help="vaderSentiment-3.3.2.tar.gz")
     parser.add_argument("--out", type=Path, default=HERE, help="the folder that the adapter is written to")
-    parser.add_argument("--sample", type=Path, default=SAMPLE, help="the file that the held-out snippets are written to")
+    parser.add_argument(
+        "--sample", type=Path, default=SAMPLE, help="the file that the held-out snippets are written to"
+    )
     arguments = parser.parse_args()
 
     torch.manual_seed(SEED)

@@ -36,7 +36,8 @@ class ConsoleProgress:
 
     def track(self, texts: Sequence[str], title: str) -> Iterable[str]:
         """Show how far a loop over texts is."""
-        return track(texts, description=f"  {title}", console=self._console, transient=True)
+        hidden = not self._console.is_terminal
+        return track(texts, description=f"  {title}", console=self._console, transient=True, disable=hidden)
 
 
 def export(
@@ -46,7 +47,9 @@ def export(
     dtype: Annotated[str, typer.Option(help="The variants to write, separated by commas.")] = "fp32",
     base_model: Annotated[str | None, typer.Option(help="For an adapter: the folder or name of its base.")] = None,
     revision: Annotated[str | None, typer.Option(help="A branch, tag or commit on the Hub.")] = None,
-    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Read pickled weights, which can run code.")] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read pickled weights, which can run code.")
+    ] = False,
     allow_random_head: Annotated[
         bool, typer.Option("--allow-random-head", help="Accept a head that the checkpoint has no weights for.")
     ] = False,

@@ -28,7 +28,7 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
     with TemporaryDirectory(dir=folder) as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every branch it follows; verification judges the graph
         # optimum would look for further preprocessors under the name that the model was loaded by.
-        loaded.model.config._name_or_path = scratch
+        loaded.model.config.name_or_path = scratch
         try:
             onnx_export_from_model(loaded.model, output=scratch, task=task.name, do_validation=False)
         except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
@@ -39,6 +39,6 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
         (folder / "onnx").mkdir()
         for path in Path(scratch).glob("*.onnx*"):
             shutil.move(path, folder / "onnx" / path.name)
-    loaded.model.config._name_or_path = ""
+    loaded.model.config.name_or_path = ""
     loaded.model.config.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)

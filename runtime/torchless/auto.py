@@ -126,7 +126,9 @@ class Model:
         ids = _as_ids(input_ids, "input_ids")
         given = {
             "input_ids": ids,
-            "attention_mask": np.ones_like(ids) if attention_mask is None else _as_ids(attention_mask, "attention_mask"),
+            "attention_mask": np.ones_like(ids)
+            if attention_mask is None
+            else _as_ids(attention_mask, "attention_mask"),
             "token_type_ids": np.zeros_like(ids)
             if token_type_ids is None
             else _as_ids(token_type_ids, "token_type_ids"),

@@ -24,7 +24,7 @@ def _app() -> Any:
     except ImportError as error:
         raise MissingExtraError("The command line", extra="cli") from error
 
-    def version(show: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:  # noqa: FBT001, FBT003 - typer's way
+    def version(show: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:  # noqa: FBT003 - typer's way
         if show:
             from torchless import __version__
 

@@ -1,10 +1,9 @@
 """What a tokenizer returns: model inputs by name, with the encodings that they came from."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from tokenizers import Encoding
+from tokenizers import Encoding
 
 __all__ = ["BatchEncoding"]
 
@@ -17,7 +16,7 @@ class BatchEncoding(dict[str, Any]):
         encodings: The encoding of each row, before padding.
     """
 
-    def __init__(self, inputs: dict[str, Any], encodings: "Sequence[Encoding]" = ()) -> None:
+    def __init__(self, inputs: dict[str, Any], encodings: Sequence[Encoding] = ()) -> None:
         super().__init__(inputs)
         self.encodings = list(encodings)
 

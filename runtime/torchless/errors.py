@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = [
     "CheckpointError",
@@ -11,6 +12,7 @@ __all__ = [
     "OptionError",
     "TaskError",
     "TorchlessError",
+    "check_whole_number",
     "nearest",
 ]
 
@@ -81,3 +83,19 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     close = get_close_matches(str(name), names, n=1)
     listing = f"Valid: {', '.join(names)}." if names else "There are none."
     return f"Did you mean {close[0]!r}? {listing}" if close else listing
+
+
+def check_whole_number(name: str, value: Any, *, at_least: int, hint: str) -> None:
+    """Raise unless an option is a whole number that is large enough, or None.
+
+    Args:
+        name: The option.
+        value: What the caller gave.
+        at_least: The smallest number that is possible.
+        hint: What to give instead.
+
+    Raises:
+        OptionError: It is something else.
+    """
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < at_least):
+        raise OptionError(f"{name}={value!r} is not possible.", hint=hint)

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from torchless.errors import CheckpointError, InputError, OptionError, nearest
+from torchless.errors import CheckpointError, InputError, OptionError, check_whole_number, nearest
 from torchless.threads import available_cpus
 
 __all__ = ["Session", "Tensor"]
@@ -50,8 +50,7 @@ class Session:
     """
 
     def __init__(self, graph: Path, *, threads: int | None = None, providers: Sequence[str] | None = None) -> None:
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-            raise OptionError(f"threads={threads!r} is not a number of threads.", hint="Give 1 or more, or None.")
+        check_whole_number("threads", threads, at_least=1, hint="Give a number of threads, or None.")
         chosen = ["CPUExecutionProvider"] if providers is None else list(providers)
         for provider in chosen:
             if provider not in ort.get_available_providers():

@@ -1,10 +1,9 @@
 """Texts to token ids and back: the one module that imports tokenizers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from threading import Lock
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import tokenizers
@@ -14,41 +13,30 @@ from tokenizers import Encoding
 from torchless.checkpoint import Checkpoint
 from torchless.encoding import BatchEncoding
 from torchless.errors import CheckpointError, InputError, OptionError, nearest
+from torchless.special_tokens import all_special_tokens, model_input_names, special_tokens
+from torchless.truncation import Truncation, TruncationStrategy, read_truncation
 
-__all__ = ["Encoding", "Padding", "Tokenizer", "Truncation", "TruncationStrategy"]
+__all__ = ["Encoding", "Padding", "Tokenizer"]
 
-TruncationStrategy: TypeAlias = Literal["longest_first", "only_first", "only_second", "do_not_truncate"]
 Padding: TypeAlias = Literal["longest", "max_length", "do_not_pad"]
 
-_TRUNCATIONS = ("longest_first", "only_first", "only_second", "do_not_truncate")
-_PADDINGS = ("longest", "max_length", "do_not_pad")
+# `transformers` writes 1e30 for a tokenizer without a limit, and takes anything above 1e20 for one.
 _NO_LIMIT = int(1e30)
 _UNLIMITED_ABOVE = int(1e20)
-_SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
-# Tokenizer classes whose models take no token_type_ids. Source: `model_input_names` of the classes in
-# transformers 4.57.6; every other class keeps the base class's three names.
-_WITHOUT_TOKEN_TYPES = frozenset({
-    "Bart", "Barthez", "BigBird", "Blenderbot", "BlenderbotSmall", "Bloom", "CLIP", "Camembert", "CodeGen",
-    "CodeLlama", "Cohere", "DPRReader", "DistilBert", "GPT2", "GPTNeoX", "Gemma", "LED", "Llama", "Longformer",
-    "MBart", "MBart50", "MPNet", "Marian", "Mvp", "Nllb", "OpenAIGPT", "Pegasus", "Qwen2", "Reformer", "Roberta",
-    "T5", "Whisper", "XGLM", "XLMRoberta",
-})  # fmt: skip
+_ENCODING_FIELDS = {
+    "input_ids": "ids",
+    "token_type_ids": "type_ids",
+    "attention_mask": "attention_mask",
+    "special_tokens_mask": "special_tokens_mask",
+    "offset_mapping": "offsets",
+}
 
 # Source: `clean_up_tokenization` in transformers 4.57.6, tokenization_utils_base.py.
 _CLEAN_UPS = (
     (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"),
     (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Truncation:
-    """How a text is cut: to `max_length` tokens, special ones included, windows overlapping by `stride`."""
-
-    max_length: int
-    strategy: TruncationStrategy = "longest_first"
-    stride: int = 0
 
 
 class Tokenizer:
@@ -63,6 +51,7 @@ class Tokenizer:
         model_input_names: What calling the tokenizer returns by default.
         padding_side: `right` or `left`.
         truncation_side: `right` or `left`.
+        all_special_tokens: The model's own tokens, each once.
 
     Source: `PreTrainedTokenizerFast` of transformers 4.57.6.
     """
@@ -75,14 +64,14 @@ class Tokenizer:
         self._truncation: Truncation | None = None
         backend.no_truncation()
         backend.no_padding()
-        self._special = {name: _content(config.get(name)) for name in _SPECIAL_TOKENS}
-        self._additional = [_content(token) for token in config.get("additional_special_tokens") or ()]
+        self._special = special_tokens(config)
+        self.all_special_tokens = all_special_tokens(config)
         self._clean_up = bool(config.get("clean_up_tokenization_spaces", False))
         self.model_max_length = int(config.get("model_max_length") or _NO_LIMIT)
         self.padding_side: str = config.get("padding_side", "right")
         self.truncation_side: str = config.get("truncation_side", "right")
         self.pad_token_type_id = int(config.get("pad_token_type_id", 0))
-        self.model_input_names: list[str] = config.get("model_input_names") or _model_input_names(config)
+        self.model_input_names = model_input_names(config)
 
     @classmethod
     def from_pretrained(cls, folder: str | PathLike[str]) -> Self:
@@ -167,7 +156,7 @@ class Tokenizer:
             OptionError: An option has a value that it cannot have.
         """
         one, texts = self._as_batch(text, text_pair, is_split_into_words=is_split_into_words)
-        if return_tensors not in {None, "np"}:
+        if return_tensors not in (None, "np"):
             raise OptionError(
                 f"return_tensors={return_tensors!r} is not possible here.",
                 hint="Give return_tensors='np' for NumPy arrays, or leave it out for lists.",
@@ -175,33 +164,28 @@ class Tokenizer:
         cut = self.truncation(
             truncation, max_length=max_length, stride=stride, implied=max_length is not None and padding is False
         )
-        pad_to = self._padding_strategy(padding)
-        first = self.encode_batch(
+        whole = self.encode_batch(
             texts, truncation=cut, add_special_tokens=add_special_tokens, is_split_into_words=is_split_into_words
         )
-        rows = [[encoding, *(encoding.overflowing if return_overflowing_tokens else [])] for encoding in first]
+        rows = [[encoding, *(encoding.overflowing if return_overflowing_tokens else [])] for encoding in whole]
         encodings = [encoding for row in rows for encoding in row]
+        self._pad(encodings, padding, max_length, pad_to_multiple_of, padding_side or self.padding_side)
 
-        width = self._width(pad_to, encodings, max_length, pad_to_multiple_of)
-        if width is not None:
-            for encoding in encodings:
-                encoding.pad(
-                    width,
-                    direction=padding_side or self.padding_side,
-                    pad_id=self.pad_token_id,
-                    pad_type_id=self.pad_token_type_id,
-                    pad_token=self.pad_token,
-                )
+        def wanted(asked: bool | None, name: str) -> bool:
+            return name in self.model_input_names if asked is None else asked
 
-        columns: dict[str, list[Any]] = {"input_ids": [encoding.ids for encoding in encodings]}
-        if self._wanted(return_token_type_ids, "token_type_ids"):
-            columns["token_type_ids"] = [encoding.type_ids for encoding in encodings]
-        if self._wanted(return_attention_mask, "attention_mask"):
-            columns["attention_mask"] = [encoding.attention_mask for encoding in encodings]
-        if return_special_tokens_mask:
-            columns["special_tokens_mask"] = [encoding.special_tokens_mask for encoding in encodings]
-        if return_offsets_mapping:
-            columns["offset_mapping"] = [encoding.offsets for encoding in encodings]
+        asked_for = {
+            "input_ids": True,
+            "token_type_ids": wanted(return_token_type_ids, "token_type_ids"),
+            "attention_mask": wanted(return_attention_mask, "attention_mask"),
+            "special_tokens_mask": return_special_tokens_mask,
+            "offset_mapping": return_offsets_mapping,
+        }
+        columns: dict[str, list[Any]] = {
+            name: [getattr(encoding, _ENCODING_FIELDS[name]) for encoding in encodings]
+            for name, asked in asked_for.items()
+            if asked
+        }
         if return_length:
             columns["length"] = [len(encoding) for encoding in encodings]
         if return_overflowing_tokens:
@@ -264,25 +248,13 @@ class Tokenizer:
         Raises:
             OptionError: There is no such strategy, or the numbers make no window.
         """
-        if truncation is None:
-            truncation = implied
-        strategy = {True: "longest_first", False: "do_not_truncate"}.get(truncation, truncation)  # type: ignore[call-overload]
-        if strategy not in _TRUNCATIONS:
-            raise OptionError(f"truncation={truncation!r} is no strategy.", hint=nearest(strategy, _TRUNCATIONS))
-        if max_length is not None and (isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 0):
-            raise OptionError(f"max_length={max_length!r} is not a number of tokens.", hint="Give a whole number.")
-        if strategy == "do_not_truncate":
-            return None
-        length = self.model_max_length if max_length is None else max_length
-        if length > _UNLIMITED_ABOVE:
-            return None
-        special = self._backend.num_special_tokens_to_add(is_pair=False)
-        if stride < 0 or (stride and stride >= length - special):
-            raise OptionError(
-                f"stride={stride} is not smaller than the window: {length} tokens, {special} of them special.",
-                hint=f"Give a stride below {max(length - special, 0)}, or a larger max_length.",
-            )
-        return Truncation(length, strategy, stride)
+        return read_truncation(
+            implied if truncation is None else truncation,
+            max_length=max_length,
+            stride=stride,
+            model_max_length=None if self.model_max_length > _UNLIMITED_ABOVE else self.model_max_length,
+            special_tokens=self._backend.num_special_tokens_to_add(is_pair=False),
+        )
 
     def tokenize(self, text: str, pair: str | None = None, *, add_special_tokens: bool = False) -> list[str]:
         """Return the tokens of a text, as strings."""
@@ -357,12 +329,6 @@ class Tokenizer:
         return int(self._backend.get_vocab_size(with_added_tokens=False))
 
     @property
-    def all_special_tokens(self) -> list[str]:
-        """The model's own tokens, each once."""
-        named = [token for token in (*self._special.values(), *self._additional) if token]
-        return list(dict.fromkeys(named))
-
-    @property
     def all_special_ids(self) -> list[int]:
         """The ids of `all_special_tokens`."""
         return [self.convert_tokens_to_ids(token) for token in self.all_special_tokens]
@@ -409,33 +375,35 @@ class Tokenizer:
                 ) from error
         self._truncation = truncation
 
-    def _wanted(self, asked: bool | None, name: str) -> bool:
-        return name in self.model_input_names if asked is None else asked
-
-    def _padding_strategy(self, padding: Any) -> str:
-        strategy = {True: "longest", False: "do_not_pad"}.get(padding, padding)
-        if strategy not in _PADDINGS:
-            raise OptionError(f"padding={padding!r} is no strategy.", hint=nearest(strategy, _PADDINGS))
-        if strategy != "do_not_pad" and self.pad_token_id is None:
+    def _pad(
+        self, encodings: Sequence[Encoding], padding: Any, max_length: int | None, multiple: int | None, side: str
+    ) -> None:
+        """Pad encodings in place, if asked to."""
+        strategy = "longest" if padding is True else padding or "do_not_pad"
+        if strategy not in get_args(Padding):
+            raise OptionError(f"padding={padding!r} is no strategy.", hint=nearest(strategy, get_args(Padding)))
+        if strategy == "do_not_pad":
+            return
+        if self.pad_token_id is None:
             raise OptionError(
                 "This tokenizer has no padding token.",
                 hint="Give one text at a time without padding, or add a pad_token to tokenizer_config.json.",
             )
-        return str(strategy)
-
-    def _width(
-        self, strategy: str, encodings: list[Encoding], max_length: int | None, multiple: int | None
-    ) -> int | None:
-        """Return what rows are padded to, in tokens; None leaves them as they are."""
-        if strategy == "max_length":
-            width = self.model_max_length if max_length is None else max_length
-            if width > _UNLIMITED_ABOVE:
-                return None
-        elif strategy == "longest":
+        if strategy == "longest":
             width = max((len(encoding) for encoding in encodings), default=0)
         else:
-            return None
-        return -(-width // multiple) * multiple if multiple else width
+            width = self.model_max_length if max_length is None else max_length
+        if width > _UNLIMITED_ABOVE:
+            return
+        width = -(-width // multiple) * multiple if multiple else width
+        for encoding in encodings:
+            encoding.pad(
+                width,
+                direction=side,
+                pad_id=self.pad_token_id,
+                pad_type_id=self.pad_token_type_id,
+                pad_token=self.pad_token,
+            )
 
 
 def _is_text(text: Any, *, is_split_into_words: bool) -> bool:
@@ -463,14 +431,3 @@ def _array(rows: list[Any]) -> NDArray[np.int64]:
             hint="Give padding=True, and truncation=True where texts may be too long.",
         )
     return np.array(rows, dtype=np.int64)
-
-
-def _content(token: Any) -> str | None:
-    return token.get("content") if isinstance(token, dict) else token
-
-
-def _model_input_names(config: Mapping[str, Any]) -> list[str]:
-    family = str(config.get("tokenizer_class", "")).removesuffix("Fast").removesuffix("Tokenizer")
-    if family in _WITHOUT_TOKEN_TYPES:
-        return ["input_ids", "attention_mask"]
-    return ["input_ids", "token_type_ids", "attention_mask"]

@@ -87,7 +87,9 @@ class Scheduler:
             if self._takes_types
             else None,
         )
-        arrays = [(result[name].astype(np.float32, copy=False), axes) for name, axes in self._model.task.outputs.items()]
+        arrays = [
+            (result[name].astype(np.float32, copy=False), axes) for name, axes in self._model.task.outputs.items()
+        ]
         return [
             tuple(self._unpadded(array[index], axes[1:], len(row)) for array, axes in arrays)
             for index, row in enumerate(rows)

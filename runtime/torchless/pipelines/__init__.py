@@ -83,7 +83,9 @@ def pipeline(
     """
     chosen = None if task is None else find_task(task)
     if model is None:
-        raise OptionError("There is no model to load.", hint='Give the folder: pipeline(task, model="models/sentiment")')
+        raise OptionError(
+            "There is no model to load.", hint='Give the folder: pipeline(task, model="models/sentiment")'
+        )
     if not isinstance(model, Model):
         checkpoint = Checkpoint(model)
         chosen = chosen or checkpoint.task()

@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 from torchless.auto import Model
 from torchless.batching.policy import windows
 from torchless.batching.scheduler import Row, RowOutput, Scheduler
-from torchless.errors import InputError, OptionError
+from torchless.errors import InputError, check_whole_number
 from torchless.pipelines.options import TokenizerOptions, updated
 from torchless.tokenizer import Tokenizer
 
-__all__ = ["Pipeline"]
+__all__ = ["Pipeline", "text_input"]
 
 OptionsT = TypeVar("OptionsT")
 
@@ -37,13 +37,12 @@ class Pipeline(ABC, Generic[OptionsT]):
 
     options_class: ClassVar[type[Any]]
 
-    def __init__(
-        self, model: Model, tokenizer: Tokenizer, *, batch_size: int | None = None, **options: Any
-    ) -> None:
+    def __init__(self, model: Model, tokenizer: Tokenizer, *, batch_size: int | None = None, **options: Any) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.task = model.task.name
-        self._scheduler = Scheduler(model, tokenizer, max_batch_rows=_checked_batch_size(batch_size))
+        _check_batch_size(batch_size)
+        self._scheduler = Scheduler(model, tokenizer, max_batch_rows=batch_size)
         self.options: OptionsT = self.with_options(self.options_class(), options)
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
@@ -59,12 +58,12 @@ class Pipeline(ABC, Generic[OptionsT]):
             OptionError: There is no such option, or its value is not possible.
         """
         chosen = self.with_options(self.options, options)
-        rows_at_most = _checked_batch_size(batch_size)
+        _check_batch_size(batch_size)
         if isinstance(inputs, list):
-            return self._answer(inputs, chosen, rows_at_most)
+            return self._answer(inputs, chosen, batch_size)
         if isinstance(inputs, Iterator):
-            return self._stream(inputs, chosen, rows_at_most)
-        return self._answer([inputs], chosen, rows_at_most)[0]
+            return self._stream(inputs, chosen, batch_size)
+        return self._answer([inputs], chosen, batch_size)[0]
 
     @abstractmethod
     def preprocess(self, text: Any, options: OptionsT | None = None) -> list[Row]:
@@ -126,10 +125,8 @@ class Pipeline(ABC, Generic[OptionsT]):
             yield from self._answer(window, options, batch_size)
 
 
-def _checked_batch_size(batch_size: int | None) -> int | None:
-    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
-        raise OptionError(f"batch_size={batch_size!r} is not a number of rows.", hint="Give 1 or more, or None.")
-    return batch_size
+def _check_batch_size(batch_size: int | None) -> None:
+    check_whole_number("batch_size", batch_size, at_least=1, hint="Give a number of rows, or None.")
 
 
 def text_input(text: Any) -> str:

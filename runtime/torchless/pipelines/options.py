@@ -6,7 +6,8 @@ from enum import Enum
 from typing import Any, Final, TypeVar
 
 from torchless.errors import OptionError, nearest
-from torchless.tokenizer import Padding, TruncationStrategy
+from torchless.tokenizer import Padding
+from torchless.truncation import TruncationStrategy
 
 __all__ = ["NOT_GIVEN", "NotGiven", "TokenizerOptions", "updated"]
 

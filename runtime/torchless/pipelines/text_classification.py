@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.batching.scheduler import Row, RowOutput
-from torchless.errors import InputError, OptionError, nearest
+from torchless.errors import InputError, OptionError, check_whole_number, nearest
 from torchless.numerics import sigmoid, softmax
 from torchless.pipelines.base import Pipeline, text_input
 from torchless.pipelines.options import NOT_GIVEN, NotGiven, TokenizerOptions, updated
@@ -48,13 +48,13 @@ class TextClassificationOptions(TokenizerOptions):
         function_to_apply: What turns logits into scores; by default the model's configuration decides.
     """
 
-    top_k: int | None | NotGiven = NOT_GIVEN
+    top_k: int | NotGiven | None = NOT_GIVEN
     return_all_scores: bool | NotGiven = NOT_GIVEN
     function_to_apply: FunctionToApply | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.top_k, int) and self.top_k < 1 or not isinstance(self.top_k, int | NotGiven | None):
-            raise OptionError(f"top_k={self.top_k!r} is not a number of labels.", hint="Give 1 or more, or None for all.")
+        if self.top_k is not NOT_GIVEN:
+            check_whole_number("top_k", self.top_k, at_least=1, hint="Give a number of labels, or None for all.")
         function = self.function_to_apply
         if function is not None and str(function).lower() not in {*_FUNCTIONS, "default"}:
             raise OptionError(
@@ -114,9 +114,7 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
             return every
         return sorted(every, key=lambda one: -one["score"])[: options.top_k]
 
-    def with_options(
-        self, options: TextClassificationOptions, changes: Mapping[str, Any]
-    ) -> TextClassificationOptions:
+    def with_options(self, options: TextClassificationOptions, changes: Mapping[str, Any]) -> TextClassificationOptions:
         """Return options with some of them changed, as the reference merges them.
 
         A `return_all_scores` of the call outdoes an earlier `top_k`, but keeps the order by score that it brought.
@@ -149,5 +147,7 @@ def _as_text_or_pair(text: Any) -> str | tuple[str, str]:
         first, second = text_input(text["text"]), text.get("text_pair")
         return (first, text_input(second)) if second else first
     if isinstance(text, list):
-        raise InputError(f"The input {text!r} is a list within a list.", hint='Give pairs as {"text": …, "text_pair": …}.')
+        raise InputError(
+            f"The input {text!r} is a list within a list.", hint='Give pairs as {"text": …, "text_pair": …}.'
+        )
     return text_input(text)

@@ -1,0 +1,54 @@
+"""How a text is cut, read from what a caller asks for."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+from torchless.errors import OptionError, check_whole_number, nearest
+
+__all__ = ["Truncation", "TruncationStrategy", "read_truncation"]
+
+TruncationStrategy: TypeAlias = Literal["longest_first", "only_first", "only_second", "do_not_truncate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """A text is cut to `max_length` tokens, special ones included; windows of it overlap by `stride` tokens."""
+
+    max_length: int
+    strategy: TruncationStrategy = "longest_first"
+    stride: int = 0
+
+
+def read_truncation(
+    truncation: Any, *, max_length: int | None, stride: int, model_max_length: int | None, special_tokens: int
+) -> Truncation | None:
+    """Read `truncation=`, `max_length=` and `stride=` as `transformers` does.
+
+    Args:
+        truncation: A strategy's name, True for `longest_first`, False or None for none.
+        max_length: In tokens; by default `model_max_length`.
+        stride: The tokens that windows overlap by.
+        model_max_length: What the tokenizer declares, None if it has no limit: then nothing is cut by default.
+        special_tokens: How many of a window's tokens are special.
+
+    Raises:
+        OptionError: There is no such strategy, or the numbers make no window.
+
+    Source: `_get_padding_truncation_strategies` in transformers 4.57.6, tokenization_utils_base.py.
+    """
+    strategy: Any = "longest_first" if truncation is True else truncation or "do_not_truncate"
+    if strategy not in get_args(TruncationStrategy):
+        raise OptionError(
+            f"truncation={truncation!r} is no strategy.", hint=nearest(strategy, get_args(TruncationStrategy))
+        )
+    check_whole_number("max_length", max_length, at_least=0, hint="Give a number of tokens.")
+    check_whole_number("stride", stride, at_least=0, hint="Give a number of tokens.")
+    length = model_max_length if max_length is None else max_length
+    if strategy == "do_not_truncate" or length is None:
+        return None
+    if stride and stride >= length - special_tokens:
+        raise OptionError(
+            f"stride={stride} is not smaller than the window: {length} tokens, {special_tokens} of them special.",
+            hint=f"Give a stride below {max(length - special_tokens, 0)}, or a larger max_length.",
+        )
+    return Truncation(length, strategy, stride)
