@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,13 +147,11 @@ def load(source: Source, task: Task, *, allow_random_head: bool = False) -> Load
     tokenizer_home = next(
         (home.folder for home in (source, source.base) if home and _has_tokenizer(home.folder)), source.folder
     )
-    try:
+    with _explained(
+        f"The tokenizer of {source.name!r} cannot be loaded",
+        hint="Put tokenizer.json and tokenizer_config.json beside the weights.",
+    ):
         tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_home)
-    except (OSError, ValueError, ImportError) as error:
-        raise ExportError(
-            f"The tokenizer of {source.name!r} cannot be loaded: {_first_line(error)}",
-            hint="Put tokenizer.json and tokenizer_config.json beside the weights.",
-        ) from error
     if not tokenizer.is_fast:
         raise ExportError(
             f"{type(tokenizer).__name__} has no fast version, which writes the tokenizer.json that the runtime reads.",
@@ -185,7 +184,11 @@ def _load_adapter(source: Source, task: Task) -> Any:
     if labels is not None and labels != config.num_labels:
         config.num_labels = labels
     model, _ = _from_pretrained(source.base, task, config=config)
-    return peft.PeftModel.from_pretrained(model, source.folder).merge_and_unload()
+    with _explained(
+        f"The adapter {source.name!r} does not fit its base {source.base.name!r}",
+        hint="Name the base that it was trained over with --base-model.",
+    ):
+        return peft.PeftModel.from_pretrained(model, source.folder).merge_and_unload()
 
 
 def _from_pretrained(source: Source, task: Task, **options: Any) -> tuple[Any, list[str]]:
@@ -193,7 +196,10 @@ def _from_pretrained(source: Source, task: Task, **options: Any) -> tuple[Any, l
     import transformers
 
     model_class = getattr(transformers, task.auto_class)
-    try:
+    with _explained(
+        f"{source.name!r} cannot be loaded for {task.name}",
+        hint=f"Check that transformers.{task.auto_class} loads it, and that --task is one that its architecture has.",
+    ):
         model, info = model_class.from_pretrained(
             source.folder,
             use_safetensors=not source.allow_pickle,
@@ -201,11 +207,6 @@ def _from_pretrained(source: Source, task: Task, **options: Any) -> tuple[Any, l
             dtype="float32",
             **options,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ExportError(
-            f"{source.name!r} cannot be loaded for {task.name}: {_first_line(error)}",
-            hint="Check that transformers.AutoModel loads it, and that --task is one that its architecture has.",
-        ) from error
     # AutoModel leaves the pooler to be trained; the hidden states do not pass through it.
     return model, sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
 
@@ -268,5 +269,11 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+@contextmanager
+def _explained(problem: str, *, hint: str) -> Iterator[None]:
+    """Turn whatever a library raises (each architecture and format has its own errors) into one of ours."""
+    try:
+        yield
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ExportError(f"{problem}: {reason}", hint=hint) from error

@@ -162,13 +162,22 @@ class Tokenizer:
                 hint="Give return_tensors='np' for NumPy arrays, or leave it out for lists.",
             )
         cut = self.truncation(
-            truncation, max_length=max_length, stride=stride, implied=max_length is not None and padding is False
+            truncation,
+            max_length=max_length,
+            stride=stride,
+            implied=max_length is not None and padding is False,
+            pairs=text_pair is not None,
         )
         whole = self.encode_batch(
             texts, truncation=cut, add_special_tokens=add_special_tokens, is_split_into_words=is_split_into_words
         )
         rows = [[encoding, *(encoding.overflowing if return_overflowing_tokens else [])] for encoding in whole]
         encodings = [encoding for row in rows for encoding in row]
+        if cut and padding not in (False, "do_not_pad") and cut.max_length % (pad_to_multiple_of or 1):
+            raise OptionError(
+                f"max_length={cut.max_length} is not a multiple of pad_to_multiple_of={pad_to_multiple_of}.",
+                hint="Give a max_length that is, or leave truncation or pad_to_multiple_of out.",
+            )
         self._pad(encodings, padding, max_length, pad_to_multiple_of, padding_side or self.padding_side)
 
         def wanted(asked: bool | None, name: str) -> bool:
@@ -193,7 +202,7 @@ class Tokenizer:
         if return_tensors == "np":
             return BatchEncoding({name: _array(column) for name, column in columns.items()}, encodings)
         if one and not return_overflowing_tokens:
-            columns = {name: column[0] for name, column in columns.items()}
+            columns = {name: column if name == "length" else column[0] for name, column in columns.items()}
         return BatchEncoding(columns, encodings)
 
     def encode_batch(
@@ -236,6 +245,7 @@ class Tokenizer:
         max_length: int | None = None,
         stride: int = 0,
         implied: bool = False,
+        pairs: bool = False,
     ) -> Truncation | None:
         """Read `truncation=` and `max_length=` as `transformers` does.
 
@@ -244,6 +254,7 @@ class Tokenizer:
             max_length: In tokens; by default `model_max_length`, and nothing is cut where that has no limit.
             stride: The tokens that windows overlap by.
             implied: None means `longest_first` here, since a `max_length` alone asks for it.
+            pairs: The texts have pairs, which take more special tokens.
 
         Raises:
             OptionError: There is no such strategy, or the numbers make no window.
@@ -253,7 +264,7 @@ class Tokenizer:
             max_length=max_length,
             stride=stride,
             model_max_length=None if self.model_max_length > _UNLIMITED_ABOVE else self.model_max_length,
-            special_tokens=self._backend.num_special_tokens_to_add(is_pair=False),
+            special_tokens=self._backend.num_special_tokens_to_add(is_pair=pairs),
         )
 
     def tokenize(self, text: str, pair: str | None = None, *, add_special_tokens: bool = False) -> list[str]:

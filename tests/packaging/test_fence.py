@@ -1,0 +1,25 @@
+"""The runtime's process never sees what it does without."""
+
+import json
+import subprocess
+import sys
+
+FORBIDDEN = ("torch", "transformers", "optimum", "onnx", "peft", "safetensors", "huggingface_hub", "torchless_export")
+SCRIPT = """
+import json, sys
+from torchless import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+answer = pipeline("sentiment-analysis", sys.argv[1])("I hate this so much!")
+inputs = AutoTokenizer.from_pretrained(sys.argv[1])(["I hate this so much!"], return_tensors="np")
+logits = AutoModelForSequenceClassification.from_pretrained(sys.argv[1])(**inputs).logits
+print(json.dumps({"answer": answer, "shape": logits.shape, "modules": sorted(sys.modules)}))
+"""
+
+
+def test_a_fresh_process(sentiment):
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(sentiment)], capture_output=True, text=True, check=True, timeout=60
+    )
+    seen = json.loads(result.stdout)
+    assert seen["answer"][0]["label"] == "NEGATIVE"
+    assert seen["shape"] == [1, 2]
+    assert not {name.partition(".")[0] for name in seen["modules"]} & set(FORBIDDEN)

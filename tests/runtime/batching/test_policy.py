@@ -1,0 +1,36 @@
+from itertools import count, islice
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchless.batching.policy import plan, windows
+
+lengths_of_rows = st.lists(st.integers(1, 600), max_size=100)
+
+
+@given(lengths=lengths_of_rows, price=st.integers(1, 1000), rows=st.none() | st.integers(1, 40))
+def test_every_row_once_and_no_batch_above_its_price(lengths, price, rows):
+    batches = plan(lengths, max_batch_tokens=price, max_batch_rows=rows)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= price
+        assert rows is None or len(batch) <= rows
+
+
+@given(lengths=lengths_of_rows, price=st.integers(1, 1000))
+def test_rows_are_sorted_by_length(lengths, price):
+    planned = [lengths[index] for batch in plan(lengths, max_batch_tokens=price) for index in batch]
+    assert planned == sorted(lengths, reverse=True)
+
+
+@given(items=st.lists(st.integers(), max_size=300), largest=st.integers(1, 64))
+def test_windows_keep_the_items_and_their_order(items, largest):
+    cut = list(windows(items, largest=largest))
+    assert [item for window in cut for item in window] == items
+    assert all(len(window) <= largest for window in cut)
+
+
+def test_windows_read_no_further_than_asked():
+    source = count()
+    assert [len(window) for window in islice(windows(source, largest=8), 5)] == [1, 2, 4, 8, 8]
+    assert next(source) == 23

@@ -1,0 +1,122 @@
+import json
+import shutil
+
+import pytest
+
+from torchless import CheckpointError, OptionError, pipeline
+from torchless.checkpoint import Checkpoint, Config, Manifest
+
+
+@pytest.fixture
+def copy(tiny, tmp_path):
+    """An exported folder to damage."""
+    return shutil.copytree(tiny.export("bert", "text-classification", num_labels=3), tmp_path / "copy")
+
+
+def test_a_missing_folder(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no folder .*nowhere[\s\S]*torchless export"):
+        pipeline("sentiment-analysis", tmp_path / "nowhere")
+
+
+def test_an_empty_folder(tmp_path):
+    with pytest.raises(CheckpointError, match="is empty"):
+        pipeline("sentiment-analysis", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "onnx/model.onnx"])
+def test_a_missing_file(copy, name):
+    (copy / name).unlink()
+    with pytest.raises(CheckpointError, match=f"has no {name}"):
+        pipeline("sentiment-analysis", copy)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "torchless.json"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '"text"', "\x00\x01"])
+def test_a_damaged_file(copy, name, content):
+    (copy / name).write_text(content)
+    with pytest.raises(CheckpointError, match=name):
+        pipeline("sentiment-analysis", copy)
+
+
+@pytest.mark.parametrize("with_manifest", [True, False])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage"])
+def test_a_damaged_graph(copy, with_manifest, damage):
+    graph = copy / "onnx" / "model.onnx"
+    whole = graph.read_bytes()
+    graph.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "garbage": b"x" * len(whole)}[damage])
+    if not with_manifest:
+        (copy / "torchless.json").unlink()
+    with pytest.raises(CheckpointError, match=r"model.onnx"):
+        pipeline("sentiment-analysis", copy)
+
+
+def test_a_folder_without_a_manifest_loads(copy):
+    expected = pipeline("sentiment-analysis", copy)("A film.")
+    (copy / "torchless.json").unlink()
+    assert pipeline("sentiment-analysis", copy)("A film.") == expected
+    assert pipeline(model=copy)("A film.") == expected
+
+
+def test_dtypes(copy):
+    with pytest.raises(OptionError, match=r"no dtype 'q9'[\s\S]*Valid: bnb4"):
+        pipeline("sentiment-analysis", copy, dtype="q9")
+    with pytest.raises(CheckpointError, match=r"no onnx/model_quantized.onnx[\s\S]*dtype='fp32'"):
+        pipeline("sentiment-analysis", copy, dtype="q8")
+
+
+def test_a_manifest_of_another_schema(copy):
+    manifest = json.loads((copy / "torchless.json").read_text())
+    (copy / "torchless.json").write_text(json.dumps({**manifest, "schema_version": 99}))
+    with pytest.raises(CheckpointError, match="schema version 99"):
+        pipeline("sentiment-analysis", copy)
+
+
+def test_a_manifest_cannot_lead_outside(copy):
+    manifest = json.loads((copy / "torchless.json").read_text())
+    manifest["variants"]["fp32"]["file"] = "../../etc/passwd"
+    (copy / "torchless.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="outside of its folder"):
+        pipeline("sentiment-analysis", copy)
+
+
+def test_a_manifest_survives_writing_and_reading(copy, tmp_path):
+    manifest = Manifest.read(copy)
+    manifest.write(tmp_path)
+    assert Manifest.read(tmp_path) == manifest
+    assert manifest.variants["fp32"].verification.agreement == 1
+
+
+def test_labels_default_as_in_transformers():
+    assert Config({}).id2label == {0: "LABEL_0", 1: "LABEL_1"}
+    assert Config({"num_labels": 3}).num_labels == 3
+    assert Config({"id2label": {"0": "A"}}).label2id == {"A": 0}
+    with pytest.raises(AttributeError, match="config.json has no 'nothing'"):
+        _ = Config({}).nothing
+
+
+@pytest.mark.parametrize(
+    ("config", "limit"),
+    [
+        ({"model_type": "bert", "max_position_embeddings": 512}, 512),
+        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 0}, 513),
+        ({"model_type": "deberta-v2", "max_position_embeddings": 512, "position_biased_input": False}, None),
+        ({"model_type": "modernbert", "max_position_embeddings": 8192}, None),
+        ({}, None),
+    ],
+)
+def test_longest_input(config, limit):
+    assert Config(config).max_tokens == limit
+
+
+@pytest.mark.parametrize(
+    ("config", "task"),
+    [
+        ({"architectures": ["BertForSequenceClassification"]}, "text-classification"),
+        ({"architectures": ["BertModel"]}, "feature-extraction"),
+        ({}, "feature-extraction"),
+    ],
+)
+def test_task_of_a_folder_without_a_manifest(tmp_path, config, task):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert Checkpoint(tmp_path).task().name == task

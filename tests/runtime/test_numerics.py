@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from torchless.numerics import log_softmax, pad, sigmoid, softmax
+
+logits = arrays.arrays(
+    np.float32, arrays.array_shapes(min_dims=1, max_dims=3), elements=st.floats(-1000, 1000, width=32)
+)
+
+
+@given(logits)
+def test_softmax_sums_to_one(values):
+    np.testing.assert_allclose(softmax(values).sum(-1), 1, rtol=1e-5)
+    assert softmax(values).dtype == values.dtype
+    np.testing.assert_allclose(softmax(values, axis=0).sum(0), 1, rtol=1e-5)
+
+
+@given(logits)
+def test_log_softmax_is_the_logarithm(values):
+    np.testing.assert_allclose(np.exp(log_softmax(values)), softmax(values), atol=1e-5)
+
+
+@given(logits)
+def test_sigmoid_is_symmetric_and_bounded(values):
+    scores = sigmoid(values)
+    assert ((scores >= 0) & (scores <= 1)).all()
+    np.testing.assert_allclose(scores + sigmoid(-values), 1, rtol=1e-5)
+    assert scores.dtype == values.dtype
+
+
+def test_functions_leave_their_input_alone():
+    values = np.array([1.0, 2.0], dtype=np.float32)
+    for function in (softmax, log_softmax, sigmoid):
+        function(values)
+        np.testing.assert_array_equal(values, [1, 2])
+
+
+@pytest.mark.parametrize(("left", "expected"), [(False, [[1, 2, 0], [3, 0, 0]]), (True, [[0, 1, 2], [0, 0, 3]])])
+def test_pad(left, expected):
+    padded = pad([[1, 2], [3]], 3, 0, left=left)
+    assert padded.tolist() == expected
+    assert padded.dtype == np.int64
