@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from fixtures.checkpoints import Silent, spread_out
+from benchmarks.random_weights import randomise
+from fixtures.checkpoints import Silent
 from onnx import numpy_helper
 from peft import LoraConfig, TaskType, get_peft_model
 from transformers import AutoModel, AutoModelForSequenceClassification
@@ -79,7 +80,7 @@ def test_a_change_is_noticed(checkpoint, out, change):
     options = {}
     if change == "weights":
         model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
-        spread_out(model, seed=99)
+        randomise(model, seed=99)
         model.save_pretrained(checkpoint)
     elif change == "graph":
         (out / "onnx" / "model.onnx").write_bytes(b"short")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from benchmarks.random_weights import randomise
 from conftest import COURSE_TEXTS
-from fixtures.checkpoints import spread_out, wordpiece
+from fixtures.checkpoints import wordpiece
 
 from torchless import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline, softmax
 from torchless.tasks import find_task
@@ -28,7 +29,7 @@ def distilbert(tmp_path_factory):
     for name in ("feature-extraction", "text-classification"):
         task = find_task(name)
         model = getattr(transformers, task.auto_class).from_config(config).eval()
-        spread_out(model, seed=1)
+        randomise(model, seed=1)
         folder = tmp_path_factory.mktemp(name)
         convert(LoadedModel(model=model, tokenizer=tokenizer), task, folder)
         made[name] = (model, folder)

@@ -97,15 +97,20 @@ def test_any_options(tokenizers, family, texts, pairs, one, options):
         arguments.append(pairs[0] if one else pairs[: len(texts)])
     try:
         encoding = expected(*arguments, **options)
-        if any(getattr(column, "dtype", None) == object for column in encoding.values()):
-            raise ValueError("rows of different lengths: an array of lists, which no model takes")
     except BaseException as error:
         if type(error).__name__ not in {"ValueError", "PanicException"}:  # the latter is no Exception
             raise
+        encoding = None
+    if encoding is None or is_ragged(encoding):
         with pytest.raises((InputError, OptionError)):
             ours(*arguments, **options)
-        return
-    assert_same_encoding(encoding, ours(*arguments, **options))
+    else:
+        assert_same_encoding(encoding, ours(*arguments, **options))
+
+
+def is_ragged(encoding):
+    """Whether the reference made arrays of lists, which no model takes."""
+    return any(getattr(column, "dtype", None) == np.dtype(object) for column in encoding.values())
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "electra"])
