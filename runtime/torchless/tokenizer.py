@@ -166,7 +166,6 @@ class Tokenizer:
             max_length=max_length,
             stride=stride,
             implied=max_length is not None and padding is False,
-            pairs=text_pair is not None,
         )
         whole = self.encode_batch(
             texts, truncation=cut, add_special_tokens=add_special_tokens, is_split_into_words=is_split_into_words
@@ -223,6 +222,7 @@ class Tokenizer:
 
         Raises:
             InputError: A text cannot be encoded, or cannot be cut by this strategy.
+            OptionError: The stride is not smaller than what truncation leaves of a text.
         """
         with self._lock:  # truncation is a state of the backend, which other threads use too
             if truncation != self._truncation:
@@ -231,7 +231,14 @@ class Tokenizer:
                 encodings: list[Encoding] = self._backend.encode_batch(
                     list(texts), add_special_tokens=add_special_tokens, is_pretokenized=is_split_into_words
                 )
-            except Exception as error:  # tokenizers raises a bare Exception
+            except BaseException as error:  # tokenizers raises a bare Exception, and where it panics no Exception
+                if type(error).__name__ == "PanicException":
+                    raise OptionError(
+                        f"A stride of {truncation.stride if truncation else 0} tokens leaves no window of this text.",
+                        hint="Give a smaller stride or a larger max_length.",
+                    ) from error
+                if not isinstance(error, Exception):
+                    raise
                 raise InputError(
                     f"The tokenizer cannot encode this: {error}.",
                     hint="Give strings; if the pair is longer than the limit, truncation='longest_first'.",
@@ -245,7 +252,6 @@ class Tokenizer:
         max_length: int | None = None,
         stride: int = 0,
         implied: bool = False,
-        pairs: bool = False,
     ) -> Truncation | None:
         """Read `truncation=` and `max_length=` as `transformers` does.
 
@@ -254,17 +260,15 @@ class Tokenizer:
             max_length: In tokens; by default `model_max_length`, and nothing is cut where that has no limit.
             stride: The tokens that windows overlap by.
             implied: None means `longest_first` here, since a `max_length` alone asks for it.
-            pairs: The texts have pairs, which take more special tokens.
 
         Raises:
-            OptionError: There is no such strategy, or the numbers make no window.
+            OptionError: There is no such strategy, or a number is none.
         """
         return read_truncation(
             implied if truncation is None else truncation,
             max_length=max_length,
             stride=stride,
             model_max_length=None if self.model_max_length > _UNLIMITED_ABOVE else self.model_max_length,
-            special_tokens=self._backend.num_special_tokens_to_add(is_pair=pairs),
         )
 
     def tokenize(self, text: str, pair: str | None = None, *, add_special_tokens: bool = False) -> list[str]:
@@ -368,22 +372,22 @@ class Tokenizer:
         return one, list(zip(texts, pairs, strict=True))
 
     def _configure(self, truncation: Truncation | None) -> None:
+        self._backend.no_truncation()
         self._truncation = None
         if truncation is None:
-            self._backend.no_truncation()
-        else:
-            try:
-                self._backend.enable_truncation(
-                    truncation.max_length,
-                    stride=truncation.stride,
-                    strategy=truncation.strategy,
-                    direction=self.truncation_side,
-                )
-            except Exception as error:  # tokenizers raises a bare Exception
-                raise OptionError(
-                    f"max_length={truncation.max_length} with stride={truncation.stride} makes no window: {error}.",
-                    hint="Give a larger max_length or a smaller stride.",
-                ) from error
+            return
+        try:
+            self._backend.enable_truncation(
+                truncation.max_length,
+                stride=truncation.stride,
+                strategy=truncation.strategy,
+                direction=self.truncation_side,
+            )
+        except Exception as error:  # tokenizers raises a bare Exception
+            raise OptionError(
+                f"max_length={truncation.max_length} with stride={truncation.stride} makes no window: {error}.",
+                hint="Give a larger max_length or a smaller stride.",
+            ) from error
         self._truncation = truncation
 
     def _pad(

@@ -20,7 +20,7 @@ class Truncation:
 
 
 def read_truncation(
-    truncation: Any, *, max_length: int | None, stride: int, model_max_length: int | None, special_tokens: int
+    truncation: Any, *, max_length: int | None, stride: int, model_max_length: int | None
 ) -> Truncation | None:
     """Read `truncation=`, `max_length=` and `stride=` as `transformers` does.
 
@@ -29,10 +29,9 @@ def read_truncation(
         max_length: In tokens; by default `model_max_length`.
         stride: The tokens that windows overlap by.
         model_max_length: What the tokenizer declares, None if it has no limit: then nothing is cut by default.
-        special_tokens: How many of a window's tokens are special.
 
     Raises:
-        OptionError: There is no such strategy, or the numbers make no window.
+        OptionError: There is no such strategy, or a number is none.
 
     Source: `_get_padding_truncation_strategies` in transformers 4.57.6, tokenization_utils_base.py.
     """
@@ -46,9 +45,4 @@ def read_truncation(
     length = model_max_length if max_length is None else max_length
     if strategy == "do_not_truncate" or length is None:
         return None
-    if stride and stride >= length - special_tokens:
-        raise OptionError(
-            f"stride={stride} is not smaller than the window: {length} tokens, {special_tokens} of them special.",
-            hint=f"Give a stride below {max(length - special_tokens, 0)}, or a larger max_length.",
-        )
     return Truncation(length, strategy, stride)

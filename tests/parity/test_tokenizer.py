@@ -65,7 +65,7 @@ option_sets = st.fixed_dictionaries(
     optional={
         "padding": st.sampled_from([True, False, "longest", "max_length", "do_not_pad"]),
         "truncation": st.sampled_from([True, False, "longest_first", "do_not_truncate"]),
-        "max_length": st.integers(0, 40),
+        "max_length": st.integers(1, 40),
         "add_special_tokens": st.booleans(),
         "return_tensors": st.sampled_from([None, "np"]),
         "return_token_type_ids": st.booleans(),

@@ -106,7 +106,6 @@ class Pipeline(ABC, Generic[OptionsT]):
             options.truncation,
             max_length=options.max_length,
             implied=options.max_length is not None and options.padding is False,
-            pairs=isinstance(text, tuple),
         )
         (encoding,) = self.tokenizer.encode_batch(
             [text], truncation=truncation, add_special_tokens=options.add_special_tokens
