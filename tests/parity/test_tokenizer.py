@@ -65,7 +65,7 @@ option_sets = st.fixed_dictionaries(
     optional={
         "padding": st.sampled_from([True, False, "longest", "max_length", "do_not_pad"]),
         "truncation": st.sampled_from([True, False, "longest_first", "do_not_truncate"]),
-        "max_length": st.integers(1, 40),
+        "max_length": st.integers(6, 40),
         "add_special_tokens": st.booleans(),
         "return_tensors": st.sampled_from([None, "np"]),
         "return_token_type_ids": st.booleans(),
@@ -134,3 +134,22 @@ def test_special_tokens(tokenizers, family):
     assert len(expected) == len(ours)
     assert expected.vocab_size == ours.vocab_size
     assert expected.get_vocab() == ours.get_vocab()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("max_length", range(6))
+@pytest.mark.parametrize("pair", [None, "yes you"])
+def test_fewer_tokens_than_the_special_ones(tokenizers, family, max_length, pair):
+    expected, ours = tokenizers[family]
+    options = {"truncation": True, "max_length": max_length}
+    assert_same_encoding(expected("hello you there", pair, **options), ours("hello you there", pair, **options))
+
+
+def test_a_refused_truncation_leaves_nothing_behind(tokenizers):
+    _, ours = tokenizers["bert"]
+    text = "hello you there my friend"
+    whole = ours(text)["input_ids"]
+    ours(text, truncation=True, max_length=4)
+    with pytest.raises(OptionError, match="makes no window"):
+        ours(text, truncation=True, max_length=4, stride=4)
+    assert ours(text)["input_ids"] == whole
