@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -34,7 +34,7 @@ class ConsoleProgress:
         yield
         self._console.print(f"  done in {time.perf_counter() - start:.1f} s", style="dim", highlight=False)
 
-    def track(self, texts: Sequence[str], title: str) -> Iterable[str]:
+    def track(self, texts: Sequence[Any], title: str) -> Iterable[Any]:
         """Show how far a loop over texts is."""
         hidden = not self._console.is_terminal
         return track(texts, description=f"  {title}", console=self._console, transient=True, disable=hidden)

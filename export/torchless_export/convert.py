@@ -30,7 +30,7 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
         # optimum would look for further preprocessors under the name that the model was loaded by.
         loaded.model.config.name_or_path = scratch
         try:
-            onnx_export_from_model(loaded.model, output=scratch, task=task.name, do_validation=False)
+            onnx_export_from_model(loaded.model, output=scratch, task=task.graph, do_validation=False)
         except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
             raise ExportError(
                 f"optimum cannot export {type(loaded.model).__name__} for {task.name}: {error}",

@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -91,6 +92,9 @@ def export(
 
         with progress.step("Converting to ONNX"):
             convert(loaded, chosen, folder)
+            for name, path in source.sentence_files():
+                (folder / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, folder / name)
         texts = sample_texts(VERIFICATION_TEXTS)
         with progress.step(f"Verifying against PyTorch on {len(texts)} texts"):
             reference = reference_answers(loaded, chosen, texts, progress.track)

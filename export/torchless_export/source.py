@@ -14,7 +14,7 @@ from torchless.checkpoint import read_json
 from torchless.errors import ExportError
 from torchless.tasks import Task, find_task, task_of_architectures
 
-__all__ = ["LoadedModel", "Source", "find_source", "load"]
+__all__ = ["SENTENCE_FILES", "LoadedModel", "Source", "find_source", "load"]
 
 _ADAPTER_CONFIG = "adapter_config.json"
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
@@ -22,7 +22,20 @@ _PICKLED_WEIGHTS = ("pytorch_model*.bin", "pytorch_model*.bin.index.json", "adap
 _OTHER_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 
 # PEFT's names for what an adapter was trained for.
-_ADAPTER_TASKS = {"FEATURE_EXTRACTION": "feature-extraction", "SEQ_CLS": "text-classification"}
+_ADAPTER_TASKS = {
+    "FEATURE_EXTRACTION": "feature-extraction",
+    "QUESTION_ANS": "question-answering",
+    "SEQ_CLS": "text-classification",
+    "TOKEN_CLS": "token-classification",
+}
+
+# What a sentence-transformers folder says about embeddings, beside the weights.
+SENTENCE_FILES = (
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +77,14 @@ class Source:
                 hint="Say what to export it for with --task.",
             )
         return found or find_task("feature-extraction")
+
+    def sentence_files(self) -> Iterator[tuple[str, Path]]:
+        """Yield the sentence-transformers files, by their place in the folder: an adapter's own before its base's."""
+        homes = [self.folder, *([self.base.folder] if self.base else [])]
+        for name in SENTENCE_FILES:
+            found = next((home / name for home in homes if (home / name).is_file()), None)
+            if found is not None:
+                yield name, found
 
     def record(self) -> dict[str, Any]:
         """Return what the manifest says of this source: its name, its revision, the SHA-256 of its files."""

@@ -1,6 +1,6 @@
 """Every variant against PyTorch, on real text: the gate that an export must pass."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -8,12 +8,12 @@ from time import perf_counter
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 import torchless
 from torchless.checkpoint import Verification
 from torchless.errors import ExportError
 from torchless.tasks import Task
+from torchless_export.cases import CASES, reference_pipeline
 from torchless_export.source import LoadedModel
 
 __all__ = ["FP32_TOLERANCE", "Reference", "reference_answers", "verify"]
@@ -21,22 +21,16 @@ __all__ = ["FP32_TOLERANCE", "Reference", "reference_answers", "verify"]
 FP32_TOLERANCE = 1e-4
 """How far an fp32 score may be from PyTorch's; for hidden states, relative to their scale."""
 
-Track: TypeAlias = Callable[[Sequence[str], str], Iterable[str]]
+Track: TypeAlias = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """PyTorch's answers to texts, and the median time of one in milliseconds."""
+    """PyTorch's answers to inputs made of texts, and the median time of one in milliseconds."""
 
-    texts: Sequence[str]
+    texts: Sequence[Any]
     answers: Sequence[Any]
     ms_per_text: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Difference:
-    same: bool
-    values: NDArray[np.floating]
 
 
 def reference_answers(loaded: LoadedModel, task: Task, texts: Sequence[str], track: Track) -> Reference:
@@ -48,11 +42,9 @@ def reference_answers(loaded: LoadedModel, task: Task, texts: Sequence[str], tra
         texts: They are cut to what the model takes.
         track: Wraps a loop over texts, to show its progress.
     """
-    import transformers
-
-    pipe = transformers.pipeline(task.name, model=loaded.model, tokenizer=loaded.tokenizer, device="cpu")
-    answers, ms_per_text = _timed(pipe, task, texts, track, "PyTorch")
-    return Reference(texts, answers, ms_per_text)
+    asked = [CASES[task.graph].ask(text, loaded.tokenizer.mask_token or "") for text in texts]
+    answers, ms_per_text = _timed(reference_pipeline(loaded, task), task, asked, track, "PyTorch")
+    return Reference(asked, answers, ms_per_text)
 
 
 def verify(folder: Path, task: Task, dtype: str, reference: Reference, track: Track) -> Verification:
@@ -71,9 +63,9 @@ def verify(folder: Path, task: Task, dtype: str, reference: Reference, track: Tr
     Raises:
         ExportError: fp32 differs from PyTorch: a final answer, or a score by more than `FP32_TOLERANCE`.
     """
-    pipe = torchless.pipeline(task.name, folder, dtype=dtype)
+    pipe = torchless.pipeline(task.graph, folder, dtype=dtype)
     answers, ms_per_text = _timed(pipe, task, reference.texts, track, dtype)
-    compare = _COMPARISONS[task.name]
+    compare = CASES[task.graph].compare
     differences = [compare(expected, got) for expected, got in zip(reference.answers, answers, strict=True)]
     largest = [float(difference.values.max()) for difference in differences]
     result = Verification(
@@ -97,10 +89,10 @@ def verify(folder: Path, task: Task, dtype: str, reference: Reference, track: Tr
 
 
 def _timed(
-    pipe: Callable[..., Any], task: Task, texts: Sequence[str], track: Track, title: str
+    pipe: Callable[..., Any], task: Task, texts: Sequence[Any], track: Track, title: str
 ) -> tuple[list[Any], float]:
     """Return the answers, one text at a time after a warm-up, and the median time in milliseconds."""
-    options = _OPTIONS[task.name]
+    options = CASES[task.graph].options
     answers, times_ms = [], []
     pipe(texts[0], **options)
     for text in track(texts, title):
@@ -108,28 +100,6 @@ def _timed(
         answers.append(pipe(text, **options))
         times_ms.append(1000 * (perf_counter() - start))
     return answers, median(times_ms)
-
-
-def _compare_labels(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> _Difference:
-    scores = {one["label"]: one["score"] for one in got}
-    values = np.array([abs(one["score"] - scores[one["label"]]) for one in expected])  # (labels,)
-    return _Difference(expected[0]["label"] == got[0]["label"], values)
-
-
-def _compare_hidden_states(expected: Any, got: Any) -> _Difference:
-    ours, theirs = np.asarray(got[0]), np.asarray(expected[0])  # (tokens, hidden)
-    cosines = (ours * theirs).sum(-1) / (np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1))  # (tokens,)
-    return _Difference(bool(cosines.min() >= 0.99), np.abs(ours - theirs) / np.abs(theirs).max())
-
-
-_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "feature-extraction": {"truncation": True},
-    "text-classification": {"truncation": True, "top_k": None},
-}
-_COMPARISONS: Mapping[str, Callable[[Any, Any], _Difference]] = {
-    "feature-extraction": _compare_hidden_states,
-    "text-classification": _compare_labels,
-}
 
 
 def _short(answer: Any) -> str:

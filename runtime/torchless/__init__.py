@@ -1,6 +1,14 @@
 """`transformers.pipeline()` without PyTorch: exported text models, answered by ONNX Runtime and NumPy."""
 
-from torchless.auto import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from torchless.auto import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 from torchless.errors import (
     CheckpointError,
     ExportError,
@@ -9,15 +17,21 @@ from torchless.errors import (
     OptionError,
     TaskError,
     TorchlessError,
+    TruncationWarning,
 )
 from torchless.numerics import log_softmax, sigmoid, softmax
 from torchless.pipelines import pipeline
+from torchless.pipelines.windows import Windows
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AutoModel",
+    "AutoModelForMaskedLM",
+    "AutoModelForMultipleChoice",
+    "AutoModelForQuestionAnswering",
     "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
     "AutoTokenizer",
     "CheckpointError",
     "ExportError",
@@ -26,6 +40,8 @@ __all__ = [
     "OptionError",
     "TaskError",
     "TorchlessError",
+    "TruncationWarning",
+    "Windows",
     "__version__",
     "log_softmax",
     "pipeline",

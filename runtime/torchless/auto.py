@@ -13,7 +13,17 @@ from torchless.session import Session
 from torchless.tasks import TASKS, Task, find_task
 from torchless.tokenizer import Tokenizer
 
-__all__ = ["AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer", "Model", "ModelOutput"]
+__all__ = [
+    "AutoModel",
+    "AutoModelForMaskedLM",
+    "AutoModelForMultipleChoice",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+    "AutoTokenizer",
+    "Model",
+    "ModelOutput",
+]
 
 
 class AutoTokenizer:
@@ -113,7 +123,7 @@ class Model:
         """Run the model once.
 
         Args:
-            input_ids: Integers, (texts, tokens).
+            input_ids: Integers, (texts, tokens); for multiple choice (texts, choices, tokens).
             attention_mask: 1 where a token counts and 0 where it is padding; by default all count.
             token_type_ids: 0 for the text and 1 for its pair; by default 0.
 
@@ -123,23 +133,24 @@ class Model:
         Raises:
             InputError: The shapes do not fit each other, or the texts are longer than the model takes.
         """
-        ids = _as_ids(input_ids, "input_ids")
+        ids = self._as_ids("input_ids", input_ids)
         given = {
             "input_ids": ids,
             "attention_mask": np.ones_like(ids)
             if attention_mask is None
-            else _as_ids(attention_mask, "attention_mask"),
+            else self._as_ids("attention_mask", attention_mask),
             "token_type_ids": np.zeros_like(ids)
             if token_type_ids is None
-            else _as_ids(token_type_ids, "token_type_ids"),
+            else self._as_ids("token_type_ids", token_type_ids),
         }
         for name, array in given.items():
             if array.shape != ids.shape:
                 raise InputError(
                     f"{name} has the shape {array.shape}, input_ids has {ids.shape}.", hint="Give both the same shape."
                 )
-        self.check_length(ids.shape[1])
-        if "token_type_ids" not in self.session.inputs and given["token_type_ids"].any():
+        self.check_length(ids.shape[-1])
+        ignores_types = self.config.get("type_vocab_size") == 0
+        if "token_type_ids" not in self.session.inputs and given["token_type_ids"].any() and not ignores_types:
             raise InputError(
                 "This model takes no token_type_ids, and they are not all 0.", hint="Leave token_type_ids out."
             )
@@ -159,11 +170,42 @@ class Model:
                 hint=f"Cut it with truncation=True, max_length={limit} (or less).",
             )
 
+    def _as_ids(self, name: str, values: ArrayLike) -> NDArray[np.int64]:
+        axes = ", ".join(self.task.input_axes).replace("batch", "texts")
+        try:
+            array = np.asarray(values)
+        except ValueError as error:
+            raise InputError(f"{name} is no array: {error}.", hint="Give padding=True to the tokenizer.") from error
+        if array.ndim != len(self.task.input_axes) or not np.issubdtype(array.dtype, np.integer):
+            raise InputError(
+                f"{name} has the shape {array.shape} and the dtype {array.dtype}.",
+                hint=f"Give integers of ({axes}), as the tokenizer returns them with return_tensors='np'.",
+            )
+        return array.astype(np.int64, copy=False)
+
 
 class AutoModel(Model):
     """A model without a head: `last_hidden_state`, float, (texts, tokens, hidden)."""
 
     task = find_task("feature-extraction")
+
+
+class AutoModelForMaskedLM(Model):
+    """A model that fills masks: `logits`, float, (texts, tokens, vocabulary)."""
+
+    task = find_task("fill-mask")
+
+
+class AutoModelForMultipleChoice(Model):
+    """A model that scores choices: `logits`, float, (texts, choices)."""
+
+    task = find_task("multiple-choice")
+
+
+class AutoModelForQuestionAnswering(Model):
+    """A model that scores spans: `start_logits` and `end_logits`, float, (texts, tokens)."""
+
+    task = find_task("question-answering")
 
 
 class AutoModelForSequenceClassification(Model):
@@ -172,17 +214,10 @@ class AutoModelForSequenceClassification(Model):
     task = find_task("text-classification")
 
 
-def _as_ids(values: ArrayLike, name: str) -> NDArray[np.int64]:
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise InputError(f"{name} is no array: {error}.", hint="Give padding=True to the tokenizer.") from error
-    if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
-        raise InputError(
-            f"{name} has the shape {array.shape} and the dtype {array.dtype}.",
-            hint="Give integers of (texts, tokens), as the tokenizer returns them with return_tensors='np'.",
-        )
-    return array.astype(np.int64, copy=False)
+class AutoModelForTokenClassification(Model):
+    """A model that scores each token: `logits`, float, (texts, tokens, labels)."""
+
+    task = find_task("token-classification")
 
 
 def _check_outputs(task: Task, checkpoint: Checkpoint, session: Session, asked_by: str) -> None:
@@ -190,7 +225,9 @@ def _check_outputs(task: Task, checkpoint: Checkpoint, session: Session, asked_b
     for name, axes in task.outputs.items():
         tensor = session.outputs.get(name)
         if tensor is None:
-            others = [other for other in TASKS if set(other.outputs) <= set(session.outputs)]
+            others = [
+                other for other in TASKS if other.graph == other.name and set(other.outputs) <= set(session.outputs)
+            ]
             use = "".join(f"Load it with {other.auto_class}, or e" for other in others[:1]) or "E"
             raise CheckpointError(
                 f"{asked_by} needs the output {name!r}, and {session.graph} has: {present}.",

@@ -15,6 +15,8 @@ __all__ = ["DTYPE_SUFFIXES", "MANIFEST_NAME", "Checkpoint", "Config", "Manifest"
 MANIFEST_NAME = "torchless.json"
 SCHEMA_VERSION = 1
 
+_COPY_AGAIN = "Copy the folder again, or export the checkpoint again."
+
 # transformers.js's names for the variants of a graph, and its file suffixes.
 DTYPE_SUFFIXES: Mapping[str, str] = {
     "fp32": "",
@@ -51,7 +53,9 @@ class Config:
         self._values = dict(values)
         labels = values.get("id2label") or {index: f"LABEL_{index}" for index in range(values.get("num_labels", 2))}
         self.id2label: dict[int, str] = {int(index): label for index, label in labels.items()}
-        self.label2id: dict[str, int] = {label: index for index, label in self.id2label.items()}
+        self.label2id: dict[str, int] = values.get("label2id") or {
+            label: index for index, label in self.id2label.items()
+        }
 
     @property
     def num_labels(self) -> int:
@@ -217,12 +221,23 @@ class Checkpoint:
         return self.folder / name
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Return a JSON file that must be there.
+        """Return the JSON object in a file that must be there.
 
         Raises:
-            CheckpointError: It is missing, or not a JSON object.
+            CheckpointError: It is missing, or holds something else.
         """
         return read_json(self.file(name))
+
+    def read_json_list(self, name: str) -> list[dict[str, Any]]:
+        """Return the JSON array of objects in a file that must be there.
+
+        Raises:
+            CheckpointError: It is missing, or holds something else.
+        """
+        values = _parsed(self.file(name))
+        if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+            raise CheckpointError(f"{self.folder / name} is not a JSON array of objects.", hint=_COPY_AGAIN)
+        return values
 
     def task(self) -> Task:
         """Return the task that the folder was exported for: the manifest says, or else the model's architecture."""
@@ -272,17 +287,17 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: It holds something else.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(
-            f"{path} is not JSON: {error}.", hint="Copy the folder again, or export the checkpoint again."
-        ) from error
+    values = _parsed(path)
     if not isinstance(values, dict):
-        raise CheckpointError(
-            f"{path} is not a JSON object.", hint="Copy the folder again, or export the checkpoint again."
-        )
+        raise CheckpointError(f"{path} is not a JSON object.", hint=_COPY_AGAIN)
     return values
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}.", hint=_COPY_AGAIN) from error
 
 
 def _verification(values: Mapping[str, Any] | None) -> Verification | None:

@@ -42,8 +42,9 @@ def _app() -> Any:
         from torchless import pipeline
 
         pipe = pipeline(task, model, dtype=dtype, threads=threads)
-        for text in texts or pipe.model.task.examples:
-            typer.echo(json.dumps({"input": text, "output": pipe(text)}, ensure_ascii=False))
+        for text in texts or pipe.example_inputs():
+            output = pipe(text, **({} if texts else pipe.task.options))
+            typer.echo(json.dumps({"input": text, "output": output}, ensure_ascii=False))
 
     app = typer.Typer(
         help="transformers.pipeline() without PyTorch.",

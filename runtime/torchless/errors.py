@@ -12,6 +12,7 @@ __all__ = [
     "OptionError",
     "TaskError",
     "TorchlessError",
+    "TruncationWarning",
     "check_whole_number",
     "nearest",
 ]
@@ -67,6 +68,10 @@ class MissingExtraError(TorchlessError, ImportError):
             f"{feature} needs packages that are not installed.",
             hint=f"pip install 'torchless[{extra}]'",
         )
+
+
+class TruncationWarning(UserWarning):
+    """Texts were longer than the limit, and their ends were left out of the answers."""
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:

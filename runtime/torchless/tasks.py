@@ -1,7 +1,7 @@
 """The one table of tasks: what each is called, what its graph answers, which classes serve it. Data only."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torchless.errors import TaskError, nearest
@@ -14,41 +14,98 @@ class Task:
     """A task, as a row of the table.
 
     Attributes:
-        name: The canonical name, as `transformers.pipeline` and `optimum` spell it.
+        name: The canonical name, as `transformers.pipeline` spells it where it has the task.
+        auto_class: The class for the steps by hand, in `torchless.auto`; `transformers` has one of the same name.
         outputs: The ONNX outputs that the graph must have, each with the names of its axes. The axis `tokens` is
             cut back to a row's own length after a batch; the axis `labels` is as long as `config.id2label`.
-        auto_class: The class for the steps by hand, in `torchless.auto`.
         pipeline: The pipeline class, as `module:class`.
-        examples: Inputs to try a model with.
+        examples: Inputs to try a model with; `{mask}` stands for the tokenizer's mask.
+        options: The options to try it with.
         aliases: Other names for it.
+        graph_of: The task whose graph serves this one, if it is another.
+        input_axes: The axes of the graph's inputs.
     """
 
     name: str
-    outputs: Mapping[str, tuple[str, ...]]
     auto_class: str
+    outputs: Mapping[str, tuple[str, ...]]
     pipeline: str
     examples: tuple[Any, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    graph_of: str | None = None
+    input_axes: tuple[str, ...] = ("batch", "tokens")
 
+    @property
+    def graph(self) -> str:
+        """The task whose graph serves this one: what `optimum` exports."""
+        return self.graph_of or self.name
+
+
+_COURSE = ("I've been waiting for a HuggingFace course my whole life.", "I hate this so much!")
 
 TASKS: tuple[Task, ...] = (
     Task(
         name="feature-extraction",
-        outputs={"last_hidden_state": ("batch", "tokens", "hidden")},
         auto_class="AutoModel",
+        outputs={"last_hidden_state": ("batch", "tokens", "hidden")},
         pipeline="torchless.pipelines.feature_extraction:FeatureExtractionPipeline",
         examples=("This is a simple test.",),
     ),
     Task(
+        name="fill-mask",
+        auto_class="AutoModelForMaskedLM",
+        outputs={"logits": ("batch", "tokens", "vocabulary")},
+        pipeline="torchless.pipelines.fill_mask:FillMaskPipeline",
+        examples=("The capital of France is {mask}.",),
+    ),
+    Task(
+        name="multiple-choice",
+        auto_class="AutoModelForMultipleChoice",
+        input_axes=("batch", "choices", "tokens"),
+        outputs={"logits": ("batch", "choices")},
+        pipeline="torchless.pipelines.multiple_choice:MultipleChoicePipeline",
+        examples=({"prompt": "It rains. What do you take?", "choices": ["An umbrella.", "A spoon."]},),
+    ),
+    Task(
+        name="question-answering",
+        auto_class="AutoModelForQuestionAnswering",
+        outputs={"start_logits": ("batch", "tokens"), "end_logits": ("batch", "tokens")},
+        pipeline="torchless.pipelines.question_answering:QuestionAnsweringPipeline",
+        examples=({"question": "Where do I live?", "context": "My name is Wolfgang and I live in Berlin."},),
+    ),
+    Task(
         name="text-classification",
         aliases=("sentiment-analysis",),
-        outputs={"logits": ("batch", "labels")},
         auto_class="AutoModelForSequenceClassification",
+        outputs={"logits": ("batch", "labels")},
         pipeline="torchless.pipelines.text_classification:TextClassificationPipeline",
-        examples=(
-            "I've been waiting for a HuggingFace course my whole life.",
-            "I hate this so much!",
-        ),
+        examples=_COURSE,
+    ),
+    Task(
+        name="text-ranking",
+        auto_class="AutoModelForSequenceClassification",
+        outputs={"logits": ("batch", "labels")},
+        graph_of="text-classification",
+        pipeline="torchless.pipelines.text_ranking:TextRankingPipeline",
+        examples=({"query": "Who lives in Berlin?", "documents": ["Wolfgang does.", "It rains in Paris."]},),
+    ),
+    Task(
+        name="token-classification",
+        aliases=("ner",),
+        auto_class="AutoModelForTokenClassification",
+        outputs={"logits": ("batch", "tokens", "labels")},
+        pipeline="torchless.pipelines.token_classification:TokenClassificationPipeline",
+        examples=("My name is Sarah and I live in London.",),
+    ),
+    Task(
+        name="zero-shot-classification",
+        auto_class="AutoModelForSequenceClassification",
+        outputs={"logits": ("batch", "labels")},
+        graph_of="text-classification",
+        pipeline="torchless.pipelines.zero_shot_classification:ZeroShotClassificationPipeline",
+        examples=_COURSE,
+        options={"candidate_labels": ["education", "politics", "business"]},
     ),
 )
 
@@ -76,7 +133,7 @@ def task_of_architectures(architectures: Iterable[str]) -> Task | None:
     Args:
         architectures: The class names in `config.json`.
     """
-    for task in TASKS:
+    for task in (task for task in TASKS if task.graph == task.name):
         head = task.auto_class.removeprefix("AutoModel")
         if head and any(architecture.endswith(head) for architecture in architectures):
             return task

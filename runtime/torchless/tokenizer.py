@@ -268,8 +268,17 @@ class Tokenizer:
             implied if truncation is None else truncation,
             max_length=max_length,
             stride=stride,
-            model_max_length=None if self.model_max_length > _UNLIMITED_ABOVE else self.model_max_length,
+            model_max_length=self.longest,
         )
+
+    def num_special_tokens(self, *, pair: bool) -> int:
+        """Return how many special tokens a text, or a text with its pair, is given."""
+        return int(self._backend.num_special_tokens_to_add(is_pair=pair))
+
+    @property
+    def longest(self) -> int | None:
+        """`model_max_length`, or None where the checkpoint declares no limit."""
+        return None if self.model_max_length > _UNLIMITED_ABOVE else self.model_max_length
 
     def tokenize(self, text: str, pair: str | None = None, *, add_special_tokens: bool = False) -> list[str]:
         """Return the tokens of a text, as strings."""
@@ -279,10 +288,15 @@ class Tokenizer:
         """Return the token ids of a text."""
         return list(self(text, text_pair, add_special_tokens=add_special_tokens).encodings[0].ids)
 
+    def token_id(self, token: str) -> int | None:
+        """Return the id of a token, or None where the vocabulary lacks it."""
+        found: int | None = self._backend.token_to_id(token)
+        return found
+
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
         """Return the id of a token, or a list of ids; of the unknown token where the vocabulary lacks one."""
         if isinstance(tokens, str):
-            found = self._backend.token_to_id(tokens)
+            found = self.token_id(tokens)
             return self.unk_token_id if found is None else found
         return [self.convert_tokens_to_ids(token) for token in tokens]
 
@@ -343,6 +357,16 @@ class Tokenizer:
         """The number of tokens in the vocabulary, added ones not counted."""
         return int(self._backend.get_vocab_size(with_added_tokens=False))
 
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """Join tokens into text, as the tokenizer's decoder does."""
+        decoder = self._backend.decoder
+        return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+
+    @property
+    def continuing_subword_prefix(self) -> str | None:
+        """What marks a token that continues a word (`##` for WordPiece), or None where nothing does."""
+        return getattr(self._backend.model, "continuing_subword_prefix", None) or None
+
     @property
     def all_special_ids(self) -> list[int]:
         """The ids of `all_special_tokens`."""
@@ -355,7 +379,7 @@ class Tokenizer:
             return special[name]
         if name.endswith("_id") and (token_name := name.removesuffix("_id")) in special:
             token = special[token_name]
-            return None if token is None else self._backend.token_to_id(token)
+            return None if token is None else self.token_id(token)
         raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
 
     def _as_batch(self, text: Any, text_pair: Any, *, is_split_into_words: bool) -> tuple[bool, list[Any]]:

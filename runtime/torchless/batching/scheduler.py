@@ -1,8 +1,6 @@
 """The one way from rows to their outputs: planned, padded within their batch, run, and given back in order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,28 +8,10 @@ from numpy.typing import NDArray
 from torchless.auto import Model
 from torchless.batching.policy import plan
 from torchless.numerics import pad
-from torchless.tokenizer import Encoding, Tokenizer
+from torchless.rows import Row, RowOutput
+from torchless.tokenizer import Tokenizer
 
-__all__ = ["Row", "RowOutput", "Scheduler"]
-
-# The arrays that the model answers for one row, in the order of `Task.outputs`, padding cut off.
-RowOutput: TypeAlias = tuple[NDArray[np.float32], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a model's input, without padding.
-
-    Attributes:
-        encoding: The token ids, with their offsets in the text.
-        about: What postprocessing needs to know of this row, where a task has several a text.
-    """
-
-    encoding: Encoding
-    about: Any = None
-
-    def __len__(self) -> int:
-        return len(self.encoding)
+__all__ = ["Scheduler"]
 
 
 class Scheduler:
@@ -81,9 +61,9 @@ class Scheduler:
     def _run_batch(self, rows: Sequence[Row]) -> list[RowOutput]:
         width = max(len(row) for row in rows)
         result = self._model(
-            input_ids=pad([row.encoding.ids for row in rows], width, self._pad_id, left=self._left),
-            attention_mask=pad([row.encoding.attention_mask for row in rows], width, 0, left=self._left),
-            token_type_ids=pad([row.encoding.type_ids for row in rows], width, self._pad_type_id, left=self._left)
+            input_ids=self._padded([row.encoding.ids for row in rows], width, self._pad_id),
+            attention_mask=self._padded([row.encoding.attention_mask for row in rows], width, 0),
+            token_type_ids=self._padded([row.encoding.type_ids for row in rows], width, self._pad_type_id)
             if self._takes_types
             else None,
         )
@@ -94,6 +74,10 @@ class Scheduler:
             tuple(self._unpadded(array[index], axes[1:], len(row)) for array, axes in arrays)
             for index, row in enumerate(rows)
         ]
+
+    def _padded(self, sequences: Sequence[Sequence[int]], width: int, value: int) -> NDArray[np.int64]:
+        padded = pad(sequences, width, value, left=self._left)  # (rows, tokens)
+        return padded[:, None] if "choices" in self._model.task.input_axes else padded  # or (rows, 1, tokens)
 
     def _unpadded(self, array: NDArray[np.float32], axes: tuple[str, ...], tokens: int) -> NDArray[np.float32]:
         if "tokens" not in axes:

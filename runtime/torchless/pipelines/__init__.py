@@ -91,14 +91,14 @@ def pipeline(
         chosen = chosen or checkpoint.task()
         model_class: type[Model] = getattr(torchless.auto, chosen.auto_class)
         model = model_class(checkpoint, Session(checkpoint.graph(dtype), threads=threads, providers=providers))
-    elif chosen is not None and chosen is not model.task:
+    elif chosen is not None and chosen.auto_class != type(model).__name__:
         raise TaskError(
-            f"The model serves {model.task.name}, not {chosen.name}.",
+            f"The model is of {type(model).__name__}, which does not serve {chosen.name}.",
             hint=f"Load it with {chosen.auto_class}.from_pretrained, or give its folder.",
         )
     if not isinstance(tokenizer, Tokenizer):
         tokenizer = Tokenizer.from_checkpoint(model.checkpoint if tokenizer is None else Checkpoint(tokenizer))
-    return _pipeline_class(model.task)(model, tokenizer, **options)
+    return _pipeline_class(chosen or model.task)(model, tokenizer, **options)
 
 
 def _pipeline_class(task: Task) -> type[Pipeline[Any]]:

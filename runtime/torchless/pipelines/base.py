@@ -1,17 +1,21 @@
 """What every pipeline shares: inputs of any shape become rows, rows become outputs, outputs become results."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torchless.auto import Model
 from torchless.batching.policy import windows
-from torchless.batching.scheduler import Row, RowOutput, Scheduler
-from torchless.errors import InputError, check_whole_number
-from torchless.pipelines.options import TokenizerOptions, updated
+from torchless.batching.scheduler import Scheduler
+from torchless.errors import TruncationWarning, check_whole_number
+from torchless.pipelines.options import updated
+from torchless.rows import Row, RowOutput
+from torchless.tasks import Task
 from torchless.tokenizer import Tokenizer
+from torchless.truncation import Truncation
 
-__all__ = ["Pipeline", "text_input"]
+__all__ = ["Pipeline"]
 
 OptionsT = TypeVar("OptionsT")
 
@@ -29,18 +33,20 @@ class Pipeline(ABC, Generic[OptionsT]):
         options: The task's options, which each call may change for itself.
 
     Attributes:
+        task: The row of the table that this class serves.
+        options_class: The class of its options.
         options: What holds unless a call says otherwise.
 
     Raises:
         OptionError: There is no such option, or its value is not possible.
     """
 
+    task: ClassVar[Task]
     options_class: ClassVar[type[Any]]
 
     def __init__(self, model: Model, tokenizer: Tokenizer, *, batch_size: int | None = None, **options: Any) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.task = model.task.name
         _check_batch_size(batch_size)
         self._scheduler = Scheduler(model, tokenizer, max_batch_rows=batch_size)
         self.options: OptionsT = self.with_options(self.options_class(), options)
@@ -87,6 +93,12 @@ class Pipeline(ABC, Generic[OptionsT]):
     ) -> Any:
         """Turn the outputs of one input's rows into its result."""
 
+    @property
+    def longest(self) -> int | None:
+        """The longest row in tokens that both the tokenizer and the model declare; None if neither has a limit."""
+        limits = (self.tokenizer.longest, self.model.config.max_tokens)
+        return min((limit for limit in limits if limit is not None), default=None)
+
     def with_options(self, options: OptionsT, changes: Mapping[str, Any]) -> OptionsT:
         """Return options with some of them changed.
 
@@ -95,25 +107,38 @@ class Pipeline(ABC, Generic[OptionsT]):
         """
         return updated(options, changes, called=type(self).__name__)
 
-    def encode(self, text: Any, options: TokenizerOptions) -> Row:
-        """Return the row of a text, or of a (text, pair) tuple.
+    def example_inputs(self) -> list[Any]:
+        """Return inputs to try the pipeline with."""
+        mask = self.tokenizer.mask_token or ""
+        return [one.format(mask=mask) if isinstance(one, str) else one for one in self.task.examples]
+
+    def encode(
+        self, text: Any, truncation: Truncation | None, *, add_special_tokens: bool = True, **encoding: bool
+    ) -> Row:
+        """Return the row of a text, or of a (text, pair) tuple; it knows whether the text was cut.
 
         Raises:
             InputError: It cannot be encoded.
-            OptionError: The truncation asked for is not possible.
         """
-        truncation = self.tokenizer.truncation(
-            options.truncation,
-            max_length=options.max_length,
-            implied=options.max_length is not None and options.padding is False,
+        first, *others = self.encode_windows(text, truncation, add_special_tokens=add_special_tokens, **encoding)
+        return Row(first.encoding, cut=bool(others))
+
+    def encode_windows(
+        self, text: Any, truncation: Truncation | None, *, add_special_tokens: bool = True, **encoding: bool
+    ) -> list[Row]:
+        """Return rows that cover a text, or a (text, pair) tuple, whole: one, or as many as truncation makes of it.
+
+        Raises:
+            InputError: It cannot be encoded.
+        """
+        (whole,) = self.tokenizer.encode_batch(
+            [text], truncation=truncation, add_special_tokens=add_special_tokens, **encoding
         )
-        (encoding,) = self.tokenizer.encode_batch(
-            [text], truncation=truncation, add_special_tokens=options.add_special_tokens
-        )
-        return Row(encoding)
+        return [Row(whole), *(map(Row, whole.overflowing) if truncation else ())]
 
     def _answer(self, inputs: Sequence[Any], options: OptionsT, batch_size: int | None) -> list[Any]:
         rows_of_inputs = [self.preprocess(text, options) for text in inputs]
+        self._warn_of_cuts(rows_of_inputs)
         outputs = iter(self.forward([row for rows in rows_of_inputs for row in rows], batch_size=batch_size))
         return [
             self.postprocess(text, rows, [next(outputs) for _ in rows], options)
@@ -124,20 +149,17 @@ class Pipeline(ABC, Generic[OptionsT]):
         for window in windows(inputs, largest=_WINDOW_INPUTS):
             yield from self._answer(window, options, batch_size)
 
+    def _warn_of_cuts(self, rows_of_inputs: Sequence[Sequence[Row]]) -> None:
+        cut = [rows for rows in rows_of_inputs if any(row.cut for row in rows)]
+        if cut:
+            longest = max(len(row) for rows in cut for row in rows)
+            warnings.warn(
+                f"{len(cut)} of {len(rows_of_inputs)} inputs were cut to {longest} tokens; the answers do not know the "
+                f"rest of them. docs/tasks.md says which tasks can cover long texts.",
+                TruncationWarning,
+                stacklevel=4,
+            )
+
 
 def _check_batch_size(batch_size: int | None) -> None:
     check_whole_number("batch_size", batch_size, at_least=1, hint="Give a number of rows, or None.")
-
-
-def text_input(text: Any) -> str:
-    """Return an input that must be a string.
-
-    Raises:
-        InputError: It is something else.
-    """
-    if not isinstance(text, str):
-        raise InputError(
-            f"The input {text!r} is of type {type(text).__name__}, not a string.",
-            hint="Give a string, a list of strings, or an iterator over strings.",
-        )
-    return text

@@ -6,8 +6,8 @@ from enum import Enum
 from typing import Any, Final, TypeVar
 
 from torchless.errors import OptionError, nearest
-from torchless.tokenizer import Padding
-from torchless.truncation import TruncationStrategy
+from torchless.tokenizer import Padding, Tokenizer
+from torchless.truncation import Truncation, TruncationStrategy
 
 __all__ = ["NOT_GIVEN", "NotGiven", "TokenizerOptions", "updated"]
 
@@ -40,6 +40,15 @@ class TokenizerOptions:
     max_length: int | None = None
     padding: bool | Padding = False
     add_special_tokens: bool = True
+
+    def read_truncation(self, tokenizer: Tokenizer) -> Truncation | None:
+        """Return how texts are cut, or None.
+
+        Raises:
+            OptionError: There is no such strategy, or a number is none.
+        """
+        implied = self.max_length is not None and self.padding is False
+        return tokenizer.truncation(self.truncation, max_length=self.max_length, implied=implied)
 
 
 def updated(options: OptionsT, changes: Mapping[str, Any], *, called: Callable[..., Any] | str) -> OptionsT:

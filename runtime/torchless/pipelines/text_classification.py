@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.batching.scheduler import Row, RowOutput
 from torchless.errors import InputError, OptionError, check_whole_number, nearest
 from torchless.numerics import sigmoid, softmax
-from torchless.pipelines.base import Pipeline, text_input
+from torchless.pipelines.base import Pipeline
+from torchless.pipelines.inputs import text_input
 from torchless.pipelines.options import NOT_GIVEN, NotGiven, TokenizerOptions, updated
+from torchless.pipelines.windows import Combine, Windows, read_windows
+from torchless.rows import Row, RowOutput
+from torchless.tasks import find_task
 
 __all__ = ["Classification", "TextClassificationOptions", "TextClassificationPipeline", "TextPair"]
 
@@ -25,10 +28,12 @@ _FUNCTIONS: Mapping[str, Callable[[NDArray[np.floating]], NDArray[np.floating]]]
 
 
 class Classification(TypedDict):
-    """A label with its score."""
+    """A label with its score; and where they were asked for, how many windows it is of, or whether the text was cut."""
 
     label: str
     score: float
+    windows: NotRequired[int]
+    truncated: NotRequired[bool]
 
 
 class TextPair(TypedDict):
@@ -46,11 +51,16 @@ class TextClassificationOptions(TokenizerOptions):
         top_k: How many labels to return, the best first; None returns all. Without it, the best alone.
         return_all_scores: True returns all labels in the model's order. `top_k` is stronger.
         function_to_apply: What turns logits into scores; by default the model's configuration decides.
+        windows: Cover a long text whole: `mean`, `max` or `Windows` combines the scores of its windows. Each result
+            then says how many `windows` it is of. Not in the reference.
+        return_truncated: Each result says whether its text was `truncated`. Not in the reference.
     """
 
     top_k: int | NotGiven | None = NOT_GIVEN
     return_all_scores: bool | NotGiven = NOT_GIVEN
     function_to_apply: FunctionToApply | None = None
+    windows: Windows | Combine | bool | None = None
+    return_truncated: bool = False
 
     def __post_init__(self) -> None:
         if self.top_k is not NOT_GIVEN:
@@ -60,6 +70,8 @@ class TextClassificationOptions(TokenizerOptions):
             raise OptionError(
                 f"function_to_apply={function!r} is no function.", hint=nearest(function, {*_FUNCTIONS, "default"})
             )
+        if read_windows(self.windows) and self.truncation:
+            raise OptionError("windows cover a text whole, truncation cuts it.", hint="Give one of the two.")
 
 
 class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
@@ -68,6 +80,7 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
     Source: `TextClassificationPipeline` of transformers 4.57.6, pipelines/text_classification.py.
     """
 
+    task = find_task("text-classification")
     options_class = TextClassificationOptions
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
@@ -89,8 +102,15 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
         return [result] if isinstance(inputs, str) and "top_k" not in options else result
 
     def preprocess(self, text: str | TextPair, options: TextClassificationOptions | None = None) -> list[Row]:
-        """Turn a text, or a pair, into its one row."""
-        return [self.encode(_as_text_or_pair(text), options or self.options)]
+        """Turn a text, or a pair, into its one row, or into its windows."""
+        options = options or self.options
+        sequence = _as_text_or_pair(text)
+        windows = read_windows(options.windows)
+        if windows is None:
+            truncation = options.read_truncation(self.tokenizer)
+            return [self.encode(sequence, truncation, add_special_tokens=options.add_special_tokens)]
+        cut = windows.truncation(self.tokenizer, self.longest, pair=isinstance(sequence, tuple))
+        return self.encode_windows(sequence, cut, add_special_tokens=options.add_special_tokens)
 
     def postprocess(
         self,
@@ -101,18 +121,18 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
     ) -> Classification | list[Classification]:
         """Turn a text's logits into its labels and scores."""
         options = options or self.options
-        ((logits,),) = outputs  # (labels,)
-        scores = self._function(options)(logits)  # (labels,)
-        labels = self.model.config.id2label
-        if options.top_k is NOT_GIVEN and options.return_all_scores in {NOT_GIVEN, False}:
-            best = int(scores.argmax())
-            return {"label": labels[best], "score": scores[best].item()}
+        scores_of_rows = [self._function(options)(logits) for (logits,) in outputs]  # (labels,) each
+        scores = (read_windows(options.windows) or Windows()).combined(rows, scores_of_rows)  # (labels,)
+        extras: dict[str, Any] = {"windows": len(rows)} if options.windows else {}
+        if options.return_truncated:
+            extras["truncated"] = any(row.cut for row in rows)
         every: list[Classification] = [
-            {"label": labels[index], "score": score.item()} for index, score in enumerate(scores)
+            {"label": self.model.config.id2label[index], "score": score.item(), **extras}  # type: ignore[typeddict-item]
+            for index, score in enumerate(scores)
         ]
-        if options.top_k is NOT_GIVEN:
-            return every
-        return sorted(every, key=lambda one: -one["score"])[: options.top_k]
+        if options.top_k is not NOT_GIVEN:
+            return sorted(every, key=lambda one: -one["score"])[: options.top_k]
+        return every if options.return_all_scores is True else every[int(scores.argmax())]
 
     def with_options(self, options: TextClassificationOptions, changes: Mapping[str, Any]) -> TextClassificationOptions:
         """Return options with some of them changed, as the reference merges them.

@@ -1,0 +1,158 @@
+"""Fill-mask: the tokens that a mask may stand for."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless.errors import InputError, OptionError, check_whole_number
+from torchless.numerics import softmax
+from torchless.pipelines.base import Pipeline
+from torchless.pipelines.inputs import text_input
+from torchless.pipelines.options import TokenizerOptions, updated
+from torchless.rows import Row, RowOutput
+from torchless.tasks import find_task
+
+__all__ = ["FillMaskOptions", "FillMaskPipeline", "Filling"]
+
+
+class Filling(TypedDict):
+    """A token that a mask may stand for, and the text with it."""
+
+    score: float
+    token: int
+    token_str: str
+    sequence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillMaskOptions:
+    """The options of `fill-mask`.
+
+    Attributes:
+        top_k: How many tokens to return for each mask.
+        targets: The only tokens to score, one or several; they keep the scores that they have among all tokens.
+        tokenizer_kwargs: The tokenizer's options, as a mapping: `truncation`, `max_length` and so on.
+    """
+
+    top_k: int = 5
+    targets: str | Sequence[str] | None = None
+    tokenizer_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_whole_number("top_k", self.top_k, at_least=1, hint="Give a number of tokens.")
+        if self.targets is not None and (
+            not isinstance(self.targets, str | list | tuple)
+            or not len(self.targets)
+            or not all(isinstance(target, str) for target in self.targets)
+        ):
+            raise OptionError(f"targets={self.targets!r} is not possible.", hint="Give a string, or a list of strings.")
+
+
+class FillMaskPipeline(Pipeline[FillMaskOptions]):
+    """The likeliest tokens in the place of each mask of a text.
+
+    Source: `FillMaskPipeline` of transformers 4.57.6, pipelines/fill_mask.py.
+    """
+
+    task = find_task("fill-mask")
+    options_class = FillMaskOptions
+
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+        """Fill the masks of one text, a list of texts, or an iterator over texts.
+
+        Args:
+            inputs: Strings with the tokenizer's mask token in them, `tokenizer.mask_token`.
+            batch_size: The most texts a batch may have.
+            options: See `FillMaskOptions`.
+
+        Returns:
+            For a text with one mask a list of `Filling`, for several a list of such lists; for a list of texts a list
+            of these, or for a list of one text its own.
+
+        Raises:
+            InputError: A text has no mask, is no string, or is longer than the model takes.
+            OptionError: There is no such option, or its value is not possible.
+        """
+        result = super().__call__(inputs, batch_size=batch_size, **options)
+        return result[0] if isinstance(inputs, list) and len(inputs) == 1 else result
+
+    def preprocess(self, text: str, options: FillMaskOptions | None = None) -> list[Row]:
+        """Turn a text into its one row."""
+        encoding = updated(TokenizerOptions(), (options or self.options).tokenizer_kwargs, called="tokenizer_kwargs")
+        truncation = encoding.read_truncation(self.tokenizer)
+        row = self.encode(text_input(text), truncation, add_special_tokens=encoding.add_special_tokens)
+        if self.tokenizer.mask_token_id not in row.encoding.ids:
+            raise InputError(
+                f"The text {text!r} has no mask{' left after it was cut' if row.cut else ''}.",
+                hint=f"Put {self.tokenizer.mask_token} where a token shall be found.",
+            )
+        return [row]
+
+    def postprocess(
+        self,
+        text: str,
+        rows: Sequence[Row],
+        outputs: Sequence[RowOutput],
+        options: FillMaskOptions | None = None,
+    ) -> list[Filling] | list[list[Filling]]:
+        """Turn a text's logits into the likeliest tokens of each mask."""
+        options = options or self.options
+        ((logits,),) = outputs  # (tokens, vocabulary)
+        ids = np.array(rows[0].encoding.ids)  # (tokens,)
+        masks = np.flatnonzero(ids == self.tokenizer.mask_token_id)  # (masks,)
+        scores = softmax(logits[masks])  # (masks, vocabulary)
+        candidates = np.arange(scores.shape[-1]) if options.targets is None else self._target_ids(options.targets)
+        top_k = options.top_k if options.targets is None else min(options.top_k, len(candidates))
+        if top_k > len(candidates):
+            raise OptionError(f"top_k={top_k} is more than the {len(candidates)} tokens there are.", hint="Give fewer.")
+        best = np.argsort(-scores[:, candidates], axis=-1, kind="stable")[:, :top_k]  # (masks, top_k)
+        result = [
+            [
+                self._filling(ids, int(mask), int(token), scores_of_mask, alone=len(masks) == 1)
+                for token in candidates[chosen]
+            ]
+            for mask, chosen, scores_of_mask in zip(masks, best, scores, strict=True)
+        ]
+        return result[0] if len(masks) == 1 else result
+
+    def with_options(self, options: FillMaskOptions, changes: Mapping[str, Any]) -> FillMaskOptions:
+        """Return options with some of them changed; None leaves one as it was."""
+        if self.tokenizer.mask_token_id is None:
+            raise OptionError("This tokenizer has no mask token.", hint="Use a model that was trained to fill masks.")
+        changes = {name: value for name, value in changes.items() if value is not None}
+        return updated(options, changes, called=type(self).__name__)
+
+    def _filling(
+        self, ids: NDArray[np.int64], mask: int, token: int, scores: NDArray[np.floating], *, alone: bool
+    ) -> Filling:
+        filled = np.where(np.arange(len(ids)) == mask, token, ids)
+        return {
+            "score": scores[token].item(),
+            "token": token,
+            "token_str": self.tokenizer.decode([token]),
+            # With several masks the others are shown, which are special tokens.
+            "sequence": self.tokenizer.decode(filled[filled != self.tokenizer.pad_token_id], skip_special_tokens=alone),
+        }
+
+    def _target_ids(self, targets: str | Sequence[str]) -> NDArray[np.int64]:
+        found = [self._target_id(target) for target in ([targets] if isinstance(targets, str) else targets)]
+        ids = list(dict.fromkeys(index for index in found if index is not None))
+        if not ids:
+            raise OptionError(f"No token of the vocabulary stands for targets={targets!r}.", hint="Give other targets.")
+        return np.array(ids)
+
+    def _target_id(self, target: str) -> int | None:
+        index = self.tokenizer.token_id(target)
+        if index is not None:
+            return index
+        subtokens = self.tokenizer.encode(target, add_special_tokens=False)
+        if subtokens:
+            instead = f"its first subtoken {self.tokenizer.convert_ids_to_tokens(subtokens[0])!r} stands for it"
+        else:
+            instead = "it is left out"
+        warnings.warn(f"The target {target!r} is not in the vocabulary; {instead}.", UserWarning, stacklevel=2)
+        return subtokens[0] if subtokens else None

@@ -1,0 +1,127 @@
+"""Text ranking: documents by how well they answer a query, judged by a cross-encoder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+from torchless.auto import Model
+from torchless.errors import CheckpointError, InputError, OptionError, check_whole_number, nearest
+from torchless.numerics import sigmoid
+from torchless.pipelines.base import Pipeline
+from torchless.pipelines.inputs import as_records, record, text_input
+from torchless.pipelines.options import TokenizerOptions
+from torchless.rows import Row, RowOutput
+from torchless.tasks import find_task
+from torchless.tokenizer import Tokenizer
+
+__all__ = ["RankedText", "RankingInput", "TextRankingOptions", "TextRankingPipeline"]
+
+
+class RankingInput(TypedDict):
+    """A query with the documents to rank."""
+
+    query: str
+    documents: list[str]
+
+
+class RankedText(TypedDict):
+    """A document, its place among the documents, and its score."""
+
+    index: int
+    score: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRankingOptions(TokenizerOptions):
+    """The options of `text-ranking`.
+
+    Attributes:
+        function_to_apply: `sigmoid` gives scores from 0 to 1, `none` the model's own.
+        top_k: How many documents to return; None returns all.
+    """
+
+    function_to_apply: Literal["sigmoid", "none"] = "sigmoid"
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.function_to_apply not in {"sigmoid", "none"}:
+            raise OptionError(
+                f"function_to_apply={self.function_to_apply!r} is no function.",
+                hint=nearest(self.function_to_apply, ("sigmoid", "none")),
+            )
+        check_whole_number("top_k", self.top_k, at_least=1, hint="Give a number of documents, or None for all.")
+
+
+class TextRankingPipeline(Pipeline[TextRankingOptions]):
+    """The documents of a query, the best first.
+
+    Source: the reference has no such pipeline. Scores and order are those of `CrossEncoder.rank` of
+        sentence-transformers 5.7.0, for a model with one label.
+    """
+
+    task = find_task("text-ranking")
+    options_class = TextRankingOptions
+
+    def __init__(self, model: Model, tokenizer: Tokenizer, **options: Any) -> None:
+        super().__init__(model, tokenizer, **options)
+        if model.config.num_labels != 1:
+            raise CheckpointError(
+                f"The model in {str(model.checkpoint.folder)!r} has {model.config.num_labels} labels; a cross-encoder "
+                "that ranks has one.",
+                hint="Use a model that was trained to rank, or text-classification with pairs.",
+            )
+
+    def __call__(
+        self,
+        inputs: Any = None,
+        *,
+        query: str | list[str] | None = None,
+        documents: list[Any] | None = None,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Rank the documents of one query, of a list, or of an iterator.
+
+        Args:
+            inputs: Dicts `{"query": …, "documents": […]}`.
+            query: Instead of `inputs`: a query, or a list of them.
+            documents: With `query`: its documents, or for a list of queries a list of lists.
+            batch_size: The most rows a batch may have; a query has a row a document.
+            options: See `TextRankingOptions`.
+
+        Returns:
+            A list of `RankedText` a query.
+
+        Raises:
+            InputError: A query or its documents are missing, empty, not strings, or longer than the model takes.
+            OptionError: There is no such option, or its value is not possible.
+        """
+        records = as_records(inputs, {"query": query, "documents": documents}, many="query")
+        return super().__call__(records, batch_size=batch_size, **options)
+
+    def preprocess(self, text: RankingInput, options: TextRankingOptions | None = None) -> list[Row]:
+        """Turn a query into a row a document."""
+        options = options or self.options
+        query, documents = record(text, "query", "documents")
+        if not isinstance(documents, list | tuple):
+            raise InputError(f"The documents are {documents!r}, not a list.", hint="Give a list of strings.")
+        truncation = options.read_truncation(self.tokenizer)
+        pairs = [(text_input(query, "The query"), text_input(one, "A document")) for one in documents]
+        return [self.encode(pair, truncation, add_special_tokens=options.add_special_tokens) for pair in pairs]
+
+    def postprocess(
+        self,
+        text: RankingInput,
+        rows: Sequence[Row],
+        outputs: Sequence[RowOutput],
+        options: TextRankingOptions | None = None,
+    ) -> list[RankedText]:
+        """Turn the logits of the documents into their scores, the best first."""
+        options = options or self.options
+        apply = sigmoid if options.function_to_apply == "sigmoid" else lambda logits: logits
+        every: list[RankedText] = [
+            {"index": index, "score": apply(logits).item(), "text": text["documents"][index]}
+            for index, (logits,) in enumerate(outputs)
+        ]
+        return sorted(every, key=lambda one: -one["score"])[: options.top_k]

@@ -1,0 +1,293 @@
+"""Token classification: the label of each token of a text, or the entities that they make."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless.errors import InputError, OptionError, check_whole_number, nearest
+from torchless.numerics import softmax
+from torchless.pipelines.base import Pipeline
+from torchless.pipelines.inputs import text_input
+from torchless.pipelines.options import updated
+from torchless.rows import Row, RowOutput
+from torchless.tasks import find_task
+from torchless.truncation import Truncation
+
+__all__ = ["AggregationStrategy", "Entity", "TokenClassificationOptions", "TokenClassificationPipeline"]
+
+AggregationStrategy: TypeAlias = Literal["none", "simple", "first", "average", "max"]
+
+
+class Entity(TypedDict):
+    """A token (`entity`, `index`) or a group of tokens (`entity_group`), with its place in the text in characters."""
+
+    entity: NotRequired[str]
+    entity_group: NotRequired[str]
+    score: float
+    index: NotRequired[int]
+    word: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenClassificationOptions:
+    """The options of `token-classification`.
+
+    Attributes:
+        aggregation_strategy: `none` returns tokens. `simple` groups tokens of the same entity. `first`, `average` and
+            `max` make one entity of each word before: that of its first token, of the mean of the scores, of the
+            token with the highest score.
+        ignore_labels: Labels that are left out of the result.
+        stride: Cover a long text whole, by windows that share this many tokens. Without it, the text is cut.
+        is_split_into_words: The inputs are lists of words.
+        delimiter: What joins words into the text that `start` and `end` count in.
+    """
+
+    aggregation_strategy: AggregationStrategy | None = None
+    ignore_labels: Sequence[str] = ("O",)
+    stride: int | None = None
+    is_split_into_words: bool = False
+    delimiter: str = " "
+
+    def __post_init__(self) -> None:
+        strategy = str(self.strategy)
+        if strategy not in get_args(AggregationStrategy):
+            raise OptionError(
+                f"There is no aggregation_strategy {self.aggregation_strategy!r}.",
+                hint=nearest(strategy, get_args(AggregationStrategy)),
+            )
+        check_whole_number("stride", self.stride, at_least=0, hint="Give a number of tokens.")
+        if self.stride is not None and self.aggregation_strategy is not None and strategy == "none":
+            raise OptionError(
+                "A stride needs entities to join its windows by.", hint="Add aggregation_strategy='simple'."
+            )
+
+    @property
+    def strategy(self) -> str:
+        """The aggregation strategy in lower case, `none` by default."""
+        return str(self.aggregation_strategy or "none").lower()
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A token of the text: its probabilities are (labels,)."""
+
+    word: str
+    scores: NDArray[np.floating]
+    start: int
+    end: int
+    index: int
+    is_subword: bool
+
+
+class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
+    """The entities of texts, token by token or grouped.
+
+    Source: `TokenClassificationPipeline` of transformers 4.57.6, pipelines/token_classification.py.
+    """
+
+    task = find_task("token-classification")
+    options_class = TokenClassificationOptions
+
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+        """Classify the tokens of one text, a list of texts, or an iterator over texts.
+
+        Args:
+            inputs: Strings; with `is_split_into_words`, lists of words.
+            batch_size: The most rows a batch may have.
+            options: See `TokenClassificationOptions`.
+
+        Returns:
+            A list of `Entity` a text. A list of words that is not in a list of its own counts as a list of one text.
+
+        Raises:
+            InputError: An input is neither a string nor, if so asked for, a list of words.
+            OptionError: There is no such option, or its value is not possible.
+        """
+        words = options.get("is_split_into_words", self.options.is_split_into_words)
+        if words and isinstance(inputs, list) and not all(isinstance(text, list) for text in inputs):
+            inputs = [inputs]
+        return super().__call__(inputs, batch_size=batch_size, **options)
+
+    def preprocess(self, text: str | list[str], options: TokenClassificationOptions | None = None) -> list[Row]:
+        """Turn a text into its one row, or with a stride into its windows."""
+        options = options or self.options
+        words = options.is_split_into_words
+        if words:
+            _check_words(text)
+        else:
+            text_input(text)
+        truncation = self._truncation(options.stride)
+        if options.stride is None:
+            return [self.encode(text, truncation, is_split_into_words=words)]
+        return self.encode_windows(text, truncation, is_split_into_words=words)
+
+    def postprocess(
+        self,
+        text: str | list[str],
+        rows: Sequence[Row],
+        outputs: Sequence[RowOutput],
+        options: TokenClassificationOptions | None = None,
+    ) -> list[Entity]:
+        """Turn the logits of a text's rows into its entities."""
+        options = options or self.options
+        if isinstance(text, str):
+            sentence, word_starts = text, None
+        else:
+            sentence = options.delimiter.join(text)
+            steps = (len(word) + len(options.delimiter) for word in text)
+            word_starts = list(accumulate(steps, initial=0))
+        if options.strategy in {"first", "average", "max"} and self.tokenizer.continuing_subword_prefix is None:
+            warnings.warn(
+                "This tokenizer does not mark the tokens that continue a word; spaces in the text tell them instead.",
+                UserWarning,
+                stacklevel=2,
+            )
+        entities = [
+            entity
+            for row, (logits,) in zip(rows, outputs, strict=True)
+            for entity in self._aggregated(self._tokens(sentence, word_starts, row, softmax(logits)), options.strategy)
+            if not {entity.get("entity"), entity.get("entity_group")} & set(options.ignore_labels)
+        ]
+        return _best_of_overlapping(entities) if len(rows) > 1 else entities
+
+    def with_options(
+        self, options: TokenClassificationOptions, changes: Mapping[str, Any]
+    ) -> TokenClassificationOptions:
+        """Return options with some of them changed; None leaves one as it was."""
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if {"grouped_entities", "ignore_subwords"} & changes.keys():
+            raise OptionError(
+                "grouped_entities and ignore_subwords are deprecated in the reference, and not read here.",
+                hint="Give aggregation_strategy='simple', or 'first' to keep words together.",
+            )
+        return updated(options, changes, called=type(self).__name__)
+
+    def _truncation(self, stride: int | None) -> Truncation | None:
+        length = self.longest
+        if length is None:
+            return None
+        room = length - self.tokenizer.num_special_tokens(pair=False)
+        if stride is not None and stride >= room:
+            raise OptionError(
+                f"stride={stride} is not smaller than the window, which has room for {room} tokens of the text.",
+                hint=f"Give a stride below {room}.",
+            )
+        return Truncation(length, stride=stride or 0)
+
+    def _tokens(
+        self, sentence: str, word_starts: list[int] | None, row: Row, scores: NDArray[np.floating]
+    ) -> list[_Token]:
+        """Return a row's tokens but for special ones; `scores` are (tokens, labels)."""
+        encoding = row.encoding
+        marked = self.tokenizer.continuing_subword_prefix is not None
+        tokens = []
+        for index, special in enumerate(encoding.special_tokens_mask):
+            if special:
+                continue
+            word, (start, end) = encoding.tokens[index], encoding.offsets[index]
+            if word_starts is not None and encoding.word_ids[index] is not None:
+                start, end = (offset + word_starts[encoding.word_ids[index]] for offset in (start, end))
+            surface = sentence[start:end]
+            after_a_letter = start > 0 and " " not in sentence[start - 1 : start + 1]
+            is_subword = len(word) != len(surface) if marked else after_a_letter
+            if encoding.ids[index] == self.tokenizer.unk_token_id:
+                word, is_subword = surface, False
+            tokens.append(_Token(word, scores[index], start, end, index, is_subword))
+        return tokens
+
+    def _aggregated(self, tokens: Sequence[_Token], strategy: str) -> list[Entity]:
+        if strategy == "none":
+            return [self._entity_of_token(token) for token in tokens]
+        if strategy == "simple":
+            return self._grouped([self._entity_of_token(token) for token in tokens])
+        words: list[list[_Token]] = []
+        for token in tokens:
+            if words and token.is_subword:
+                words[-1].append(token)
+            else:
+                words.append([token])
+        return self._grouped([self._entity_of_word(word, strategy) for word in words])
+
+    def _entity_of_token(self, token: _Token) -> Entity:
+        best = int(token.scores.argmax())
+        return {
+            "entity": self.model.config.id2label[best],
+            "score": token.scores[best].item(),
+            "index": token.index,
+            "word": token.word,
+            "start": token.start,
+            "end": token.end,
+        }
+
+    def _entity_of_word(self, word: Sequence[_Token], strategy: str) -> Entity:
+        scores = _WORD_SCORES[strategy]([token.scores for token in word])  # (labels,)
+        best = int(scores.argmax())
+        return {
+            "entity": self.model.config.id2label[best],
+            "score": scores[best].item(),
+            "word": self.tokenizer.convert_tokens_to_string([token.word for token in word]),
+            "start": word[0].start,
+            "end": word[-1].end,
+        }
+
+    def _grouped(self, entities: Sequence[Entity]) -> list[Entity]:
+        """Join neighbours of the same tag, unless the later one begins an entity."""
+        groups: list[list[Entity]] = []
+        for entity in entities:
+            begins, tag = _begins_and_tag(entity["entity"])
+            if groups and not begins and tag == _begins_and_tag(groups[-1][-1]["entity"])[1]:
+                groups[-1].append(entity)
+            else:
+                groups.append([entity])
+        return [
+            {
+                "entity_group": group[0]["entity"].split("-", 1)[-1],
+                "score": float(np.mean([entity["score"] for entity in group], dtype=np.float32)),
+                "word": self.tokenizer.convert_tokens_to_string([entity["word"] for entity in group]),
+                "start": group[0]["start"],
+                "end": group[-1]["end"],
+            }
+            for group in groups
+        ]
+
+
+_WORD_SCORES: Mapping[str, Callable[[Sequence[NDArray[np.floating]]], Any]] = {
+    "first": lambda scores: scores[0],
+    "average": partial(np.mean, axis=0),
+    "max": lambda scores: max(scores, key=np.max),
+}
+
+
+def _begins_and_tag(label: str) -> tuple[bool, str]:
+    """Return whether a label begins an entity, and its tag: only `B-` and `I-` are prefixes."""
+    return label.startswith("B-"), label[2:] if label.startswith(("B-", "I-")) else label
+
+
+def _best_of_overlapping(entities: Sequence[Entity]) -> list[Entity]:
+    """Of the entities that overlap in neighbouring windows keep the longest, and of those the one that scores best."""
+    best: list[Entity] = []
+    for entity in sorted(entities, key=lambda entity: entity["start"]):
+        if not best or not best[-1]["start"] <= entity["start"] < best[-1]["end"]:
+            best.append(entity)
+        elif (entity["end"] - entity["start"], entity["score"]) > (
+            best[-1]["end"] - best[-1]["start"],
+            best[-1]["score"],
+        ):
+            best[-1] = entity
+    return best
+
+
+def _check_words(words: Any) -> None:
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InputError(
+            f"The input is {words!r}, not a list of words.",
+            hint="Give lists of strings, or leave is_split_into_words out.",
+        )

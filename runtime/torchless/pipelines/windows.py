@@ -1,0 +1,97 @@
+"""Windows that cover a long text, and how their values become one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless.errors import OptionError, check_whole_number, nearest
+from torchless.rows import Row
+from torchless.tokenizer import Tokenizer
+from torchless.truncation import Truncation
+
+__all__ = ["Combine", "Windows", "read_windows"]
+
+Combine: TypeAlias = Literal["mean", "max"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """How a text that is longer than the model takes is covered whole.
+
+    Attributes:
+        combine: `mean` weighs each window's values by its tokens; `max` takes the largest value of each.
+        stride: How many tokens neighbouring windows share.
+        max_length: A window's tokens, special ones included; by default what the model takes.
+    """
+
+    combine: Combine = "mean"
+    stride: int = 64
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.combine not in get_args(Combine):
+            raise OptionError(
+                f"windows cannot be combined by {self.combine!r}.", hint=nearest(self.combine, get_args(Combine))
+            )
+        check_whole_number("stride", self.stride, at_least=0, hint="Give a number of tokens.")
+        check_whole_number("max_length", self.max_length, at_least=1, hint="Give a number of tokens, or None.")
+
+    def truncation(self, tokenizer: Tokenizer, longest: int | None, *, pair: bool) -> Truncation:
+        """Return the truncation that cuts a text into these windows.
+
+        Args:
+            tokenizer: It says how many tokens are special.
+            longest: What the model takes, in tokens; None if it has no limit.
+            pair: The text has a pair, which is repeated in every window.
+
+        Raises:
+            OptionError: The stride is not smaller than the window, or the window longer than the model takes.
+        """
+        length = self.max_length or longest
+        if length is None:
+            raise OptionError("This model has no longest input.", hint="Give windows=Windows(max_length=512, …).")
+        if longest is not None and length > longest:
+            raise OptionError(
+                f"A window of {length} tokens is longer than this model takes.", hint=f"Give {longest} or less."
+            )
+        room = length - tokenizer.num_special_tokens(pair=pair)
+        if self.stride >= room:
+            raise OptionError(
+                f"stride={self.stride} is not smaller than the window, which has room for {room} tokens of the text.",
+                hint=f"Give a stride below {room}, or a larger max_length.",
+            )
+        return Truncation(length, "only_first" if pair else "longest_first", self.stride)
+
+    def combined(self, rows: Sequence[Row], values: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
+        """Make one of the windows' values.
+
+        Args:
+            rows: The windows.
+            values: An array a window, all of one shape.
+
+        Returns:
+            An array of that shape.
+        """
+        stacked = np.stack(values)  # (windows, …)
+        if self.combine == "max":
+            return np.asarray(stacked.max(axis=0))
+        weights = np.array([max(row.text_tokens, 1) for row in rows], dtype=stacked.dtype)  # (windows,)
+        return np.asarray(np.average(stacked, axis=0, weights=weights))
+
+
+def read_windows(value: Any) -> Windows | None:
+    """Read a `windows=` option: None, `mean`, `max`, True for `mean`, or `Windows`.
+
+    Raises:
+        OptionError: It is something else.
+    """
+    if value is None or value is False:
+        return None
+    if value is True:
+        return Windows()
+    if isinstance(value, Windows):
+        return value
+    return Windows(combine=value)

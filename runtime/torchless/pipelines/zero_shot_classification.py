@@ -1,0 +1,170 @@
+"""Zero-shot classification: any labels, scored by a model that knows what entails what."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+
+from torchless.auto import Model
+from torchless.errors import InputError, OptionError
+from torchless.numerics import softmax
+from torchless.pipelines.base import Pipeline
+from torchless.pipelines.inputs import text_input
+from torchless.pipelines.options import updated
+from torchless.rows import Row, RowOutput
+from torchless.tasks import find_task
+from torchless.tokenizer import Tokenizer
+
+__all__ = ["ZeroShotClassification", "ZeroShotClassificationOptions", "ZeroShotClassificationPipeline"]
+
+
+class ZeroShotClassification(TypedDict):
+    """A text, and the candidate labels with their scores, the best first; where asked for, whether it was cut."""
+
+    sequence: str
+    labels: list[str]
+    scores: list[float]
+    truncated: NotRequired[bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZeroShotClassificationOptions:
+    """The options of `zero-shot-classification`.
+
+    Attributes:
+        candidate_labels: The labels to choose from, as a list, or as a string with commas between them.
+        hypothesis_template: What a label is put into, in the place of `{}`.
+        multi_label: Each label is judged for itself, instead of all sharing a sum of 1.
+        return_truncated: Each result says whether its text was `truncated`. Not in the reference.
+    """
+
+    candidate_labels: str | Sequence[str] | None = None
+    hypothesis_template: str = "This example is {}."
+    multi_label: bool = False
+    return_truncated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.candidate_labels is not None:
+            if not isinstance(self.candidate_labels, str | list | tuple) or not all(
+                isinstance(label, str) for label in self.candidate_labels
+            ):
+                raise OptionError(
+                    f"candidate_labels={self.candidate_labels!r} is not possible.", hint="Give a list of strings."
+                )
+            if not self.labels:
+                raise OptionError("There are no candidate_labels.", hint="Give at least one label.")
+        try:
+            filled = self.hypothesis_template.format("label")
+        except (AttributeError, IndexError, KeyError, ValueError):
+            filled = self.hypothesis_template
+        if filled == self.hypothesis_template:
+            raise OptionError(
+                f"hypothesis_template={self.hypothesis_template!r} has no place for a label.",
+                hint="Put {} where the label goes: 'This example is {}.'",
+            )
+
+    @property
+    def labels(self) -> list[str]:
+        """The candidate labels, one by one."""
+        if isinstance(self.candidate_labels, str):
+            return [label.strip() for label in self.candidate_labels.split(",") if label.strip()]
+        return list(self.candidate_labels or ())
+
+
+class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
+    """The scores of any labels for texts, by a model of natural language inference.
+
+    Source: `ZeroShotClassificationPipeline` of transformers 4.57.6, pipelines/zero_shot_classification.py.
+    """
+
+    task = find_task("zero-shot-classification")
+    options_class = ZeroShotClassificationOptions
+
+    def __init__(self, model: Model, tokenizer: Tokenizer, **options: Any) -> None:
+        super().__init__(model, tokenizer, **options)
+        entailing = [index for label, index in model.config.label2id.items() if label.lower().startswith("entail")]
+        self._entailment = entailing[0] if entailing else -1
+        if not entailing:
+            warnings.warn(
+                f"No label of this model means entailment: {', '.join(model.config.label2id)}. The last is taken for it.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def __call__(
+        self,
+        inputs: Any,
+        candidate_labels: str | Sequence[str] | None = None,
+        *,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Classify one text, a list of texts, or an iterator over texts.
+
+        Args:
+            inputs: Strings; one that is too long is cut, the label's hypothesis never.
+            candidate_labels: See `ZeroShotClassificationOptions`.
+            batch_size: The most rows a batch may have; a text has a row a label.
+            options: See `ZeroShotClassificationOptions`.
+
+        Returns:
+            A `ZeroShotClassification` a text.
+
+        Raises:
+            InputError: An input is no string, or empty.
+            OptionError: There is no such option, or its value is not possible.
+        """
+        if candidate_labels is not None:
+            options["candidate_labels"] = candidate_labels
+        return super().__call__(inputs, batch_size=batch_size, **options)
+
+    def preprocess(self, text: str, options: ZeroShotClassificationOptions | None = None) -> list[Row]:
+        """Turn a text into a row a label: the text, and the hypothesis that the label fits it."""
+        options = options or self.options
+        if not text_input(text):
+            raise InputError("The text is empty.", hint="Give a text to classify.")
+        if not options.labels:
+            raise OptionError(
+                "There are no candidate_labels.", hint="Give them: candidate_labels=['sports', 'politics']."
+            )
+        return [self._row(text, options.hypothesis_template.format(label)) for label in options.labels]
+
+    def postprocess(
+        self,
+        text: str,
+        rows: Sequence[Row],
+        outputs: Sequence[RowOutput],
+        options: ZeroShotClassificationOptions | None = None,
+    ) -> ZeroShotClassification:
+        """Turn the logits of a text's labels into their scores."""
+        options = options or self.options
+        logits = np.stack([logits for (logits,) in outputs])  # (candidates, labels)
+        if options.multi_label or len(rows) == 1:
+            contradiction = -1 if self._entailment == 0 else 0
+            scores = softmax(logits[:, [contradiction, self._entailment]])[:, 1]  # (candidates,)
+        else:
+            scores = softmax(logits[:, self._entailment])  # (candidates,)
+        order = scores.argsort()[::-1]
+        result: ZeroShotClassification = {
+            "sequence": text,
+            "labels": [options.labels[index] for index in order],
+            "scores": scores[order].tolist(),
+        }
+        if options.return_truncated:
+            result["truncated"] = any(row.cut for row in rows)
+        return result
+
+    def with_options(
+        self, options: ZeroShotClassificationOptions, changes: Mapping[str, Any]
+    ) -> ZeroShotClassificationOptions:
+        """Return options with some of them changed."""
+        return updated(options, changes, called=type(self).__name__)
+
+    def _row(self, text: str, hypothesis: str) -> Row:
+        cut = self.tokenizer.truncation("only_first")
+        try:
+            return self.encode((text, hypothesis), cut)
+        except InputError:  # the hypothesis alone is too long: as in the reference, nothing is cut then
+            return self.encode((text, hypothesis), None)
