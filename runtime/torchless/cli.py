@@ -18,6 +18,11 @@ def main() -> None:
         sys.exit(f"torchless: {error.problem} {error.hint}")
 
 
+def shorten(line: str, width: int = 300) -> str:
+    """Return a line that fits a screen: an example's hidden states would fill many."""
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
 def _app() -> Any:
     try:
         import typer
@@ -44,7 +49,8 @@ def _app() -> Any:
         pipe = pipeline(task, model, dtype=dtype, threads=threads)
         for text in texts or pipe.example_inputs():
             output = pipe(text, **({} if texts else pipe.task.options))
-            typer.echo(json.dumps({"input": text, "output": output}, ensure_ascii=False))
+            line = json.dumps({"input": text, "output": output}, ensure_ascii=False)
+            typer.echo(line if texts else shorten(line))
 
     app = typer.Typer(
         help="transformers.pipeline() without PyTorch.",

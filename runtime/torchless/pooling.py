@@ -1,6 +1,6 @@
 """Sentence embeddings: how the hidden states of a text's tokens become one vector."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias, get_args
 
@@ -15,13 +15,22 @@ __all__ = ["Pooling", "PoolingMode"]
 PoolingMode: TypeAlias = Literal["mean", "cls", "max", "last"]
 
 _CONFIG = "1_Pooling/config.json"
-_KEYS: Mapping[str, PoolingMode] = {
-    "pooling_mode_mean_tokens": "mean",
+_LIMITS = tuple(
+    f"sentence_{family}_config.json"
+    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+_MODES: Mapping[str, PoolingMode] = {"mean": "mean", "cls": "cls", "max": "max", "lasttoken": "last"}
+# Older versions write a flag for each mode instead.
+_FLAGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
-    "pooling_mode_lasttoken": "last",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
 }
-_KINDS = ("Transformer", "Pooling", "Normalize")
+_MODULES = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+_PACKAGE = "sentence_transformers."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,25 +69,24 @@ class Pooling:
                 f"The folder {str(checkpoint.folder)!r} does not say how to pool: it has no {_CONFIG}.",
                 hint="Name a pooling: " + ", ".join(f"pooling={mode!r}" for mode in get_args(PoolingMode)) + ".",
             )
-        kinds = ["Transformer", "Pooling"]
-        if checkpoint.has("modules.json"):
-            kinds = [
-                str(module.get("type", "")).rpartition(".")[2] for module in checkpoint.read_json_list("modules.json")
-            ]
-        settings = checkpoint.read_json(_CONFIG)
-        chosen = [key for key, value in settings.items() if key.startswith("pooling_mode") and value is True]
-        mode = settings.get("pooling_mode")
-        modes: list[Any] = [mode] if isinstance(mode, str) else [_KEYS.get(key) for key in chosen]
-        if len(modes) != 1 or modes[0] not in get_args(PoolingMode) or not set(kinds) <= set(_KINDS):
+        modules = _modules(checkpoint)
+        modes = _modes(checkpoint.read_json(_CONFIG))
+        limits = next((checkpoint.read_json(name) for name in _LIMITS if checkpoint.has(name)), {})
+        unsupported = [
+            *([] if modules in _MODULES else [f"the modules {', '.join(modules)}"]),
+            *([] if len(modes) == 1 and modes[0] in _MODES else [f"the pooling {', '.join(modes)}"]),
+            *_unsupported_settings(checkpoint, limits),
+        ]
+        if unsupported:
             raise CheckpointError(
-                f"The folder {str(checkpoint.folder)!r} pools in a way that is not supported: "
-                f"{', '.join(kinds)}; {', '.join(chosen) or mode}.",
-                hint="Supported are one Pooling (mean, cls, max, lasttoken) and Normalize.",
+                f"The folder {str(checkpoint.folder)!r} makes embeddings in a way that is not supported: "
+                f"{'; '.join(unsupported)}.",
+                hint="Supported are one Pooling (mean, cls, max, lasttoken) and Normalize after it. "
+                "To pool by hand, name it: pooling='mean'.",
             )
-        limits = (
-            checkpoint.read_json("sentence_bert_config.json") if checkpoint.has("sentence_bert_config.json") else {}
+        return cls(
+            mode=_MODES[modes[0]], normalize="Normalize" in modules, max_tokens=limits.get("max_seq_length") or None
         )
-        return cls(mode=modes[0], normalize="Normalize" in kinds, max_tokens=limits.get("max_seq_length"))
 
     def pooled(self, hidden: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return the vector of a text.
@@ -98,3 +106,32 @@ class Pooling:
     def normalized(self, embedding: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return an embedding of (hidden,), scaled to length 1 if that was asked for."""
         return np.asarray(embedding / max(float(np.linalg.norm(embedding)), 1e-12)) if self.normalize else embedding
+
+
+def _modules(checkpoint: Checkpoint) -> list[str]:
+    """Return the modules that texts pass through, by their class; those of other packages by their whole name."""
+    if not checkpoint.has("modules.json"):
+        return list(_MODULES[0])
+    names = [str(module.get("type")) for module in checkpoint.read_json_list("modules.json")]
+    return [name.rpartition(".")[2] if name.startswith(_PACKAGE) else name for name in names]
+
+
+def _modes(settings: Mapping[str, Any]) -> list[str]:
+    """Return the modes that a Pooling's configuration asks for, by the names of sentence-transformers."""
+    mode = settings.get("pooling_mode")
+    if mode is not None:
+        return [str(one) for one in (mode if isinstance(mode, list) else [mode])]
+    return [name for flag, name in _FLAGS.items() if settings.get(flag)] or ["mean"]
+
+
+def _unsupported_settings(checkpoint: Checkpoint, limits: Mapping[str, Any]) -> Iterator[str]:
+    name = "config_sentence_transformers.json"
+    settings = checkpoint.read_json(name) if checkpoint.has(name) else {}
+    prompt = (settings.get("prompts") or {}).get(settings.get("default_prompt_name"))
+    if prompt:
+        yield f"the prompt {prompt!r} before each text"
+    if settings.get("truncate_dim") is not None:
+        yield f"embeddings cut to {settings['truncate_dim']} dimensions"
+    tokenizer = checkpoint.read_json("tokenizer_config.json") if checkpoint.has("tokenizer_config.json") else {}
+    if limits.get("do_lower_case") and not tokenizer.get("do_lower_case"):
+        yield "texts in lower case (do_lower_case)"

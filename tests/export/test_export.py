@@ -10,7 +10,7 @@ from benchmarks.random_weights import randomise
 from fixtures.checkpoints import Silent
 from onnx import numpy_helper
 from peft import LoraConfig, TaskType, get_peft_model
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification
 
 import torchless_export.convert
 from torchless import CheckpointError, ExportError, OptionError, TaskError, pipeline
@@ -257,7 +257,21 @@ class TestAdapters:
             run(adapter, out, base_model=str(tiny.checkpoint("distilbert", "feature-extraction")))
 
 
-def test_hidden_states(tiny, out):
-    manifest, _ = run(tiny.checkpoint("distilbert", "feature-extraction"), out)
-    assert manifest.task == "feature-extraction"
-    assert AutoModel.from_pretrained(tiny.checkpoint("distilbert", "feature-extraction")).config.dim == 32
+def test_sentence_files_travel(tiny, out, tmp_path):
+    checkpoint = shutil.copytree(tiny.checkpoint("bert", "feature-extraction"), tmp_path / "checkpoint")
+    (checkpoint / "1_Pooling").mkdir()
+    files = {"modules.json": "[]", "sentence_bert_config.json": "{}", "1_Pooling/config.json": "{}"}
+    for name, content in files.items():
+        (checkpoint / name).write_text(content)
+    run(checkpoint, out)
+    assert {name: (out / name).read_text() for name in files} == files
+
+
+def test_the_task_is_that_of_the_head(tiny, out):
+    assert run(tiny.checkpoint("bert", "question-answering"), out)[0].task == "question-answering"
+
+
+def test_a_task_that_another_graph_serves(tiny, out):
+    checkpoint = tiny.checkpoint("bert", "text-classification", num_labels=1)
+    assert run(checkpoint, out, task="text-ranking")[0].task == "text-ranking"
+    assert type(pipeline(model=out)).__name__ == "TextRankingPipeline"

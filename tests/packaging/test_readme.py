@@ -16,13 +16,33 @@ BLOCKS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def models(sentiment, embeddings, tiny, tmp_path_factory):
+    """A folder with all that the examples load: the embedded models, and small ones where a reader brings their own."""
+    folder = tmp_path_factory.mktemp("readme") / "models"
+    folder.mkdir()
+    labels = ["contradiction", "entailment", "neutral"]
+    nli = {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+    exports = {
+        "sentiment": sentiment,
+        "embeddings": embeddings,
+        "choice": tiny.export("bert", "multiple-choice"),
+        "mask": tiny.export("bert", "fill-mask"),
+        "ner": tiny.export("bert", "token-classification", num_labels=5),
+        "nli": tiny.export("bert", "text-classification", **nli),
+        "qa": tiny.export("bert", "question-answering"),
+        "ranker": tiny.export("bert", "text-classification", num_labels=1),
+    }
+    for name, export in exports.items():
+        (folder / name).symlink_to(export)
+    return folder.parent
+
+
 @pytest.mark.parametrize("block", BLOCKS)
-def test_it_runs(block, sentiment, tmp_path):
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "sentiment").symlink_to(sentiment)
+def test_it_runs(block, models):
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", block],
-        cwd=tmp_path,
+        cwd=models,
         capture_output=True,
         text=True,
         check=False,

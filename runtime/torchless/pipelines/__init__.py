@@ -1,57 +1,61 @@
 """`pipeline()`: from a task and a folder to a pipeline that answers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from importlib import import_module
 from os import PathLike
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import torchless.auto
 from torchless.auto import Model
 from torchless.checkpoint import Checkpoint
 from torchless.errors import OptionError, TaskError
 from torchless.pipelines.base import Pipeline
-from torchless.pipelines.feature_extraction import FeatureExtractionPipeline
-from torchless.pipelines.text_classification import TextClassificationPipeline
 from torchless.session import Session
 from torchless.tasks import Task, find_task
 from torchless.tokenizer import Tokenizer
 
+if TYPE_CHECKING:  # a process loads the one that it uses
+    from torchless.pipelines.feature_extraction import FeatureExtractionPipeline
+    from torchless.pipelines.fill_mask import FillMaskPipeline
+    from torchless.pipelines.multiple_choice import MultipleChoicePipeline
+    from torchless.pipelines.question_answering import QuestionAnsweringPipeline
+    from torchless.pipelines.text_classification import TextClassificationPipeline
+    from torchless.pipelines.text_ranking import TextRankingPipeline
+    from torchless.pipelines.token_classification import TokenClassificationPipeline
+    from torchless.pipelines.zero_shot_classification import ZeroShotClassificationPipeline
+
 __all__ = ["Pipeline", "pipeline"]
 
 
+Loadable: TypeAlias = "str | PathLike[str] | Model"
+
+
+@overload
+def pipeline(task: Literal["feature-extraction"], model: Loadable, **settings: Any) -> FeatureExtractionPipeline: ...
+@overload
+def pipeline(task: Literal["fill-mask"], model: Loadable, **settings: Any) -> FillMaskPipeline: ...
+@overload
+def pipeline(task: Literal["multiple-choice"], model: Loadable, **settings: Any) -> MultipleChoicePipeline: ...
+@overload
+def pipeline(task: Literal["question-answering"], model: Loadable, **settings: Any) -> QuestionAnsweringPipeline: ...
 @overload
 def pipeline(
-    task: Literal["text-classification", "sentiment-analysis"],
-    model: str | PathLike[str] | Model,
-    *,
-    tokenizer: str | PathLike[str] | Tokenizer | None = None,
-    dtype: str = "fp32",
-    threads: int | None = None,
-    providers: Sequence[str] | None = None,
-    **options: Any,
+    task: Literal["text-classification", "sentiment-analysis"], model: Loadable, **settings: Any
 ) -> TextClassificationPipeline: ...
 @overload
-def pipeline(
-    task: Literal["feature-extraction"],
-    model: str | PathLike[str] | Model,
-    *,
-    tokenizer: str | PathLike[str] | Tokenizer | None = None,
-    dtype: str = "fp32",
-    threads: int | None = None,
-    providers: Sequence[str] | None = None,
-    **options: Any,
-) -> FeatureExtractionPipeline: ...
+def pipeline(task: Literal["text-ranking"], model: Loadable, **settings: Any) -> TextRankingPipeline: ...
 @overload
 def pipeline(
-    task: str | None = None,
-    model: str | PathLike[str] | Model | None = None,
-    *,
-    tokenizer: str | PathLike[str] | Tokenizer | None = None,
-    dtype: str = "fp32",
-    threads: int | None = None,
-    providers: Sequence[str] | None = None,
-    **options: Any,
-) -> Pipeline[Any]: ...
+    task: Literal["token-classification", "ner"], model: Loadable, **settings: Any
+) -> TokenClassificationPipeline: ...
+@overload
+def pipeline(
+    task: Literal["zero-shot-classification"], model: Loadable, **settings: Any
+) -> ZeroShotClassificationPipeline: ...
+@overload
+def pipeline(task: str | None = None, model: Loadable | None = None, **settings: Any) -> Pipeline[Any]: ...
 def pipeline(
     task: str | None = None,
     model: str | PathLike[str] | Model | None = None,

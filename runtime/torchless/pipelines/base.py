@@ -154,10 +154,10 @@ class Pipeline(ABC, Generic[OptionsT]):
         if cut:
             longest = max(len(row) for rows in cut for row in rows)
             warnings.warn(
-                f"{len(cut)} of {len(rows_of_inputs)} inputs were cut to {longest} tokens; the answers do not know the "
-                f"rest of them. docs/tasks.md says which tasks can cover long texts.",
+                f"{len(cut)} of {len(rows_of_inputs)} inputs were cut to {longest} tokens; the answers know nothing of "
+                "the rest. Where the task has them, windows= or stride= cover a text whole.",
                 TruncationWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

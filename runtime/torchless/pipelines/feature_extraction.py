@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from torchless.errors import OptionError
+from torchless.errors import InputError, OptionError
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import text_input
 from torchless.pipelines.options import TokenizerOptions, updated
@@ -18,6 +18,8 @@ from torchless.tasks import find_task
 from torchless.truncation import Truncation
 
 __all__ = ["FeatureExtractionOptions", "FeatureExtractionPipeline"]
+
+_NONE_IS_NOT_GIVEN = frozenset({"truncation", "tokenize_kwargs", "return_tensors"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +43,26 @@ class FeatureExtractionOptions(TokenizerOptions):
     windows: Windows | Combine | bool | None = None
 
     def __post_init__(self) -> None:
-        if self.return_tensors not in {True, False, "np"}:
+        if self.return_tensors not in (True, False, "np"):
             raise OptionError(f"return_tensors={self.return_tensors!r} is not possible.", hint="Give 'np' or True.")
-        if self.pooling not in {None, "auto"}:
+        if self.normalize not in (True, False, None):
+            raise OptionError(f"normalize={self.normalize!r} is not possible.", hint="Give True, False or None.")
+        if self.pooling not in (None, "auto"):
             Pooling(mode=self.pooling)  # type: ignore[arg-type]
-        if self.pooling is None and (self.normalize or read_windows(self.windows)):
+        windows = read_windows(self.windows)
+        if self.pooling is None and (self.normalize or windows):
             name = "normalize" if self.normalize else "windows"
-            raise OptionError(f"{name} needs one embedding a text.", hint=f"Add pooling='mean' to {name}.")
-        if read_windows(self.windows) and self.truncation:
-            raise OptionError("windows cover a text whole, truncation cuts it.", hint="Give one of the two.")
+            value = self.normalize or self.windows
+            raise OptionError(f"{name}={value!r} needs one embedding a text.", hint=f"Add pooling='mean' to {name}.")
+        if windows and self.truncation:
+            raise OptionError(
+                f"windows cover a text whole, truncation={self.truncation!r} cuts it.", hint="Give one of the two."
+            )
+        if windows and self.max_length is not None:
+            raise OptionError(
+                f"max_length={self.max_length} says nothing about windows.",
+                hint=f"Give windows=Windows(max_length={self.max_length}, …).",
+            )
 
 
 class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
@@ -80,9 +93,10 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         """
         result = super().__call__(inputs, batch_size=batch_size, **options)
         chosen = self.with_options(self.options, options)
-        if isinstance(inputs, list) and inputs and chosen.pooling and chosen.return_tensors:
-            return np.stack(result)  # (texts, hidden)
-        return result
+        if not (isinstance(inputs, list) and chosen.pooling and chosen.return_tensors):
+            return result
+        (hidden,) = self.model.session.outputs.values()
+        return np.stack(result) if result else np.empty((0, hidden.shape[-1] or 0), np.float32)  # (texts, hidden)
 
     def preprocess(self, text: str, options: FeatureExtractionOptions | None = None) -> list[Row]:
         """Turn a text into its one row, or into its windows."""
@@ -90,9 +104,19 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         text_input(text)
         windows = read_windows(options.windows)
         if windows is None:
-            return [self.encode(text, self._truncation(options), add_special_tokens=options.add_special_tokens)]
-        cut = windows.truncation(self.tokenizer, self.longest, pair=False)
-        return self.encode_windows(text, cut, add_special_tokens=options.add_special_tokens)
+            cut = self._truncation(options)
+            rows = [self.encode(text, cut, add_special_tokens=options.add_special_tokens)]
+        else:
+            longest = self._declared_length if options.pooling == "auto" and not windows.max_length else self.longest
+            cut = windows.truncation(self.tokenizer, longest, pair=False)
+            rows = self.encode_windows(text, cut, add_special_tokens=options.add_special_tokens)
+        if options.pooling and not len(rows[0]):
+            raise InputError(
+                f"The text {text!r} has no tokens to pool.", hint="Give a text, or add_special_tokens=True."
+            )
+        if not options.pooling and options.padding == "max_length":
+            self._pad(rows[0], self.tokenizer.longest if options.max_length is None else options.max_length)
+        return rows
 
     def postprocess(
         self,
@@ -113,11 +137,23 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         return features if options.return_tensors else features.tolist()
 
     def with_options(self, options: FeatureExtractionOptions, changes: Mapping[str, Any]) -> FeatureExtractionOptions:
-        """Return options with some of them changed; `tokenize_kwargs` are the tokenizer's options by another way."""
-        tokenize_kwargs = changes.get("tokenize_kwargs") or {}
-        if "truncation" in tokenize_kwargs and "truncation" in changes:
-            raise OptionError("truncation is given twice, also in tokenize_kwargs.", hint="Give it once.")
-        return updated(options, {**changes, **tokenize_kwargs}, called=type(self).__name__)
+        """Return options with some of them changed; `tokenize_kwargs` are the tokenizer's options by another way.
+
+        As in the reference, None leaves an earlier `truncation`, `tokenize_kwargs` or `return_tensors`.
+        """
+        given = {name: value for name, value in changes.items() if value is not None or name not in _NONE_IS_NOT_GIVEN}
+        tokenize_kwargs = given.pop("tokenize_kwargs", {})
+        if not isinstance(tokenize_kwargs, Mapping):
+            raise OptionError(
+                f"tokenize_kwargs={tokenize_kwargs!r} is no mapping.", hint="Give tokenize_kwargs={'truncation': True}."
+            )
+        updated(TokenizerOptions(), tokenize_kwargs, called="The tokenizer")
+        for name in tokenize_kwargs.keys() & given.keys():
+            raise OptionError(f"{name} is given twice, also in tokenize_kwargs.", hint="Give it once.")
+        chosen = updated(options, {**given, **tokenize_kwargs}, called=type(self).__name__)
+        if chosen.pooling == "auto":
+            _ = self._declared_pooling  # a folder that does not say how to pool is an error before there are texts
+        return chosen
 
     def _pooling(self, options: FeatureExtractionOptions) -> Pooling | None:
         if options.pooling is None:
@@ -126,10 +162,30 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         return pooling if options.normalize is None else replace(pooling, normalize=options.normalize)
 
     def _truncation(self, options: FeatureExtractionOptions) -> Truncation | None:
-        declared = options.pooling == "auto" and options.truncation is None and options.max_length is None
-        limits = (self._declared_pooling.max_tokens, self.longest) if declared else ()
-        length = min((limit for limit in limits if limit is not None), default=None)
-        return options.read_truncation(self.tokenizer) if length is None else Truncation(length)
+        if options.pooling == "auto" and options.max_length is None:
+            truncation = True if options.truncation is None else options.truncation
+            return self.tokenizer.truncation(truncation, max_length=self._declared_length)
+        return options.read_truncation(self.tokenizer)
+
+    def _pad(self, row: Row, width: int | None) -> None:
+        """Pad a row in place: the reference answers padding too, where it is asked for by its length."""
+        tokenizer = self.tokenizer
+        if tokenizer.pad_token_id is None:
+            raise OptionError("padding='max_length' needs a padding token.", hint="Leave padding out.")
+        if width is not None:
+            row.encoding.pad(
+                width,
+                direction=tokenizer.padding_side,
+                pad_id=tokenizer.pad_token_id,
+                pad_type_id=tokenizer.pad_token_type_id,
+                pad_token=tokenizer.pad_token,
+            )
+
+    @property
+    def _declared_length(self) -> int | None:
+        """What the folder's sentence-transformers files cut a text to, in tokens."""
+        declared = self._declared_pooling.max_tokens or self.model.config.get("max_position_embeddings")
+        return min((limit for limit in (declared, self.longest) if limit is not None), default=None)
 
     @cached_property
     def _declared_pooling(self) -> Pooling:

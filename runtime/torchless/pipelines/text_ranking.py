@@ -1,10 +1,13 @@
 """Text ranking: documents by how well they answer a query, judged by a cross-encoder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
+
+import numpy as np
 
 from torchless.auto import Model
+from torchless.checkpoint import Checkpoint
 from torchless.errors import CheckpointError, InputError, OptionError, check_whole_number, nearest
 from torchless.numerics import sigmoid
 from torchless.pipelines.base import Pipeline
@@ -15,6 +18,10 @@ from torchless.tasks import find_task
 from torchless.tokenizer import Tokenizer
 
 __all__ = ["RankedText", "RankingInput", "TextRankingOptions", "TextRankingPipeline"]
+
+FunctionToApply: TypeAlias = Literal["sigmoid", "none"]
+
+_ACTIVATIONS: Mapping[str, FunctionToApply] = {"Sigmoid": "sigmoid", "Identity": "none"}
 
 
 class RankingInput(TypedDict):
@@ -37,18 +44,19 @@ class TextRankingOptions(TokenizerOptions):
     """The options of `text-ranking`.
 
     Attributes:
-        function_to_apply: `sigmoid` gives scores from 0 to 1, `none` the model's own.
+        function_to_apply: `sigmoid` gives scores from 0 to 1, `none` the model's own; by default what the folder says,
+            else `sigmoid`.
         top_k: How many documents to return; None returns all.
     """
 
-    function_to_apply: Literal["sigmoid", "none"] = "sigmoid"
+    function_to_apply: FunctionToApply | None = None
     top_k: int | None = None
 
     def __post_init__(self) -> None:
-        if self.function_to_apply not in {"sigmoid", "none"}:
+        if self.function_to_apply not in (None, *get_args(FunctionToApply)):
             raise OptionError(
                 f"function_to_apply={self.function_to_apply!r} is no function.",
-                hint=nearest(self.function_to_apply, ("sigmoid", "none")),
+                hint=nearest(self.function_to_apply, get_args(FunctionToApply)),
             )
         check_whole_number("top_k", self.top_k, at_least=1, hint="Give a number of documents, or None for all.")
 
@@ -71,6 +79,7 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
                 "that ranks has one.",
                 hint="Use a model that was trained to rank, or text-classification with pairs.",
             )
+        self._function = self.options.function_to_apply or _declared_function(model.checkpoint)
 
     def __call__(
         self,
@@ -119,9 +128,27 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
     ) -> list[RankedText]:
         """Turn the logits of the documents into their scores, the best first."""
         options = options or self.options
-        apply = sigmoid if options.function_to_apply == "sigmoid" else lambda logits: logits
+        apply = sigmoid if (options.function_to_apply or self._function) == "sigmoid" else np.asarray
         every: list[RankedText] = [
             {"index": index, "score": apply(logits).item(), "text": text["documents"][index]}
             for index, (logits,) in enumerate(outputs)
         ]
         return sorted(every, key=lambda one: -one["score"])[: options.top_k]
+
+
+def _declared_function(checkpoint: Checkpoint) -> FunctionToApply:
+    """Return what a folder says that logits become; a cross-encoder that says nothing has a sigmoid.
+
+    Source: `get_default_activation_fn` and `_parse_model_config` of `CrossEncoder` in sentence-transformers 5.7.0.
+    """
+    name, config = "config_sentence_transformers.json", checkpoint.config
+    places = [checkpoint.read_json(name) if checkpoint.has(name) else {}, config.get("sentence_transformers") or {}]
+    declared = [place.get("activation_fn") for place in places] + [config.get("sbert_ce_default_activation_function")]
+    path = next((path for path in declared if path), "torch.nn.Sigmoid")
+    function = _ACTIVATIONS.get(path.rpartition(".")[2])
+    if function is None:
+        raise CheckpointError(
+            f"The folder {str(checkpoint.folder)!r} turns logits into scores by {path!r}, which is not supported.",
+            hint="Say what to do instead: function_to_apply='sigmoid' or function_to_apply='none'.",
+        )
+    return function

@@ -1,7 +1,7 @@
 """Token classification: the label of each token of a text, or the entities that they make."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -46,12 +46,12 @@ class TokenClassificationOptions:
             token with the highest score.
         ignore_labels: Labels that are left out of the result.
         stride: Cover a long text whole, by windows that share this many tokens. Without it, the text is cut.
-        is_split_into_words: The inputs are lists of words.
-        delimiter: What joins words into the text that `start` and `end` count in.
+        is_split_into_words: The inputs are lists of words. Read from each call, not from the constructor.
+        delimiter: What joins words into the text that `start` and `end` count in. Read from each call as well.
     """
 
     aggregation_strategy: AggregationStrategy | None = None
-    ignore_labels: Sequence[str] = ("O",)
+    ignore_labels: Collection[str] = ("O",)
     stride: int | None = None
     is_split_into_words: bool = False
     delimiter: str = " "
@@ -64,15 +64,22 @@ class TokenClassificationOptions:
                 hint=nearest(strategy, get_args(AggregationStrategy)),
             )
         check_whole_number("stride", self.stride, at_least=0, hint="Give a number of tokens.")
-        if self.stride is not None and self.aggregation_strategy is not None and strategy == "none":
+        labels: Any = self.ignore_labels
+        if (
+            not isinstance(labels, Collection)
+            or isinstance(labels, str)
+            or not all(isinstance(one, str) for one in labels)
+        ):
             raise OptionError(
-                "A stride needs entities to join its windows by.", hint="Add aggregation_strategy='simple'."
+                f"ignore_labels={labels!r} is not possible.", hint="Give a list of labels, such as ['O']."
             )
+        if not isinstance(self.delimiter, str):
+            raise OptionError(f"delimiter={self.delimiter!r} is not possible.", hint="Give a string, such as ' '.")
 
     @property
     def strategy(self) -> str:
         """The aggregation strategy in lower case, `none` by default."""
-        return str(self.aggregation_strategy or "none").lower()
+        return "none" if self.aggregation_strategy is None else str(self.aggregation_strategy).lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,11 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
             InputError: An input is neither a string nor, if so asked for, a list of words.
             OptionError: There is no such option, or its value is not possible.
         """
-        words = options.get("is_split_into_words", self.options.is_split_into_words)
+        given = {name: value for name, value in options.items() if value is not None}
+        options = {"is_split_into_words": False, "delimiter": " "} | given  # the constructor's count for nothing
+        if isinstance(inputs, tuple):
+            inputs = list(inputs)
+        words = options["is_split_into_words"]
         if words and isinstance(inputs, list) and not all(isinstance(text, list) for text in inputs):
             inputs = [inputs]
         return super().__call__(inputs, batch_size=batch_size, **options)
@@ -120,10 +131,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         """Turn a text into its one row, or with a stride into its windows."""
         options = options or self.options
         words = options.is_split_into_words
-        if words:
-            _check_words(text)
-        else:
-            text_input(text)
+        _check_input(text, words=words)
         truncation = self._truncation(options.stride)
         if options.stride is None:
             return [self.encode(text, truncation, is_split_into_words=words)]
@@ -163,6 +171,12 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
     ) -> TokenClassificationOptions:
         """Return options with some of them changed; None leaves one as it was."""
         changes = {name: value for name, value in changes.items() if value is not None}
+        if "stride" in changes and str(changes.get("aggregation_strategy")).lower() == "none":
+            raise OptionError(
+                f"stride={changes['stride']!r} needs entities to join its windows by, and aggregation_strategy='none' "
+                "makes none.",
+                hint="Give aggregation_strategy='simple'.",
+            )
         if {"grouped_entities", "ignore_subwords"} & changes.keys():
             raise OptionError(
                 "grouped_entities and ignore_subwords are deprecated in the reference, and not read here.",
@@ -188,17 +202,18 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         """Return a row's tokens but for special ones; `scores` are (tokens, labels)."""
         encoding = row.encoding
         marked = self.tokenizer.continuing_subword_prefix is not None
+        columns = zip(encoding.special_tokens_mask, encoding.ids, encoding.offsets, encoding.word_ids, strict=True)
         tokens = []
-        for index, special in enumerate(encoding.special_tokens_mask):
+        for index, (special, token_id, (begin, stop), word_id) in enumerate(columns):
             if special:
                 continue
-            word, (start, end) = encoding.tokens[index], encoding.offsets[index]
-            if word_starts is not None and encoding.word_ids[index] is not None:
-                start, end = (offset + word_starts[encoding.word_ids[index]] for offset in (start, end))
+            word = self.tokenizer.convert_ids_to_tokens(token_id)
+            shift = 0 if word_starts is None or word_id is None else word_starts[word_id]
+            start, end = begin + shift, stop + shift
             surface = sentence[start:end]
             after_a_letter = start > 0 and " " not in sentence[start - 1 : start + 1]
             is_subword = len(word) != len(surface) if marked else after_a_letter
-            if encoding.ids[index] == self.tokenizer.unk_token_id:
+            if token_id == self.tokenizer.unk_token_id:
                 word, is_subword = surface, False
             tokens.append(_Token(word, scores[index], start, end, index, is_subword))
         return tokens
@@ -272,22 +287,33 @@ def _begins_and_tag(label: str) -> tuple[bool, str]:
 
 
 def _best_of_overlapping(entities: Sequence[Entity]) -> list[Entity]:
-    """Of the entities that overlap in neighbouring windows keep the longest, and of those the one that scores best."""
-    best: list[Entity] = []
-    for entity in sorted(entities, key=lambda entity: entity["start"]):
-        if not best or not best[-1]["start"] <= entity["start"] < best[-1]["end"]:
+    """Of the entities that overlap in neighbouring windows keep the longest, and of those the one that scores best.
+
+    Every entity is compared with the last one kept, the first also with itself: if it is empty, it stays twice.
+    """
+    ordered = sorted(entities, key=lambda entity: entity["start"])
+    best = ordered[:1]
+    for entity in ordered:
+        if not best[-1]["start"] <= entity["start"] < best[-1]["end"]:
             best.append(entity)
-        elif (entity["end"] - entity["start"], entity["score"]) > (
-            best[-1]["end"] - best[-1]["start"],
-            best[-1]["score"],
-        ):
+        elif _length_and_score(entity) > _length_and_score(best[-1]):
             best[-1] = entity
     return best
 
 
-def _check_words(words: Any) -> None:
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+def _length_and_score(entity: Entity) -> tuple[int, float]:
+    return entity["end"] - entity["start"], entity["score"]
+
+
+def _check_input(text: Any, *, words: bool) -> None:
+    if not words and not isinstance(text, list):
+        text_input(text)
+    elif not words:
         raise InputError(
-            f"The input is {words!r}, not a list of words.",
+            f"The input is {text!r}, a list.", hint="Give a string; for a list of words, is_split_into_words=True."
+        )
+    elif not isinstance(text, list) or not all(isinstance(word, str) for word in text):
+        raise InputError(
+            f"The input is {text!r}, not a list of words.",
             hint="Give lists of strings, or leave is_split_into_words out.",
         )

@@ -1,0 +1,342 @@
+import warnings
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from fixtures.comparison import assert_same
+from fixtures.texts import HARD_TEXTS, LONG_TEXT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from torchless import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    InputError,
+    OptionError,
+    TruncationWarning,
+    Windows,
+    pipeline,
+    softmax,
+)
+from torchless_export.sample import sample_texts
+
+PAIR = "What is said of it?"
+LENGTHS_AND_STRIDES = [(16, 0), (16, 5), (40, 32), (512, 64)]
+
+
+@pytest.fixture(scope="module", params=["bert", "roberta"])
+def architecture(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def classify(tiny, architecture):
+    return pipeline("text-classification", tiny.export(architecture, "text-classification", num_labels=3), top_k=None)
+
+
+@pytest.fixture(scope="module")
+def extract(tiny, architecture):
+    return pipeline("feature-extraction", tiny.export(architecture, "feature-extraction"), pooling="mean")
+
+
+@pytest.fixture(scope="module")
+def judge(tiny):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No label of this model means entailment")
+        return pipeline("zero-shot-classification", tiny.export("bert", "text-classification", num_labels=3))
+
+
+def windows_by_hand(tokenizer, text, pair, length, stride):
+    """Yield each window's (ids, types, how many tokens are of the texts), cut from the text's tokens with slices."""
+    tokens = tokenizer.encode(text, add_special_tokens=False)
+    frame = tokenizer.encode_batch([("", pair) if pair else ""])[0]  # what stands around the text in every window
+    first, *last = frame.ids
+    room = length - len(frame)
+    start, covered = 0, False
+    while not covered:
+        window, covered = tokens[start : start + room], start + room >= len(tokens)
+        own = len(window) + len(frame) - sum(frame.special_tokens_mask)
+        yield [first, *window, *last], [0] * (1 + len(window)) + frame.type_ids[1:], own
+        start += room - stride
+
+
+def by_hand(pipe, model, to_values, text, pair, windows):
+    """Run each window alone and combine: (the values, how many windows)."""
+    ids, types, weights = zip(
+        *windows_by_hand(pipe.tokenizer, text, pair, windows.max_length or 512, windows.stride), strict=True
+    )
+    takes_types = "token_type_ids" in pipe.tokenizer.model_input_names
+    values = [
+        to_values(model([one], token_type_ids=[types_of_one] if takes_types else None)[0][0])
+        for one, types_of_one in zip(ids, types, strict=True)
+    ]
+    if windows.combine == "max":
+        return np.max(values, axis=0), len(ids)
+    total = sum(weight * value for weight, value in zip(weights, values, strict=True))
+    return total / sum(weights), len(ids)
+
+
+@pytest.mark.parametrize("combine", ["mean", "max"])
+@pytest.mark.parametrize(("length", "stride"), LENGTHS_AND_STRIDES)
+@pytest.mark.parametrize("pair", [None, PAIR])
+def test_classification_by_hand(classify, combine, length, stride, pair):
+    windows = Windows(combine=combine, max_length=length, stride=stride if pair is None else stride // 4)
+    model = AutoModelForSequenceClassification.from_pretrained(classify.model.checkpoint.folder)
+    scores, count = by_hand(classify, model, softmax, LONG_TEXT, pair, windows)
+    assert count > 1
+    expected = [
+        {"label": label, "score": float(scores[index]), "windows": count}
+        for index, label in classify.model.config.id2label.items()
+    ]
+    got = classify({"text": LONG_TEXT, "text_pair": pair} if pair else LONG_TEXT, windows=windows)
+    assert_same(sorted(expected, key=lambda one: -one["score"]), got, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("combine", ["mean", "max"])
+@pytest.mark.parametrize(("length", "stride"), LENGTHS_AND_STRIDES)
+def test_embedding_by_hand(extract, combine, length, stride):
+    windows = Windows(combine=combine, max_length=length, stride=stride)
+    model = AutoModel.from_pretrained(extract.model.checkpoint.folder)
+    values, count = by_hand(extract, model, lambda hidden: hidden.mean(axis=0), LONG_TEXT, None, windows)
+    assert count > 1
+    assert_same(values.tolist(), extract(LONG_TEXT, windows=windows), tolerance=1e-5)
+    scaled = values / np.linalg.norm(values)
+    assert_same(scaled.tolist(), extract(LONG_TEXT, windows=windows, normalize=True), tolerance=1e-5)
+
+
+def test_short_names(classify, extract):
+    for pipe in (classify, extract):
+        mean = pipe(LONG_TEXT, windows=Windows(combine="mean", stride=64, max_length=512))
+        assert pipe(LONG_TEXT, windows=True) == pipe(LONG_TEXT, windows="mean") == pipe(LONG_TEXT, windows=Windows())
+        assert pipe(LONG_TEXT, windows="mean") == mean
+        assert pipe(LONG_TEXT, windows="max") == pipe(LONG_TEXT, windows=Windows(combine="max")) != mean
+
+
+@pytest.mark.parametrize("off", [None, False])
+def test_windows_of_the_constructor_and_the_call(tiny, architecture, classify, off):
+    built = pipeline("text-classification", classify.model.checkpoint.folder, windows="max", top_k=None)
+    assert built(LONG_TEXT) == classify(LONG_TEXT, windows="max")
+    assert built(LONG_TEXT, windows="mean") == classify(LONG_TEXT, windows="mean")
+    assert built("A film.", windows=off) == classify("A film.")
+    with pytest.raises(InputError, match="this model takes 512"):
+        built(LONG_TEXT, windows=off)
+
+
+@pytest.mark.parametrize("combine", ["mean", "max"])
+def test_one_window_is_as_good_as_none(classify, extract, combine):
+    texts = [*HARD_TEXTS.values(), *sample_texts(10)]
+    assert_same(extract(texts), extract(texts, windows=combine), tolerance=1e-6)
+    expected = [[{**one, "windows": 1} for one in labels] for labels in classify(texts)]
+    assert_same(expected, classify(texts, windows=combine), tolerance=1e-6)
+
+
+def test_options_beside_windows(classify):
+    text = LONG_TEXT[:3000]
+    every = classify(text, windows="max")
+    assert classify(text, windows="max", top_k=2) == every[:2]
+    single = pipeline("text-classification", classify.model.checkpoint.folder)
+    assert single(text, windows="max") == every[:1]
+    in_order = single(text, windows="max", return_all_scores=True)[0]
+    assert [one["label"] for one in in_order] == list(single.model.config.id2label.values())
+    assert sorted(in_order, key=lambda one: -one["score"]) == every
+    sigmoid, logits = (classify(text, windows="max", function_to_apply=name) for name in ("sigmoid", "none"))
+    # a sigmoid keeps the order, so the largest score is that of the largest logit
+    assert_same([1 / (1 + np.exp(-one["score"])) for one in logits], [one["score"] for one in sigmoid], tolerance=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_windows_of_many_texts_keep_apart(classify, extract, batch_size):
+    texts = [LONG_TEXT[:size] for size in (0, 10, 5000, 300, 9000)]
+    for pipe in (classify, extract):
+        alone = [pipe(text, windows="mean") for text in texts]
+        assert_same(alone, pipe(texts, windows="mean", batch_size=batch_size), tolerance=1e-5)
+        assert_same(alone, list(pipe(iter(texts), windows="mean", batch_size=batch_size)), tolerance=1e-5)
+
+
+def own_tokens(row):
+    encoding = row.encoding
+    kept = zip(encoding.ids, encoding.special_tokens_mask, encoding.sequence_ids, strict=True)
+    return [token for token, special, sequence in kept if not special and sequence == 0]
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_windows_cover_the_whole_text(data, classify, extract):
+    words = [*HARD_TEXTS.values(), *sample_texts(5)]
+    text = data.draw(st.text(max_size=200) | st.lists(st.sampled_from(words), max_size=12).map(" ".join))
+    length = data.draw(st.integers(8, 64))
+    special = data.draw(st.booleans())
+    stride = data.draw(st.integers(0, length - 3))
+    for pipe in (classify, extract):
+        options = pipe.with_options(
+            pipe.options,
+            {"windows": Windows(max_length=length, stride=stride), "add_special_tokens": special},
+        )
+        rows = pipe.preprocess(text, options) if text or special else []
+        windows = [own_tokens(row) for row in rows]
+        assert all(len(row) <= length for row in rows)
+        assert not any(row.cut for row in rows)
+        for one, other in pairwise(windows):
+            assert one[len(one) - stride :] == other[:stride]
+        whole = [token for index, window in enumerate(windows) for token in window[stride if index else 0 :]]
+        assert whole == pipe.tokenizer.encode(text, add_special_tokens=False)
+
+
+def test_a_pair_is_in_every_window(classify):
+    options = classify.with_options(classify.options, {"windows": Windows(max_length=20, stride=2)})
+    rows = classify.preprocess({"text": LONG_TEXT, "text_pair": PAIR}, options)
+    pair = classify.tokenizer.encode(PAIR, add_special_tokens=False)
+    assert len(rows) > 1
+    for row in rows:
+        ids = [
+            token for token, sequence in zip(row.encoding.ids, row.encoding.sequence_ids, strict=True) if sequence == 1
+        ]
+        assert ids == pair
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize(
+    ("windows", "message"),
+    [
+        ("median", r"combined by 'median'[\s\S]*Valid: max, mean"),
+        ("men", r"combined by 'men'[\s\S]*Did you mean 'mean'"),
+        ("", r"combined by ''[\s\S]*Valid: max, mean"),
+        (64, r"combined by 64[\s\S]*Valid: max, mean"),
+        (["mean"], r"combined by \['mean'\][\s\S]*Valid: max, mean"),
+    ],
+    ids=repr,
+)
+def test_windows_that_are_none(classify, extract, built, windows, message):
+    for pipe, options in ((classify, {}), (extract, {"pooling": "mean"})):
+        with pytest.raises(OptionError, match=message):
+            if built:
+                pipeline(pipe.task.name, pipe.model.checkpoint.folder, windows=windows, **options)
+            else:
+                pipe("A film.", windows=windows)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"combine": "sum"}, r"combined by 'sum'[\s\S]*Valid: max, mean"),
+        ({"stride": -1}, r"stride=-1[\s\S]*Give a number of tokens"),
+        ({"stride": 1.5}, r"stride=1.5[\s\S]*Give a number of tokens"),
+        ({"stride": True}, r"stride=True[\s\S]*Give a number of tokens"),
+        ({"max_length": 0}, r"max_length=0[\s\S]*Give a number of tokens, or None"),
+        ({"max_length": "64"}, r"max_length='64'[\s\S]*Give a number of tokens, or None"),
+    ],
+    ids=str,
+)
+def test_impossible_windows(settings, message):
+    with pytest.raises(OptionError, match=message):
+        Windows(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_length": 513}, r"window of 513 tokens is longer than this model takes[\s\S]*Give 512 or less"),
+        ({"max_length": 32, "stride": 30}, r"stride=30 is not smaller.*room for 30[\s\S]*stride below 30"),
+        ({"max_length": 64}, r"stride=64 is not smaller.*room for 62[\s\S]*larger max_length"),
+        ({"max_length": 2, "stride": 0}, r"stride=0 is not smaller.*room for 0[\s\S]*larger max_length"),
+    ],
+    ids=str,
+)
+def test_windows_that_do_not_fit_the_model(classify, extract, settings, message):
+    for pipe in (classify, extract):
+        with pytest.raises(OptionError, match=message):
+            pipe("A film.", windows=Windows(**settings))
+
+
+def test_a_model_without_a_longest_input(classify):
+    with pytest.raises(OptionError, match=r"no longest input[\s\S]*Windows\(max_length=512"):
+        Windows().truncation(classify.tokenizer, None, pair=False)
+    assert Windows(max_length=9000).truncation(classify.tokenizer, None, pair=False).max_length == 9000
+
+
+def test_a_pair_that_leaves_no_room(classify):
+    pair = {"text": LONG_TEXT, "text_pair": "This pair is longer than all of the window."}
+    with pytest.raises(InputError, match="cannot encode this"):
+        classify(pair, windows=Windows(max_length=10, stride=0))
+    with pytest.raises(OptionError, match=r"stride of 10 tokens leaves no window[\s\S]*smaller stride"):
+        classify(pair, windows=Windows(max_length=24, stride=10))
+
+
+def test_windows_and_truncation(classify, extract):
+    for pipe in (classify, extract):
+        with pytest.raises(OptionError, match=r"truncation.* cuts it[\s\S]*one of the two"):
+            pipe("A film.", windows="mean", truncation=True)
+
+
+def test_windows_are_as_long_as_the_folder_says(embeddings):
+    embed = pipeline("feature-extraction", embeddings, pooling="auto")
+    assert_same(embed(LONG_TEXT, windows=Windows(max_length=256)), embed(LONG_TEXT, windows=True), tolerance=0)
+    assert embed(LONG_TEXT, windows=Windows(max_length=512)) != embed(LONG_TEXT, windows=True)
+
+
+# What was cut is never silent.
+
+
+def message(count, of, tokens):
+    return f"^{count} of {of} inputs were cut to {tokens} tokens; the answers know nothing of the rest"
+
+
+def test_a_warning_where_texts_were_cut(classify):
+    texts = ["A film.", LONG_TEXT, "Another."]
+    with pytest.warns(TruncationWarning, match=message(1, 3, 512)) as caught:
+        classify(texts, truncation=True)
+    (warning,) = caught
+    assert warning.filename == __file__
+    with pytest.warns(TruncationWarning, match=message(2, 3, 5)):
+        classify(["A", *texts[1:]], truncation=True, max_length=5)
+    with pytest.warns(TruncationWarning, match=message(1, 1, 16)):
+        classify(LONG_TEXT, max_length=16)
+    with pytest.warns(TruncationWarning, match=message(1, 1, 16)):
+        classify({"text": "A film.", "text_pair": LONG_TEXT}, truncation="only_second", max_length=16)
+    with pytest.warns(TruncationWarning, match=message(1, 1, 16)):
+        list(classify(iter([LONG_TEXT]), max_length=16))
+
+
+def test_a_warning_where_a_text_to_judge_was_cut(judge):
+    with pytest.warns(TruncationWarning, match=message(1, 2, 512)):
+        judge([LONG_TEXT, "A film."], ["long", "short"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_warning_where_nothing_was_cut(classify, extract, judge):
+    exact = "word " * 62  # and two special tokens
+    assert len(classify.tokenizer.encode("word " * 62)) <= 64 + 62
+    for pipe in (classify, extract):
+        pipe([*HARD_TEXTS.values(), exact], truncation=True)
+        pipe(exact, truncation=True, max_length=len(pipe.tokenizer.encode(exact)))
+        pipe(LONG_TEXT, windows="mean")
+    judge(exact, ["long", "short"])
+
+
+@pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
+def test_results_say_whether_their_text_was_cut(classify):
+    (short, long) = classify(["A film.", LONG_TEXT], truncation=True, return_truncated=True)
+    assert [list(one) for one in short] == [["label", "score", "truncated"]] * 3
+    assert [one["truncated"] for one in short] == [False] * 3
+    assert [one["truncated"] for one in long] == [True] * 3
+    expected = [{**one, "truncated": True} for one in classify(LONG_TEXT, truncation=True)]
+    assert_same(expected, classify(LONG_TEXT, truncation=True, return_truncated=True), tolerance=0)
+    assert_same(short, classify("A film.", return_truncated=True), tolerance=1e-6)
+    single = pipeline("text-classification", classify.model.checkpoint.folder, return_truncated=True)
+    assert_same(short[:1], single("A film."), tolerance=1e-6)
+    assert_same([{**short[0], "windows": 1}], [single("A film.", windows="mean")[0]], tolerance=1e-6)
+    assert single("A film.", return_truncated=False)[0].keys() == {"label", "score"}
+
+
+@pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
+def test_judgements_say_whether_their_text_was_cut(judge):
+    labels = ["long", "short"]
+    short, long = judge(["A film.", LONG_TEXT], labels, return_truncated=True)
+    assert (short["truncated"], long["truncated"]) == (False, True)
+    assert list(long) == ["sequence", "labels", "scores", "truncated"]
+    assert_same({**judge(LONG_TEXT, labels), "truncated": True}, long, tolerance=1e-6)
+    # only one of the two hypotheses makes the row too long
+    tokens = len(judge.tokenizer.encode("A film.")) + len(judge.tokenizer.encode("This example is long.")) - 1
+    filler = "film " * (512 - tokens)
+    assert judge("A film." + filler, ["long"], return_truncated=True)["truncated"] is False
+    assert judge("A film." + filler, ["long", "long and slow"], return_truncated=True)["truncated"] is True
