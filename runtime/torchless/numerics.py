@@ -53,24 +53,18 @@ def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.asarray(np.where(logits >= 0, 1 / (1 + decay), decay / (1 + decay)))
 
 
-def pad(
-    sequences: Sequence[Sequence[int] | NDArray[np.int64]], length: int, value: int, *, left: bool = False
-) -> NDArray[np.int64]:
-    """Stack sequences of different lengths into one array.
+def pad(sequences: Sequence[Sequence[int]], length: int, value: int) -> NDArray[np.int64]:
+    """Stack sequences of different lengths into one array, filled up on the right.
 
     Args:
         sequences: One sequence of integers a row, none longer than `length`.
         length: The width of the result, in tokens.
         value: What fills the rest of each row.
-        left: Fill before the sequence instead of after it.
 
     Returns:
         int64, (sequences, length).
     """
     padded = np.full((len(sequences), length), value, dtype=np.int64)
     for row, sequence in zip(padded, sequences, strict=True):
-        if left:
-            row[length - len(sequence) :] = sequence
-        else:
-            row[: len(sequence)] = sequence
+        row[: len(sequence)] = sequence
     return padded

@@ -31,7 +31,6 @@ class Scheduler:
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self._pad_type_id = tokenizer.pad_token_type_id
         self._takes_types = "token_type_ids" in tokenizer.model_input_names
-        self._left = tokenizer.padding_side == "left"
         self._max_batch_tokens = max_batch_tokens
         self._max_batch_rows = max_batch_rows
 
@@ -71,17 +70,17 @@ class Scheduler:
             (result[name].astype(np.float32, copy=False), axes) for name, axes in self._model.task.outputs.items()
         ]
         return [
-            tuple(self._unpadded(array[index], axes[1:], len(row)) for array, axes in arrays)
+            tuple(_unpadded(array[index], axes[1:], len(row)) for array, axes in arrays)
             for index, row in enumerate(rows)
         ]
 
     def _padded(self, sequences: Sequence[Sequence[int]], width: int, value: int) -> NDArray[np.int64]:
-        padded = pad(sequences, width, value, left=self._left)  # (rows, tokens)
+        # On the right, whatever side the tokenizer pads: a row's positions then start at 0, as they do alone.
+        padded = pad(sequences, width, value)  # (rows, tokens)
         return padded[:, None] if "choices" in self._model.task.input_axes else padded  # or (rows, 1, tokens)
 
-    def _unpadded(self, array: NDArray[np.float32], axes: tuple[str, ...], tokens: int) -> NDArray[np.float32]:
-        if "tokens" not in axes:
-            return array
-        axis = axes.index("tokens")
-        start = array.shape[axis] - tokens if self._left else 0
-        return array[(slice(None),) * axis + (slice(start, start + tokens),)]
+
+def _unpadded(array: NDArray[np.float32], axes: tuple[str, ...], tokens: int) -> NDArray[np.float32]:
+    if "tokens" not in axes:
+        return array
+    return array[(slice(None),) * axes.index("tokens") + (slice(tokens),)]

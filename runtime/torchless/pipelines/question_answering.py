@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.errors import OptionError, check_whole_number
+from torchless.errors import InputError, OptionError, check_whole_number
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import as_records, record, text_input
@@ -88,7 +88,8 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         """Answer one question, a list of questions, or an iterator over questions.
 
         Args:
-            inputs: Dicts `{"question": …, "context": …}`; or a question and its context, as two strings.
+            inputs: Dicts `{"question": …, "context": …}`, or one such dict of lists; or a question and its context, as
+                two strings.
             question: Instead of `inputs`: a question, or a list of them.
             context: With `question`: its context, or one context for all questions, or a list of as many.
             batch_size: The most rows a batch may have; a long context has several.
@@ -109,16 +110,36 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
             {"question": question, "context": context},
             many="question",
         )
+        if isinstance(records, tuple):
+            records = list(records)
         if isinstance(records, list) and len(records) == 1:
             records = records[0]
+        if isinstance(records, Mapping) and isinstance(records.get("question"), list):
+            columns = {name: records.get(name) for name in ("question", "context")}
+            records = as_records(None, columns, many="question")
         return super().__call__(records, batch_size=batch_size, **options)
 
     def preprocess(self, text: Question, options: QuestionAnsweringOptions | None = None) -> list[Row]:
         """Turn a question into a row a window of its context."""
         options = options or self.options
-        question, context = (text_input(value, "The text") for value in record(text, "question", "context"))
-        pair = (question, context) if self._question_first else (context, question)
-        return self.encode_windows(pair, self._windows(options))
+        question, context = record(text, "question", "context")
+        pair = text_input(question, "The question"), text_input(context, "The context")
+        windows = self._windows(options)
+        try:
+            rows = self.encode_windows(pair if self._question_first else pair[::-1], windows)
+        except (InputError, OptionError) as error:
+            raise type(error)(
+                f"Windows of {windows.max_length} tokens that share {windows.stride} do not fit the question "
+                f"{question!r}: {error.problem}",
+                hint="Shorten the question, or give a smaller doc_stride or a larger max_seq_len.",
+            ) from error
+        limit, longest = self.model.config.max_tokens, max(map(len, rows))
+        if limit is not None and longest > limit:
+            raise OptionError(
+                f"max_seq_len={options.max_seq_len} makes a window of {longest} tokens, and this model takes {limit}.",
+                hint=f"Give max_seq_len={limit} or less.",
+            )
+        return rows
 
     def postprocess(
         self,
@@ -137,7 +158,7 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
             end = softmax(np.where(candidate, end_logits, _MASKED_LOGIT))  # (tokens,)
             null_scores.append((start[0] * end[0]).item())
             start[0] = end[0] = 0.0
-            candidate[0] = True
+            candidate[0] = candidate.any()  # the reference takes the first token for a candidate if there is any
             for first, last, score in _best_spans(start, end, candidate, options):
                 begin, stop = self._characters(row, first, last, align_to_words=options.align_to_words)
                 answer = text["context"][begin:stop]
@@ -175,15 +196,22 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         return Truncation(length, "only_second" if self._question_first else "only_first", stride)
 
     def _candidates(self, row: Row) -> NDArray[np.bool_]:
-        """Return which of a row's tokens may be in an answer: the context's, and those that mean that there is none."""
-        of_context = 1 if self._question_first else 0
-        is_context = np.array([sequence == of_context for sequence in row.encoding.sequence_ids])
+        """Return which of a row's tokens may be in an answer: the context's, and those that mean that there is none.
+
+        With the context first, the reference takes every token for a candidate.
+        """
+        if not self._question_first:
+            return np.ones(len(row), dtype=np.bool_)
+        is_context = np.array([sequence == 1 for sequence in row.encoding.sequence_ids])
         return np.asarray(is_context | (np.array(row.encoding.ids) == self.tokenizer.cls_token_id))
 
     def _characters(self, row: Row, first: int, last: int, *, align_to_words: bool) -> tuple[int, int]:
         """Return where in the context a span of tokens begins and ends."""
         encoding = row.encoding
-        if align_to_words:
+        if not self._question_first:  # the reference counts padding by its id, so a context that spells it out too
+            padding = encoding.ids.count(self.tokenizer.pad_token_id)
+            first, last = first - padding, last - padding
+        if align_to_words and min(first, last) >= 0:
             words = (encoding.token_to_word(first), encoding.token_to_word(last))
             if None not in words:
                 of_context = 1 if self._question_first else 0
