@@ -157,17 +157,20 @@ class Model:
         arrays = self.session.run({name: array for name, array in given.items() if name in self.session.inputs})
         return ModelOutput(dict(zip(self.session.outputs, arrays, strict=True)))
 
-    def check_length(self, tokens: int) -> None:
+    def check_length(self, tokens: int, *, hint: str = "Cut it with truncation=True, max_length={limit}.") -> None:
         """Raise if a row of this many tokens is longer than the model's positions.
 
+        Args:
+            tokens: A row's length, special tokens included.
+            hint: What to do about it; `{limit}` stands for what the model takes.
+
         Raises:
-            InputError: It is; the hint says how to cut it.
+            InputError: It is.
         """
         limit = self.config.max_tokens
         if limit is not None and tokens > limit:
             raise InputError(
-                f"The text has {tokens} tokens, and this model takes {limit}.",
-                hint=f"Cut it with truncation=True, max_length={limit} (or less).",
+                f"The text has {tokens} tokens, and this model takes {limit}.", hint=hint.format(limit=limit)
             )
 
     def _as_ids(self, name: str, values: ArrayLike) -> NDArray[np.int64]:

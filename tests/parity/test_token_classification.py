@@ -1,4 +1,3 @@
-import json
 import shutil
 from functools import cache
 
@@ -16,29 +15,29 @@ from torchless_export.sample import sample_texts
 TASK = "token-classification"
 ARCHITECTURES = tuple(CONFIGS)
 STRATEGIES = ("none", "simple", "first", "average", "max")
-LABELS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC", 5: "MISC"}
+LABELS = dict(enumerate(("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "MISC")))
 OTHER_LABELS = {
-    "dashes": ["O", "B-A-B", "I-A-B", "B--A-B", "A-B-C", "-"],
-    "only a prefix": ["B-", "I-", "B", "I", "", "-I"],
-    "not prefixed": ["NOUN", "VERB", "b-PER", "i-PER", "E-PER", "S-PER"],
-    "the same tag": ["B-X", "I-X", "X", "O", "B-O", "I-O"],
+    "dashes": ("O", "B-A-B", "I-A-B", "B--A-B", "A-B-C", "-"),
+    "only prefixes": ("B-", "I-", "B", "I", "", "-I"),
+    "no prefixes": ("NOUN", "VERB", "b-PER", "i-PER", "E-PER", "S-PER"),
+    "the same tags": ("B-X", "I-X", "X", "O", "B-O", "I-O"),
 }
 NAMES = "Wolfgang Müller-Lüdenscheidt and Sarah O'Neill live in Frankfurt (Oder), not in New York; Zoë 王 doesn't. 🤗"
-TEXTS = [*HARD_TEXTS.values(), *sample_texts(6), NAMES]
-WORDS = {
-    "names": ["Wolfgang", "Müller-Lüdenscheidt", "lives", "in", "New", "York", "."],
-    "hard": [*HARD_TEXTS.values(), NAMES],
-    "one": ["unbelievably"],
-    "one empty": [""],
-    "none": [],
-    "spaces": [" a ", "New York", "  ", "", "end"],
-}
-BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+TEXTS = [*HARD_TEXTS.values(), *sample_texts(6), NAMES, f"   {NAMES}"]
+WORDS = [
+    ["Wolfgang", "Müller-Lüdenscheidt", "lives", "in", "New", "York", "."],
+    [*HARD_TEXTS.values(), NAMES],
+    ["unbelievably"],
+    [""],
+    [],
+    [" a ", "New York", "  ", "", "end"],
+]
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Tokenizer does not support real words:UserWarning"),
     pytest.mark.filterwarnings("ignore:This tokenizer does not mark the tokens that continue a word:UserWarning"),
 ]
+cuts_texts = pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
 
 
 @pytest.fixture(params=ARCHITECTURES)
@@ -46,51 +45,60 @@ def architecture(request):
     return request.param
 
 
-@pytest.fixture
-def both(both_on, architecture):
-    return both_on(architecture, TASK, id2label=LABELS)
-
-
 @pytest.fixture(scope="module")
-def both_bert(both_on):
-    return both_on("bert", TASK, id2label=LABELS)
-
-
-@pytest.fixture(scope="module")
-def edited(tiny, tmp_path_factory):
-    """Both sides on folders with other values in a JSON file: `edited("bert", "config.json", '{"id2label": …}')`."""
+def each(tiny, reference):
+    """Both sides on the model of an architecture, each made once. One thread: idle ones steal the cores of others."""
 
     @cache
-    def make(architecture, *edits):
-        folders = [side(architecture, TASK, id2label=LABELS) for side in (tiny.checkpoint, tiny.export)]
-        copies = [shutil.copytree(folder, tmp_path_factory.mktemp("edited") / "model") for folder in folders]
-        for copy in copies:
-            for name, values in zip(edits[::2], edits[1::2], strict=True):
-                path = copy / name
-                path.write_text(json.dumps(json.loads(path.read_text()) | json.loads(values)))
-        checkpoint, export = copies
+    def make(architecture):
         return Both(
-            transformers.pipeline(TASK, model=str(checkpoint), device="cpu"), torchless.pipeline(TASK, export)
+            reference(TASK, tiny.checkpoint(architecture, TASK, id2label=LABELS)),
+            torchless.pipeline(TASK, tiny.export(architecture, TASK, id2label=LABELS), threads=1),
         )
 
     return make
 
 
 @pytest.fixture
+def both(each, architecture):
+    return each(architecture)
+
+
+@pytest.fixture(scope="module")
+def both_bert(each):
+    return each("bert")
+
+
+@pytest.fixture(scope="module")
+def edited(tiny, reference, tmp_path_factory):
+    """Both sides on the model of an architecture, with other labels or another configuration of its tokenizer."""
+
+    @cache
+    def make(architecture, *, labels=None, **tokenizer):
+        folders = []
+        for side in (tiny.checkpoint, tiny.export):
+            folder = side(architecture, TASK, id2label=LABELS)
+            folders.append(shutil.copytree(folder, tmp_path_factory.mktemp("edited") / "model"))
+            transformers.AutoConfig.from_pretrained(
+                folder, id2label=dict(enumerate(labels or LABELS.values()))
+            ).save_pretrained(folders[-1])
+            transformers.AutoTokenizer.from_pretrained(folder, **tokenizer).save_pretrained(folders[-1])
+        checkpoint, export = folders
+        return Both(reference(TASK, checkpoint), torchless.pipeline(TASK, export, threads=1))
+
+    return make
+
+
+@pytest.fixture
 def both_short(edited, architecture):
-    """Models whose tokenizers cut texts to 14 tokens."""
-    return edited(architecture, "tokenizer_config.json", '{"model_max_length": 14}')
+    """The model of an architecture, whose tokenizer cuts texts to 14 tokens."""
+    return edited(architecture, model_max_length=14)
 
 
 @pytest.fixture
 def both_on_words(edited, both, architecture):
-    """Models that take lists of words; the reference refuses byte-level ones unless they put a space before each."""
-    if architecture != "roberta":
-        return both
-    return edited(
-        architecture, "tokenizer_config.json", '{"add_prefix_space": true}',
-        "tokenizer.json", json.dumps({"pre_tokenizer": BYTE_LEVEL}),
-    )  # fmt: skip
+    """The model of an architecture; RoBERTa's takes words only if its tokenizer puts a space before each."""
+    return edited(architecture, add_prefix_space=True) if architecture == "roberta" else both
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -98,23 +106,300 @@ def test_hard_texts(both, strategy):
     both.assert_same(TEXTS, aggregation_strategy=strategy, ignore_labels=[])
 
 
-@pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
+@cuts_texts
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_words(both_on_words, strategy):
+    both_on_words.assert_same(WORDS, is_split_into_words=True, aggregation_strategy=strategy, ignore_labels=[])
+
+
+@pytest.mark.parametrize("strategy", [None, "max"])
+def test_windows(both_short, strategy):
+    both_short.assert_same(TEXTS, stride=6, aggregation_strategy=strategy, ignore_labels=[])
+
+
+@pytest.mark.parametrize("stride", [0, 1, 9])
+@pytest.mark.parametrize("strategy", ["simple", "first", "average"])
+@pytest.mark.parametrize("architecture", ["bert", "xlm-roberta"], indirect=True)
+def test_strides(both_short, strategy, stride):
+    both_short.assert_same(TEXTS[-8:], stride=stride, aggregation_strategy=strategy)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "albert", "modernbert"], indirect=True)
+def test_windows_over_words(both_short):
+    both_short.assert_same(WORDS, is_split_into_words=True, stride=5, aggregation_strategy="max", delimiter="--")
+
+
+@cuts_texts
 def test_a_long_text_is_cut(both):
     both.assert_same([LONG_TEXT, "Short."], aggregation_strategy="simple")
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES[1:])
-def test_a_long_text_in_windows(both, strategy):
-    both.assert_same(LONG_TEXT, stride=128, aggregation_strategy=strategy)
+@cuts_texts
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_short_limits(edited, strategy):
+    edited("bert", model_max_length=14).assert_same(TEXTS, aggregation_strategy=strategy)
 
 
-@pytest.mark.parametrize("stride", [0, 1, 6])
-@pytest.mark.parametrize("strategy", [None, *STRATEGIES[1:]])
-def test_windows(both_short, strategy, stride):
-    both_short.assert_same(TEXTS, stride=stride, aggregation_strategy=strategy, ignore_labels=[])
+@pytest.mark.parametrize("architecture", ["bert", "roberta"], indirect=True)
+def test_a_long_text_in_windows(both):
+    both.assert_same(LONG_TEXT, stride=128, aggregation_strategy="first")
+
+
+@cuts_texts
+@pytest.mark.parametrize("options", [{}, {"stride": 3, "aggregation_strategy": "simple"}], ids=str)
+def test_texts_are_cut_from_the_left(edited, options):
+    edited("bert", model_max_length=14, truncation_side="left").assert_same(TEXTS, **options)
+
+
+@pytest.mark.parametrize("strategy", ["none", "first"])
+def test_padding_on_the_left(edited, strategy):
+    edited("bert", padding_side="left").assert_same(TEXTS, aggregation_strategy=strategy)
+
+
+@cuts_texts
+def test_a_tokenizer_without_a_limit(edited, both_bert):
+    both = edited("bert", model_max_length=int(1e30))
+    both.assert_same(TEXTS, aggregation_strategy="simple")
+    with pytest.raises(RuntimeError):
+        both.reference(LONG_TEXT)
+    for options in ({}, {"stride": 128, "aggregation_strategy": "simple"}):
+        assert both.ours(LONG_TEXT, **options) == both_bert.ours(LONG_TEXT, **options)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
-def test_words(both_on_words, words, strategy):
-    both_on_words.assert_same([words], is_split_into_words=True, aggregation_strategy=strategy, ignore_labels=[])
+@pytest.mark.parametrize("labels", OTHER_LABELS.values(), ids=OTHER_LABELS)
+def test_labels(edited, labels, strategy):
+    edited("bert", labels=labels).assert_same(TEXTS, aggregation_strategy=strategy)
+
+
+@pytest.mark.parametrize("strategy", ["none", "simple", "average"])
+@pytest.mark.parametrize(
+    "ignored",
+    [[], ["MISC"], ["O", "PER"], ("B-PER", "I-PER"), {"O", "LOC", "I-LOC"}, ["o"], list(LABELS.values())],
+    ids=str,
+)
+def test_ignored_labels(both_bert, ignored, strategy):
+    both_bert.assert_same(TEXTS, ignore_labels=ignored, aggregation_strategy=strategy)
+
+
+@pytest.mark.parametrize("delimiter", [None, " ", "", "-", "  ", "\n", "王"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("architecture", ["bert", "xlm-roberta"], indirect=True)
+def test_delimiters(both, delimiter, strategy):
+    words = [WORDS[0], WORDS[-1]]
+    both.assert_same(words, is_split_into_words=True, delimiter=delimiter, aggregation_strategy=strategy)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"aggregation_strategy": None, "ignore_labels": None, "stride": None},
+        {"aggregation_strategy": "SIMPLE"},
+        {"aggregation_strategy": "Max", "ignore_labels": []},
+        {"stride": 128},
+        {"stride": 128, "aggregation_strategy": "first"},
+        {"is_split_into_words": False, "delimiter": "-"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        NAMES,
+        [NAMES],
+        [NAMES, "Sarah lives."],
+        lambda: (text for text in [NAMES, "Sarah lives."]),
+    ],
+    ids=["string", "list of one", "list", "generator"],
+)
+def test_options(both_bert, inputs, options):
+    both_bert.assert_same(inputs, **options)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [WORDS[0], [WORDS[0]], [WORDS[0], WORDS[2]], [[]]],
+    ids=["words", "list of one", "list", "no words"],
+)
+def test_shapes_of_words(both_bert, inputs):
+    both_bert.assert_same(inputs, is_split_into_words=True, ignore_labels=[])
+
+
+def test_an_iterator_over_words(both_bert):
+    got = both_bert.ours(iter(WORDS[:2]), is_split_into_words=True)
+    assert_same(both_bert.reference(WORDS[:2], is_split_into_words=True), list(got))
+
+
+@pytest.mark.parametrize(
+    ("built", "called"),
+    [
+        ({"aggregation_strategy": "simple"}, {}),
+        ({"aggregation_strategy": "simple"}, {"aggregation_strategy": "none"}),
+        ({"aggregation_strategy": "simple"}, {"aggregation_strategy": None}),
+        ({"aggregation_strategy": "average", "ignore_labels": ()}, {"ignore_labels": ["PER"]}),
+        ({"ignore_labels": ("MISC",)}, {"ignore_labels": None, "aggregation_strategy": "max"}),
+        ({"ignore_labels": ("MISC",)}, {"ignore_labels": []}),
+        ({"stride": 100}, {"aggregation_strategy": "none"}),
+        ({"stride": 100}, {"aggregation_strategy": "first"}),
+        ({"aggregation_strategy": "none"}, {"stride": 100}),
+        ({"aggregation_strategy": "simple", "stride": 100}, {"stride": 0}),
+        ({"is_split_into_words": True, "delimiter": "-"}, {}),
+        ({"is_split_into_words": True, "delimiter": "-"}, {"is_split_into_words": None}),
+    ],
+    ids=str,
+)
+def test_options_of_the_constructor_and_the_call(both_on, built, called):
+    both = both_on("bert", TASK, built=built, id2label=LABELS)
+    for inputs in (NAMES, [NAMES, "Sarah lives."], LONG_TEXT[:4000] if "stride" in {**built, **called} else NAMES):
+        both.assert_same(inputs, **called)
+
+
+def test_the_delimiter_is_of_the_call(both_on):
+    both = both_on("bert", TASK, built={"is_split_into_words": True, "delimiter": "--"}, id2label=LABELS)
+    both.assert_same(WORDS[0], is_split_into_words=True)
+    both.assert_same(WORDS[0], is_split_into_words=True, delimiter="-")
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_batch_size_changes_no_answer(both, batch_size):
+    options = {"aggregation_strategy": "average", "ignore_labels": []}
+    alone = [both.ours(text, **options) for text in TEXTS]
+    assert_same(alone, both.ours(TEXTS, batch_size=batch_size, **options), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_batch_size_changes_no_window(edited, batch_size):
+    ours = edited("bert", model_max_length=14).ours
+    options = {"aggregation_strategy": "simple", "stride": 4}
+    alone = [ours(text, **options) for text in TEXTS]
+    assert_same(alone, ours(TEXTS, batch_size=batch_size, **options), tolerance=1e-5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(max_size=60), architecture=st.sampled_from(ARCHITECTURES), strategy=st.sampled_from(STRATEGIES))
+def test_any_text(each, text, architecture, strategy):
+    each(architecture).assert_same(text, aggregation_strategy=strategy, ignore_labels=[])
+
+
+@settings(max_examples=70, deadline=None)
+@given(
+    words=st.lists(st.text(max_size=12), max_size=6),
+    delimiter=st.text(max_size=2),
+    strategy=st.sampled_from(STRATEGIES),
+)
+def test_any_words(both_bert, words, delimiter, strategy):
+    options = {"delimiter": delimiter, "aggregation_strategy": strategy}
+    both_bert.assert_same([words], is_split_into_words=True, ignore_labels=[], **options)
+
+
+@settings(max_examples=70, deadline=None)
+@given(
+    text=st.text(alphabet="aé王 .'-\n🤗", min_size=20, max_size=120),
+    stride=st.integers(0, 11),
+    strategy=st.sampled_from([None, *STRATEGIES[1:]]),
+)
+def test_any_windows(edited, text, stride, strategy):
+    edited("roberta", model_max_length=14).assert_same(text, stride=stride, aggregation_strategy=strategy)
+
+
+def test_no_inputs(both_bert):
+    assert both_bert.ours([]) == []
+    assert both_bert.ours([], is_split_into_words=True) == []
+    assert list(both_bert.ours(iter([]))) == []
+
+
+def test_unknown_tokens_show_their_text(both_bert):
+    assert [token["word"] for token in both_bert.ours("a 🤗", ignore_labels=[])] == ["a", "🤗"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_guess_at_words_warns_once_a_text(each, recwarn, strategy):
+    each("bert").ours(NAMES, aggregation_strategy=strategy)
+    assert not recwarn
+    each("roberta").ours(NAMES, aggregation_strategy=strategy)
+    assert len(recwarn) == (strategy not in {"none", "simple"})
+
+
+def test_a_cut_warns(both_bert):
+    with pytest.warns(torchless.TruncationWarning, match=r"1 of 2 inputs were cut to 512 tokens[\s\S]*stride"):
+        both_bert.ours([LONG_TEXT, "Short."])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "message"),
+    [
+        (None, {}, r"None, of type NoneType[\s\S]*Give a string"),
+        (1, {}, r"is 1, of type int[\s\S]*Give a string"),
+        ({"text": "a"}, {}, r"{'text': 'a'}, of type dict"),
+        (("a", "b"), {}, r"\('a', 'b'\), of type tuple[\s\S]*a list of strings"),
+        (["a", None], {}, "None, of type NoneType"),
+        ([["a", "b"]], {}, r"\['a', 'b'\], a list[\s\S]*is_split_into_words=True"),
+        ("a", {"is_split_into_words": True}, r"'a', not a list of words[\s\S]*leave is_split_into_words out"),
+        ([["a"], "b"], {"is_split_into_words": True}, r"\[\['a'\], 'b'\], not a list of words"),
+        ([["a", 1]], {"is_split_into_words": True}, r"\['a', 1\], not a list of words"),
+        ((["a"], ["b"]), {"is_split_into_words": True}, r"\(\['a'\], \['b'\]\), not a list of words"),
+        ([("a",)], {"is_split_into_words": True}, r"\('a',\)"),
+    ],
+    ids=str,
+)
+def test_wrong_inputs(both_bert, inputs, options, message):
+    with pytest.raises(torchless.InputError, match=message):
+        both_bert.ours(inputs, **options)
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"aggregation_strategy": "fist"}, r"'fist'[\s\S]*Did you mean 'first'"),
+        ({"aggregation_strategy": ""}, r"aggregation_strategy ''[\s\S]*Valid: average, first, max, none, simple"),
+        ({"aggregation_strategy": 1}, r"aggregation_strategy 1\."),
+        ({"stride": -1}, r"stride=-1[\s\S]*number of tokens"),
+        ({"stride": "8"}, "stride='8'"),
+        ({"stride": 8, "aggregation_strategy": "none"}, r"stride=8[\s\S]*aggregation_strategy='simple'"),
+        ({"stride": 8, "aggregation_strategy": "NONE"}, "stride=8"),
+        ({"ignore_labels": "O"}, r"ignore_labels='O'[\s\S]*\['O'\]"),
+        ({"ignore_labels": 0}, "ignore_labels=0"),
+        ({"ignore_labels": [None]}, r"ignore_labels=\[None\]"),
+        ({"grouped_entities": True}, r"grouped_entities[\s\S]*aggregation_strategy='simple'"),
+        ({"ignore_subwords": False}, "ignore_subwords"),
+        ({"top_k": 1}, r"no option 'top_k'[\s\S]*Valid: aggregation_strategy"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"delimiter": 1}, r"delimiter=1[\s\S]*Give a string"),
+    ],
+    ids=str,
+)
+def test_wrong_options(tiny, both_bert, built, options, message):
+    folder = tiny.export("bert", TASK, id2label=LABELS)
+    with pytest.raises(torchless.OptionError, match=message):
+        torchless.pipeline(TASK, folder, **options) if built else both_bert.ours(NAMES, **options)
+
+
+@pytest.mark.parametrize("stride", [13, 14, 100])
+def test_a_stride_longer_than_the_window(edited, stride):
+    both = edited("bert", model_max_length=14)
+    with pytest.raises(ValueError, match="stride"):
+        both.reference("Short.", stride=stride, aggregation_strategy="simple")
+    with pytest.raises(torchless.OptionError, match=rf"stride={stride}[\s\S]*Give a stride below 12"):
+        both.ours("Short.", stride=stride, aggregation_strategy="simple")
+
+
+def test_a_stride_as_long_as_the_window(edited):
+    both = edited("bert", model_max_length=14)
+    both.assert_same("Short.", stride=12, aggregation_strategy="simple")
+    with pytest.raises(BaseException, match="`stride` must be strictly less"):
+        both.reference(NAMES, stride=12, aggregation_strategy="simple")
+    with pytest.raises(torchless.OptionError, match=r"stride of 12 tokens[\s\S]*Give a smaller stride"):
+        both.ours(NAMES, stride=12, aggregation_strategy="simple")
+
+
+def test_steps_by_hand(both_bert):
+    ours = both_bert.ours
+    options = ours.with_options(ours.options, {"aggregation_strategy": "simple", "stride": 100})
+    rows = ours.preprocess(LONG_TEXT, options)
+    assert len(rows) > 1
+    assert_same(
+        both_bert.reference(LONG_TEXT, aggregation_strategy="simple", stride=100),
+        ours.postprocess(LONG_TEXT, rows, ours.forward(rows), options),
+    )

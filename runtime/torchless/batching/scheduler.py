@@ -42,10 +42,8 @@ class Scheduler:
             max_batch_rows: For these rows, instead of the scheduler's own.
 
         Raises:
-            InputError: A row is longer than the model takes.
+            InputError: A row cannot be run.
         """
-        for row in rows:
-            self._model.check_length(len(row))
         outputs: list[RowOutput] = [()] * len(rows)
         batches = plan(
             [len(row) for row in rows],

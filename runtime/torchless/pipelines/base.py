@@ -36,6 +36,7 @@ class Pipeline(ABC, Generic[OptionsT]):
         task: The row of the table that this class serves.
         options_class: The class of its options.
         options: What holds unless a call says otherwise.
+        too_long_hint: What to do about a text that is longer than the model takes, `{limit}` tokens.
 
     Raises:
         OptionError: There is no such option, or its value is not possible.
@@ -43,6 +44,7 @@ class Pipeline(ABC, Generic[OptionsT]):
 
     task: ClassVar[Task]
     options_class: ClassVar[type[Any]]
+    too_long_hint: ClassVar[str] = "Cut it with truncation=True, max_length={limit} (or less)."
 
     def __init__(self, model: Model, tokenizer: Tokenizer, *, batch_size: int | None = None, **options: Any) -> None:
         self.model = model
@@ -84,7 +86,12 @@ class Pipeline(ABC, Generic[OptionsT]):
 
         Returns:
             Each row's arrays, padding cut off, in the order of the rows.
+
+        Raises:
+            InputError: A row is longer than the model takes.
         """
+        for row in rows:
+            self.model.check_length(len(row), hint=self.too_long_hint)
         return self._scheduler.run(rows, max_batch_rows=batch_size)
 
     @abstractmethod

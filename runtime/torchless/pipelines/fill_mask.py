@@ -50,6 +50,12 @@ class FillMaskOptions:
             or not all(isinstance(target, str) for target in self.targets)
         ):
             raise OptionError(f"targets={self.targets!r} is not possible.", hint="Give a string, or a list of strings.")
+        if not isinstance(self.tokenizer_kwargs, Mapping):
+            raise OptionError(
+                f"tokenizer_kwargs={self.tokenizer_kwargs!r} is not possible.",
+                hint="Give the tokenizer's options by name: tokenizer_kwargs={'truncation': True}.",
+            )
+        _encoding(self.tokenizer_kwargs)
 
 
 class FillMaskPipeline(Pipeline[FillMaskOptions]):
@@ -60,6 +66,7 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
 
     task = find_task("fill-mask")
     options_class = FillMaskOptions
+    too_long_hint = "Cut it with tokenizer_kwargs={{'truncation': True}}."
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
         """Fill the masks of one text, a list of texts, or an iterator over texts.
@@ -82,14 +89,17 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
 
     def preprocess(self, text: str, options: FillMaskOptions | None = None) -> list[Row]:
         """Turn a text into its one row."""
-        encoding = updated(TokenizerOptions(), (options or self.options).tokenizer_kwargs, called="tokenizer_kwargs")
+        encoding = _encoding((options or self.options).tokenizer_kwargs)
         truncation = encoding.read_truncation(self.tokenizer)
         row = self.encode(text_input(text), truncation, add_special_tokens=encoding.add_special_tokens)
+        mask = self.tokenizer.mask_token
         if self.tokenizer.mask_token_id not in row.encoding.ids:
-            raise InputError(
-                f"The text {text!r} has no mask{' left after it was cut' if row.cut else ''}.",
-                hint=f"Put {self.tokenizer.mask_token} where a token shall be found.",
-            )
+            if row.cut and mask in text:
+                raise InputError(
+                    f"The text {text!r} has no mask left after it was cut to {len(row)} tokens.",
+                    hint=f"Put {mask} closer to the end that is kept, or give a larger max_length.",
+                )
+            raise InputError(f"The text {text!r} has no mask.", hint=f"Put {mask} where a token shall be found.")
         return [row]
 
     def postprocess(
@@ -105,11 +115,14 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
         ids = np.array(rows[0].encoding.ids)  # (tokens,)
         masks = np.flatnonzero(ids == self.tokenizer.mask_token_id)  # (masks,)
         scores = softmax(logits[masks])  # (masks, vocabulary)
-        candidates = np.arange(scores.shape[-1]) if options.targets is None else self._target_ids(options.targets)
+        candidates = np.arange(scores.shape[-1])
+        if options.targets is not None:
+            found = self._tokens_of(options.targets).values()
+            candidates = np.unique([token for token in found if token is not None])
         top_k = options.top_k if options.targets is None else min(options.top_k, len(candidates))
         if top_k > len(candidates):
             raise OptionError(f"top_k={top_k} is more than the {len(candidates)} tokens there are.", hint="Give fewer.")
-        best = np.argsort(-scores[:, candidates], axis=-1, kind="stable")[:, :top_k]  # (masks, top_k)
+        best = _best(scores[:, candidates], top_k)  # (masks, top_k)
         result = [
             [
                 self._filling(ids, int(mask), int(token), scores_of_mask, alone=len(masks) == 1)
@@ -124,7 +137,15 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
         if self.tokenizer.mask_token_id is None:
             raise OptionError("This tokenizer has no mask token.", hint="Use a model that was trained to fill masks.")
         changes = {name: value for name, value in changes.items() if value is not None}
-        return updated(options, changes, called=type(self).__name__)
+        changed = updated(options, changes, called=type(self).__name__)
+        for target, token in self._tokens_of(changes.get("targets", ())).items():
+            if self.tokenizer.token_id(target) is not None:
+                continue
+            instead = "it is left out"
+            if token is not None:
+                instead = f"its first subtoken {self.tokenizer.convert_ids_to_tokens(token)!r} stands for it"
+            warnings.warn(f"The target {target!r} is not in the vocabulary; {instead}.", UserWarning, stacklevel=4)
+        return changed
 
     def _filling(
         self, ids: NDArray[np.int64], mask: int, token: int, scores: NDArray[np.floating], *, alone: bool
@@ -138,21 +159,28 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
             "sequence": self.tokenizer.decode(filled[filled != self.tokenizer.pad_token_id], skip_special_tokens=alone),
         }
 
-    def _target_ids(self, targets: str | Sequence[str]) -> NDArray[np.int64]:
-        found = [self._target_id(target) for target in ([targets] if isinstance(targets, str) else targets)]
-        ids = list(dict.fromkeys(index for index in found if index is not None))
-        if not ids:
+    def _tokens_of(self, targets: str | Sequence[str]) -> dict[str, int | None]:
+        """Return the token that stands for each target: itself, or else its first subtoken if it has any."""
+        tokens = {target: self._token_of(target) for target in ([targets] if isinstance(targets, str) else targets)}
+        if tokens and set(tokens.values()) == {None}:
             raise OptionError(f"No token of the vocabulary stands for targets={targets!r}.", hint="Give other targets.")
-        return np.array(ids)
+        return tokens
 
-    def _target_id(self, target: str) -> int | None:
-        index = self.tokenizer.token_id(target)
-        if index is not None:
-            return index
-        subtokens = self.tokenizer.encode(target, add_special_tokens=False)
-        if subtokens:
-            instead = f"its first subtoken {self.tokenizer.convert_ids_to_tokens(subtokens[0])!r} stands for it"
-        else:
-            instead = "it is left out"
-        warnings.warn(f"The target {target!r} is not in the vocabulary; {instead}.", UserWarning, stacklevel=2)
+    def _token_of(self, target: str) -> int | None:
+        token = self.tokenizer.token_id(target)
+        if token is not None:
+            return token
+        # Where the tokenizer cuts texts on the left, the reference's first subtoken is in fact the last.
+        subtokens = self.tokenizer(target, add_special_tokens=False, truncation=True, max_length=1)["input_ids"]
         return subtokens[0] if subtokens else None
+
+
+def _best(scores: NDArray[np.floating], top_k: int) -> NDArray[np.int64]:
+    """Return the indices of the highest scores of each row, the highest first, without sorting a whole vocabulary."""
+    among = np.sort(np.argpartition(-scores, top_k - 1, axis=-1)[:, :top_k], axis=-1)  # (masks, top_k)
+    order = np.argsort(-np.take_along_axis(scores, among, axis=-1), axis=-1, kind="stable")
+    return np.take_along_axis(among, order, axis=-1)
+
+
+def _encoding(tokenizer_kwargs: Mapping[str, Any]) -> TokenizerOptions:
+    return updated(TokenizerOptions(), tokenizer_kwargs, called="tokenizer_kwargs")

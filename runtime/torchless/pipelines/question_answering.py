@@ -76,6 +76,7 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
 
     task = find_task("question-answering")
     options_class = QuestionAnsweringOptions
+    too_long_hint = "Give a max_seq_len of {limit} or less."
 
     def __call__(
         self,

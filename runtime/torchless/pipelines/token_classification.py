@@ -120,8 +120,6 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         """
         given = {name: value for name, value in options.items() if value is not None}
         options = {"is_split_into_words": False, "delimiter": " "} | given  # the constructor's count for nothing
-        if isinstance(inputs, tuple):
-            inputs = list(inputs)
         words = options["is_split_into_words"]
         if words and isinstance(inputs, list) and not all(isinstance(text, list) for text in inputs):
             inputs = [inputs]
@@ -171,7 +169,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
     ) -> TokenClassificationOptions:
         """Return options with some of them changed; None leaves one as it was."""
         changes = {name: value for name, value in changes.items() if value is not None}
-        if "stride" in changes and str(changes.get("aggregation_strategy")).lower() == "none":
+        if "stride" in changes and str(changes.get("aggregation_strategy", "")).lower() == "none":
             raise OptionError(
                 f"stride={changes['stride']!r} needs entities to join its windows by, and aggregation_strategy='none' "
                 "makes none.",
@@ -189,7 +187,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         if length is None:
             return None
         room = length - self.tokenizer.num_special_tokens(pair=False)
-        if stride is not None and stride >= room:
+        if stride is not None and stride > room:
             raise OptionError(
                 f"stride={stride} is not smaller than the window, which has room for {room} tokens of the text.",
                 hint=f"Give a stride below {room}.",

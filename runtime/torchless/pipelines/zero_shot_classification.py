@@ -19,6 +19,8 @@ from torchless.tokenizer import Tokenizer
 
 __all__ = ["ZeroShotClassification", "ZeroShotClassificationOptions", "ZeroShotClassificationPipeline"]
 
+_TEMPLATE_HINT = "Put {} where the label goes: 'This example is {}.'"
+
 
 class ZeroShotClassification(TypedDict):
     """A text, and the candidate labels with their scores, the best first; where asked for, whether it was cut."""
@@ -55,15 +57,24 @@ class ZeroShotClassificationOptions:
                 )
             if not self.labels:
                 raise OptionError("There are no candidate_labels.", hint="Give at least one label.")
-        try:
-            filled = self.hypothesis_template.format("label")
-        except (AttributeError, IndexError, KeyError, ValueError):
-            filled = self.hypothesis_template
-        if filled == self.hypothesis_template:
+        if self.hypothesis("label") == self.hypothesis_template:
             raise OptionError(
-                f"hypothesis_template={self.hypothesis_template!r} has no place for a label.",
-                hint="Put {} where the label goes: 'This example is {}.'",
+                f"hypothesis_template={self.hypothesis_template!r} has no place for a label.", hint=_TEMPLATE_HINT
             )
+
+    def hypothesis(self, label: str) -> str:
+        """Return the sentence that a label makes of the template.
+
+        Raises:
+            OptionError: The template cannot be filled.
+        """
+        try:
+            return self.hypothesis_template.format(label)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise OptionError(
+                f"hypothesis_template={self.hypothesis_template!r} cannot be filled with {label!r}: {error!r}.",
+                hint=_TEMPLATE_HINT,
+            ) from error
 
     @property
     def labels(self) -> list[str]:
@@ -81,6 +92,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
 
     task = find_task("zero-shot-classification")
     options_class = ZeroShotClassificationOptions
+    too_long_hint = "Give a shorter text, label, or hypothesis_template."
 
     def __init__(self, model: Model, tokenizer: Tokenizer, **options: Any) -> None:
         super().__init__(model, tokenizer, **options)
@@ -88,7 +100,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
         self._entailment = entailing[0] if entailing else -1
         if not entailing:
             warnings.warn(
-                f"No label of this model means entailment: {', '.join(model.config.label2id)}. The last is taken for it.",
+                f"No label of this model means entailment: {', '.join(model.config.id2label.values())}. The last is taken for it.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -129,7 +141,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
             raise OptionError(
                 "There are no candidate_labels.", hint="Give them: candidate_labels=['sports', 'politics']."
             )
-        return [self._row(text, options.hypothesis_template.format(label)) for label in options.labels]
+        return [self._row(text, options.hypothesis(label)) for label in options.labels]
 
     def postprocess(
         self,

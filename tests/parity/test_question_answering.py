@@ -1,0 +1,394 @@
+import shutil
+from functools import cache
+
+import pytest
+import transformers
+from fixtures.checkpoints import CONFIGS
+from fixtures.comparison import Both, assert_same
+from fixtures.texts import HARD_TEXTS, LONG_TEXT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import torchless
+from torchless_export.sample import sample_texts
+
+TASK = "question-answering"
+ARCHITECTURES = tuple(architecture for architecture in CONFIGS if architecture != "modernbert")
+QUESTION = "Who lives in Berlin?"
+CONTEXT = "My name is Wolfgang Müller-Lüdenscheidt, and I live in Berlin. Sarah O'Neill doesn't live in berlin."
+CONTEXTS = [text for text in HARD_TEXTS.values() if text] + sample_texts(6) + [CONTEXT]
+RECORDS = [
+    *({"question": QUESTION, "context": context} for context in CONTEXTS),
+    *({"question": question, "context": CONTEXT} for question in CONTEXTS),
+]
+REVIEWS = " ".join(sample_texts(12))
+
+pytestmark = pytest.mark.filterwarnings("ignore:Passing a list of SQuAD examples:FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def each(tiny, reference):
+    """Both sides on the model of an architecture, each made once. One thread: idle ones steal the cores of others."""
+
+    @cache
+    def make(architecture, **built):
+        return Both(
+            reference(TASK, tiny.checkpoint(architecture, TASK), **built),
+            torchless.pipeline(TASK, tiny.export(architecture, TASK), threads=1, **built),
+        )
+
+    return make
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def both(request, each):
+    return each(request.param)
+
+
+@pytest.fixture(scope="module")
+def both_bert(each):
+    return each("bert")
+
+
+@pytest.fixture(scope="module")
+def edited(tiny, reference, tmp_path_factory):
+    """Both sides on the model of an architecture, with another tokenizer."""
+
+    @cache
+    def make(architecture, tokenizer_class=transformers.AutoTokenizer, **tokenizer):
+        folders = []
+        for side in (tiny.checkpoint, tiny.export):
+            folder = side(architecture, TASK)
+            folders.append(shutil.copytree(folder, tmp_path_factory.mktemp("edited") / "model"))
+            tokenizer_class.from_pretrained(folder, **tokenizer).save_pretrained(folders[-1])
+        checkpoint, export = folders
+        return Both(reference(TASK, checkpoint), torchless.pipeline(TASK, export, threads=1))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"top_k": 5}, {"top_k": 4, "align_to_words": False}, {"top_k": 3, "handle_impossible_answer": True}],
+    ids=str,
+)
+def test_hard_texts(both, options):
+    both.assert_same(RECORDS, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 7, "handle_impossible_answer": True}], ids=str)
+def test_windows(both, options):
+    both.assert_same(question=QUESTION, context=REVIEWS, max_seq_len=48, doc_stride=16, **options)
+
+
+def test_a_long_text(both):
+    both.assert_same(question=QUESTION, context=LONG_TEXT, top_k=3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"top_k": 1},
+        {"top_k": 2},
+        {"top_k": 50},
+        {"top_k": 400},
+        {"top_k": None, "doc_stride": None, "max_answer_len": None, "align_to_words": None},
+        {"max_answer_len": 1},
+        {"max_answer_len": 3, "top_k": 5},
+        {"max_answer_len": 1000, "top_k": 5},
+        {"align_to_words": False},
+        {"align_to_words": False, "top_k": 5, "max_answer_len": 2},
+        {"handle_impossible_answer": True},
+        {"handle_impossible_answer": True, "top_k": 30, "align_to_words": False},
+        {"handle_impossible_answer": False, "top_k": 3},
+        {"max_seq_len": 32},
+        {"max_seq_len": 32, "doc_stride": 0, "top_k": 5},
+        {"max_seq_len": 32, "doc_stride": 15, "top_k": 5, "handle_impossible_answer": True},
+        {"max_seq_len": 512, "doc_stride": 200},
+        {"doc_stride": 100},
+        {"max_question_len": 2},
+        {"padding": True, "top_k": 3},
+        {"padding": "max_length", "top_k": 3},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("architecture", ["bert", "xlm-roberta"])
+def test_options(each, architecture, options):
+    each(architecture).assert_same(question=QUESTION, context=CONTEXT, **options)
+    each(architecture).assert_same(question=QUESTION, context=REVIEWS, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 3}, {"top_k": 1, "handle_impossible_answer": True}], ids=str)
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        (RECORDS[-1],),
+        (RECORDS[-1], RECORDS[-2]),
+        ([RECORDS[-1]],),
+        ([RECORDS[-1], RECORDS[-2]],),
+        ((RECORDS[-1], RECORDS[-2]),),
+        ({"question": [QUESTION, "Who?"], "context": [CONTEXT, REVIEWS]},),
+        ({"question": [QUESTION], "context": [CONTEXT]},),
+        ([{"question": [QUESTION], "context": [CONTEXT]}],),
+        (QUESTION, CONTEXT),
+        (lambda: (record for record in RECORDS[-3:]),),
+        (lambda: (record for record in RECORDS[-1:]),),
+        ([],),
+    ],
+    ids=[
+        "dict",
+        "dicts",
+        "list of one",
+        "list",
+        "tuple",
+        "dict of lists",
+        "dict of lists of one",
+        "list of one dict of lists",
+        "two strings",
+        "generator",
+        "generator of one",
+        "empty list",
+    ],
+)
+def test_inputs(both_bert, inputs, options):
+    both_bert.assert_same(*inputs, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 3}], ids=str)
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"question": QUESTION, "context": CONTEXT},
+        {"question": [QUESTION], "context": CONTEXT},
+        {"question": [QUESTION, "Who?"], "context": CONTEXT},
+        {"question": [QUESTION, "Who?"], "context": [CONTEXT, REVIEWS]},
+        {"question": [QUESTION], "context": [CONTEXT]},
+        {"question": [], "context": CONTEXT},
+        {"question": [], "context": []},
+    ],
+    ids=["strings", "one question", "shared context", "lists", "lists of one", "no question", "empty lists"],
+)
+def test_named_inputs(both_bert, named, options):
+    both_bert.assert_same(**named, **options)
+
+
+@pytest.mark.parametrize(
+    ("built", "called"),
+    [
+        ({"top_k": 3}, {}),
+        ({"top_k": 3}, {"top_k": 1}),
+        ({"top_k": 3}, {"top_k": None}),
+        ({"max_seq_len": 32}, {"doc_stride": 4}),
+        ({"max_seq_len": 32, "doc_stride": 4}, {"max_seq_len": 40, "top_k": 3}),
+        ({"align_to_words": False, "max_answer_len": 2}, {"top_k": 3}),
+        ({"align_to_words": False}, {"align_to_words": True, "top_k": 2}),
+        ({"handle_impossible_answer": True, "top_k": 20}, {}),
+        ({"handle_impossible_answer": True}, {"handle_impossible_answer": False}),
+    ],
+    ids=str,
+)
+def test_options_of_the_constructor_and_the_call(each, built, called):
+    for context in (CONTEXT, REVIEWS):
+        each("bert", **built).assert_same(question=QUESTION, context=context, **called)
+
+
+@pytest.mark.filterwarnings("ignore:topk:UserWarning")
+@pytest.mark.parametrize("options", [{"topk": 3}, {"topk": 3, "top_k": 2}], ids=str)
+def test_the_old_name_of_top_k(both_bert, options):
+    both_bert.assert_same(question=QUESTION, context=CONTEXT, **options)
+
+
+def test_the_old_name_of_top_k_warns(both_bert):
+    with pytest.warns(UserWarning, match="top_k"):
+        both_bert.ours(question=QUESTION, context=CONTEXT, topk=3)
+
+
+def test_an_answer_of_many_windows_adds_its_scores(both):
+    record, options = (
+        {"question": QUESTION, "context": "Berlin. BERLIN? " * 60},
+        {"max_seq_len": 32, "max_answer_len": 1},
+    )
+    both.assert_same(record, top_k=3, **options)
+    rows = both.ours.preprocess(record, both.ours.with_options(both.ours.options, options))
+    alone = [both.ours.postprocess(record, [row], both.ours.forward([row]))["score"] for row in rows]
+    assert both.ours(record, **options)["score"] > max(alone)
+
+
+def test_as_many_spans_as_candidates(both_bert):
+    options = {"question": "a", "context": "b", "align_to_words": False}  # 5 tokens, 25 spans
+    with pytest.raises(ValueError, match="kth"):
+        both_bert.reference(top_k=25, **options)
+    assert_same(both_bert.reference(top_k=26, **options), both_bert.ours(top_k=25, **options))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_padding_on_the_left_puts_the_context_first(edited, architecture):
+    both = edited(architecture, padding_side="left")
+    both.assert_same(RECORDS, top_k=3)
+    both.assert_same(question=QUESTION, context=REVIEWS, max_seq_len=48, handle_impossible_answer=True)
+
+
+@pytest.mark.parametrize("align_to_words", [True, False])
+def test_padding_on_the_left_that_the_context_spells_out(edited, align_to_words):
+    both = edited("bert", padding_side="left")
+    both.assert_same(question=QUESTION, context="[PAD] [PAD] [PAD] Berlin.", top_k=20, align_to_words=align_to_words)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_a_tokenizer_with_a_short_limit(edited, architecture):
+    both = edited(architecture, model_max_length=40)
+    both.assert_same(question=QUESTION, context=REVIEWS, top_k=3)
+    both.assert_same(question=QUESTION, context=REVIEWS, top_k=3, max_seq_len=64, doc_stride=30)
+
+
+def test_a_tokenizer_without_a_limit(edited):
+    edited("bert", model_max_length=int(1e30)).assert_same(question=QUESTION, context=LONG_TEXT, top_k=3)
+
+
+def test_truncation_on_the_left(edited):
+    both = edited("bert", truncation_side="left")
+    both.assert_same(question=QUESTION, context=REVIEWS, max_seq_len=48, top_k=3)
+
+
+def test_a_tokenizer_without_a_cls_token(edited):
+    both = edited("bert", transformers.PreTrainedTokenizerFast, cls_token=None)
+    both.assert_same(RECORDS, top_k=3, handle_impossible_answer=True)
+    both.assert_same(RECORDS, top_k=3)
+    assert both.ours(question=QUESTION, context=" ") == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_batch_size_changes_no_answer(both, batch_size):
+    records = [{"question": QUESTION, "context": context} for context in [*CONTEXTS, REVIEWS]]
+    options = {"max_seq_len": 48, "doc_stride": 16, "top_k": 2}
+    alone = [both.ours(record, **options) for record in records]
+    assert_same(alone, both.ours(records, batch_size=batch_size, **options), tolerance=1e-5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    question=st.text(min_size=1, max_size=20),
+    context=st.text(min_size=1, max_size=80),
+    architecture=st.sampled_from(ARCHITECTURES),
+    options=st.sampled_from([{}, {"top_k": 3}, {"align_to_words": False}, {"handle_impossible_answer": True}]),
+)
+def test_any_text(each, question, context, architecture, options):
+    each(architecture).assert_same(question=question, context=context, **options)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    context=st.text(alphabet="abc éA王 .'-\n", min_size=1, max_size=200),
+    max_seq_len=st.integers(20, 60),
+    doc_stride=st.integers(0, 8),
+    top_k=st.integers(1, 4),
+)
+def test_any_windows(each, context, max_seq_len, doc_stride, top_k):
+    options = {"max_seq_len": max_seq_len, "doc_stride": doc_stride, "top_k": top_k}
+    each("roberta").assert_same(question="Who?", context=context, **options)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ((), r"gives nothing[\s\S]*question=…, context=…"),
+        ((None,), "gives nothing"),
+        (("A question.",), r"'A question.', of type str[\s\S]*\"question\": …"),
+        ((1,), "1, of type int"),
+        (([None],), "None, of type NoneType"),
+        ((["a", "b"],), "'a', of type str"),
+        (({},), "has no question"),
+        (({"question": "a"},), r"{'question': 'a'} has no context"),
+        (({"question": "a", "context": None},), "has no context"),
+        (({"question": "", "context": "b"},), "question of the input is empty: ''"),
+        (({"question": "a", "context": ""},), "context of the input is empty: ''"),
+        (([RECORDS[0], {"question": "a", "context": ""}],), "context of the input is empty: ''"),
+        (({"question": "a", "context": ["b"]},), r"The context is \['b'\], of type list[\s\S]*Give a string"),
+        (({"question": 1, "context": "b"},), "The question is 1, of type int"),
+        (({"question": ["a"], "context": ["b", "c"]},), r"1 question, 2 context[\s\S]*same length"),
+        (("a", "b", "c"), "'a', of type str"),
+    ],
+    ids=str,
+)
+def test_wrong_inputs(both_bert, inputs, message):
+    with pytest.raises(torchless.InputError, match=message):
+        both_bert.ours(*inputs)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "named", "message"),
+    [
+        ((), {"question": "a"}, "gives question"),
+        ((), {"context": "a"}, "gives context"),
+        ((), {"question": "a", "context": ["b"]}, r"The context is \['b'\]"),
+        ((), {"question": ["a", "b"], "context": ["c"]}, r"2 question, 1 context[\s\S]*same length"),
+        ((), {"question": "", "context": "a"}, "question of the input is empty"),
+        ((), {"question": ["a", ""], "context": "a"}, "question of the input is empty"),
+        ((), {"question": "a", "context": ""}, "context of the input is empty"),
+        ((RECORDS[0],), {"question": "a", "context": "b"}, "question, context beside its inputs"),
+    ],
+    ids=str,
+)
+def test_wrong_named_inputs(both_bert, inputs, named, message):
+    with pytest.raises(torchless.InputError, match=message):
+        both_bert.ours(*inputs, **named)
+
+
+@pytest.mark.parametrize("name", ["question", "context"])
+def test_empty_texts_are_errors_in_both(both_bert, name):
+    for pipe in (both_bert.reference, both_bert.ours):
+        with pytest.raises(ValueError, match=f"{name}.*empty"):
+            pipe(RECORDS[0] | {name: ""})
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_k": 0}, r"top_k=0[\s\S]*above 0"),
+        ({"top_k": -1}, "top_k=-1"),
+        ({"top_k": "3"}, "top_k='3'"),
+        ({"max_answer_len": 0}, "max_answer_len=0"),
+        ({"max_seq_len": 0}, "max_seq_len=0"),
+        ({"max_question_len": 1.5}, "max_question_len=1.5"),
+        ({"doc_stride": -1}, r"doc_stride=-1[\s\S]*number of tokens"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"max_answer_length": 3}, r"no option 'max_answer_length'[\s\S]*Did you mean 'max_answer_len'"),
+        ({"truncation": True}, r"no option 'truncation'[\s\S]*Valid: align_to_words"),
+    ],
+    ids=str,
+)
+def test_wrong_options(tiny, both_bert, built, options, message):
+    folder = tiny.export("bert", TASK)
+    with pytest.raises(torchless.OptionError, match=message):
+        torchless.pipeline(TASK, folder, **options) if built else both_bert.ours(RECORDS[0], **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"max_seq_len": 20, "doc_stride": 21}, torchless.OptionError, r"doc_stride=21[\s\S]*below 20"),
+        ({"max_seq_len": 20, "doc_stride": 19}, torchless.OptionError, r"share 19[\s\S]*smaller doc_stride"),
+        ({"max_seq_len": 20, "doc_stride": 12}, torchless.OptionError, r"20 tokens that share 12[\s\S]*smaller doc_stride"),
+        ({"max_seq_len": 6, "doc_stride": 0}, torchless.InputError, r"fit the question 'Who lives in Berlin\?'[\s\S]*Shorten"),
+        ({"max_seq_len": 600}, torchless.OptionError, r"max_seq_len=600[\s\S]*model takes 512[\s\S]*max_seq_len=512"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_windows_that_cannot_be(both_bert, options, error, message):
+    with pytest.raises(BaseException, match="stride|Truncation|size of tensor"):
+        both_bert.reference(question=QUESTION, context=LONG_TEXT, **options)
+    with pytest.raises(error, match=message):
+        both_bert.ours(question=QUESTION, context=LONG_TEXT, **options)
+
+
+def test_steps_by_hand(both_bert):
+    ours = both_bert.ours
+    options = ours.with_options(ours.options, {"top_k": 3, "max_seq_len": 48})
+    record = {"question": QUESTION, "context": REVIEWS}
+    rows = ours.preprocess(record, options)
+    assert len(rows) > 1
+    assert_same(
+        both_bert.reference(record, top_k=3, max_seq_len=48),
+        ours.postprocess(record, rows, ours.forward(rows), options),
+    )
