@@ -63,6 +63,11 @@ class Config:
         return len(self.id2label)
 
     @property
+    def width(self) -> int:
+        """The length of a token's hidden state; 0 where the configuration does not say."""
+        return int(self.get("hidden_size") or self.get("dim") or self.get("d_model") or 0)
+
+    @property
     def max_tokens(self) -> int | None:
         """The longest input in tokens, special ones included, or None where positions have no end."""
         model_type, positions = self.get("model_type"), self.get("max_position_embeddings")

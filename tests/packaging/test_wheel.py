@@ -17,7 +17,7 @@ tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 inputs = tokenizer(["I hate this so much!", "Hi."], padding=True, truncation=True, return_tensors="np")
 model = AutoModelForSequenceClassification.from_pretrained(sys.argv[1])
 print(json.dumps({
-    "answers": pipeline("sentiment-analysis", sys.argv[1], top_k=None)(["I hate this so much!", "Hi. " * 300], truncation=True),
+    "answers": pipeline("sentiment-analysis", sys.argv[1], top_k=None)(["I hate this so much!", "Hi. " * 100], truncation=True),
     "ids": inputs.input_ids.tolist(),
     "scores": softmax(model(**inputs).logits).tolist(),
     "decoded": tokenizer.batch_decode(inputs.input_ids, skip_special_tokens=True),
@@ -51,7 +51,7 @@ def bare(bare_python, sentiment, tmp_path_factory):
 
 def test_it_answers_as_the_checkout_does(bare, sentiment):
     classify = pipeline("sentiment-analysis", sentiment, top_k=None)
-    assert bare["answers"] == classify(["I hate this so much!", "Hi. " * 300], truncation=True)
+    assert bare["answers"] == classify(["I hate this so much!", "Hi. " * 100], truncation=True)
     assert bare["ids"][1] == [101, 7632, 1012, 102, 0, 0, 0, 0]
     assert bare["decoded"] == ["i hate this so much!", "hi."]
 

@@ -170,7 +170,7 @@ def test_embedded_model_is_as_good_as_its_card_says(sentiment, adapter):
     assert f"{right:.1%}" in (adapter / "README.md").read_text(encoding="utf-8")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.text(max_size=60), min_size=1, max_size=4))
 def test_any_text(texts, both_sentiment):
     expected, ours = both_sentiment

@@ -54,7 +54,7 @@ class FeatureExtractionOptions(TokenizerOptions):
             name = "normalize" if self.normalize else "windows"
             value = self.normalize or self.windows
             raise OptionError(f"{name}={value!r} needs one embedding a text.", hint=f"Add pooling='mean' to {name}.")
-        if windows and self.truncation:
+        if windows and self.truncation not in (None, False, "do_not_truncate"):
             raise OptionError(
                 f"windows cover a text whole, truncation={self.truncation!r} cuts it.", hint="Give one of the two."
             )
@@ -95,8 +95,7 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         chosen = self.with_options(self.options, options)
         if not (isinstance(inputs, list) and chosen.pooling and chosen.return_tensors):
             return result
-        (hidden,) = self.model.session.outputs.values()
-        return np.stack(result) if result else np.empty((0, hidden.shape[-1] or 0), np.float32)  # (texts, hidden)
+        return np.stack(result) if result else np.empty((0, self.model.config.width), np.float32)  # (texts, hidden)
 
     def preprocess(self, text: str, options: FeatureExtractionOptions | None = None) -> list[Row]:
         """Turn a text into its one row, or into its windows."""

@@ -99,8 +99,9 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
         entailing = [index for label, index in model.config.label2id.items() if label.lower().startswith("entail")]
         self._entailment = entailing[0] if entailing else -1
         if not entailing:
+            labels = ", ".join(model.config.id2label.values())
             warnings.warn(
-                f"No label of this model means entailment: {', '.join(model.config.id2label.values())}. The last is taken for it.",
+                f"No label of this model means entailment: {labels}. The last is taken for it.",
                 UserWarning,
                 stacklevel=3,
             )

@@ -270,6 +270,7 @@ def test_windows_and_truncation(classify, extract):
     for pipe in (classify, extract):
         with pytest.raises(OptionError, match=r"truncation.* cuts it[\s\S]*one of the two"):
             pipe("A film.", windows="mean", truncation=True)
+    assert extract("A film.", windows="mean", truncation="do_not_truncate") == extract("A film.", windows="mean")
 
 
 def test_windows_are_as_long_as_the_folder_says(embeddings):
