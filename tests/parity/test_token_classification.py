@@ -362,8 +362,6 @@ def test_wrong_inputs(both_bert, inputs, options, message):
         ({"ignore_labels": "O"}, r"ignore_labels='O'[\s\S]*\['O'\]"),
         ({"ignore_labels": 0}, "ignore_labels=0"),
         ({"ignore_labels": [None]}, r"ignore_labels=\[None\]"),
-        ({"grouped_entities": True}, r"grouped_entities[\s\S]*aggregation_strategy='simple'"),
-        ({"ignore_subwords": False}, "ignore_subwords"),
         ({"top_k": 1}, r"no option 'top_k'[\s\S]*Valid: aggregation_strategy"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"delimiter": 1}, r"delimiter=1[\s\S]*Give a string"),
@@ -403,3 +401,16 @@ def test_steps_by_hand(both_bert):
         both_bert.reference(LONG_TEXT, aggregation_strategy="simple", stride=100),
         ours.postprocess(LONG_TEXT, rows, ours.forward(rows), options),
     )
+
+
+@pytest.mark.parametrize("subwords", [{}, {"ignore_subwords": True}, {"ignore_subwords": False}], ids=str)
+@pytest.mark.parametrize("grouped", [{}, {"grouped_entities": True}, {"grouped_entities": False}], ids=str)
+@pytest.mark.filterwarnings("ignore:`(grouped_entities|ignore_subwords)` is deprecated")
+@pytest.mark.filterwarnings("ignore:.* the new way is aggregation_strategy")
+def test_old_names_of_the_aggregation_strategy(both_bert, grouped, subwords):
+    both_bert.assert_same(NAMES, **grouped, **subwords)
+
+
+def test_old_names_say_the_new_one(both_bert):
+    with pytest.warns(UserWarning, match="the new way is aggregation_strategy='first'"):
+        both_bert.ours("Sarah lives in Berlin.", grouped_entities=True, ignore_subwords=True)

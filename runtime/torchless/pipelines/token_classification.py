@@ -168,17 +168,12 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         self, options: TokenClassificationOptions, changes: Mapping[str, Any]
     ) -> TokenClassificationOptions:
         """Return options with some of them changed; None leaves one as it was."""
-        changes = {name: value for name, value in changes.items() if value is not None}
+        changes = _with_the_new_name({name: value for name, value in changes.items() if value is not None})
         if "stride" in changes and str(changes.get("aggregation_strategy", "")).lower() == "none":
             raise OptionError(
                 f"stride={changes['stride']!r} needs entities to join its windows by, and aggregation_strategy='none' "
                 "makes none.",
                 hint="Give aggregation_strategy='simple'.",
-            )
-        if {"grouped_entities", "ignore_subwords"} & changes.keys():
-            raise OptionError(
-                "grouped_entities and ignore_subwords are deprecated in the reference, and not read here.",
-                hint="Give aggregation_strategy='simple', or 'first' to keep words together.",
             )
         return updated(options, changes, called=type(self).__name__)
 
@@ -277,6 +272,21 @@ _WORD_SCORES: Mapping[str, Callable[[Sequence[NDArray[np.floating]]], Any]] = {
     "average": partial(np.mean, axis=0),
     "max": lambda scores: max(scores, key=np.max),
 }
+
+
+def _with_the_new_name(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return changes with `aggregation_strategy` for the two options that the reference had before it."""
+    changes = dict(changes)
+    old = {name: changes.pop(name) for name in ("grouped_entities", "ignore_subwords") if name in changes}
+    if old:
+        grouped = "first" if old.get("ignore_subwords") else "simple"
+        changes["aggregation_strategy"] = grouped if old.get("grouped_entities") else "none"
+        warnings.warn(
+            f"{' and '.join(old)} are old; the new way is aggregation_strategy={changes['aggregation_strategy']!r}.",
+            UserWarning,
+            stacklevel=5,
+        )
+    return changes
 
 
 def _begins_and_tag(label: str) -> tuple[bool, str]:
