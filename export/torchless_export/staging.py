@@ -40,15 +40,23 @@ def staged(out: Path) -> Iterator[Path]:
     check_destination(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    replaced = partial.with_suffix(".replaced")
     try:
         yield partial
         partial.chmod(0o755)
         if out.exists():
-            replaced = partial.with_suffix(".replaced")
             out.rename(replaced)
-            partial.rename(out)
-            shutil.rmtree(replaced)
-        else:
-            partial.rename(out)
+        partial.rename(out)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if replaced.exists() and not out.exists():  # stopped between the two
+            replaced.rename(out)
+        for folder in (partial, replaced):
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:  # a second Ctrl-C
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
