@@ -1,0 +1,188 @@
+"""Checkpoints that bring no `tokenizer.json`: their slow tokenizer becomes a fast one, and is compared with it."""
+
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from torchless.errors import ExportError, MissingExtraError
+from torchless_export.sample import sample_texts
+
+__all__ = ["HARD_TEXTS", "check_same", "load_tokenizer"]
+
+HARD_TEXTS = (
+    "",
+    "a",
+    "Spaces   between  the words",
+    "Two\nlines and a\ttab",
+    "“Naïve” café — 50 % off: €5.50, 3,000 things!",
+    "Straße, señor, Łódź, Ελλάδα, Москва",
+    "我爱这部电影。とても良い",
+    "I ❤️ it 🎬👩‍👩‍👧",
+    "ALL CAPITALS and don't, won't, they'll",
+    "https://example.org/a_b?c=1&d=2",
+)
+"""What real texts seldom hold, compared beside the sample. Spaces at the end are left out: ALBERT's own two disagree."""
+
+_SENTENCEPIECE_FILES = ("*.model", "*.spm")
+_UNIGRAM = 1
+_NORMAL, _USER_DEFINED = 1, 4
+_SPACE = "▁"
+# An unknown character, whatever the vocabulary.
+_UNKNOWN = "\ufffd"
+
+
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
+    """Load the fast tokenizer of a checkpoint; where there is only a slow one, convert that.
+
+    Args:
+        folder: The checkpoint's.
+        trust_remote_code: The tokenizer may be code that the checkpoint brings.
+
+    Raises:
+        ExportError: The slow tokenizer has no fast version, or the fast one answers differently.
+        MissingExtraError: A package that reads the checkpoint's files is not installed.
+    """
+    import transformers
+
+    converts = not (folder / "tokenizer.json").is_file()
+    if converts and any(path for pattern in _SENTENCEPIECE_FILES for path in folder.glob(pattern)):
+        _require("sentencepiece", "google.protobuf")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what conversions warn of is compared below
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        if tokenizer.is_fast and not converts:
+            return tokenizer
+        slow = tokenizer
+        if tokenizer.is_fast:
+            slow = transformers.AutoTokenizer.from_pretrained(
+                folder, use_fast=False, trust_remote_code=trust_remote_code
+            )
+        fast = tokenizer if tokenizer.is_fast else _converted(slow)
+    check_same(slow, fast)
+    return fast
+
+
+def check_same(slow: Any, fast: Any) -> None:
+    """Raise unless two tokenizers give the same ids for the sample's texts and for hard ones.
+
+    Args:
+        slow: What the checkpoint brings.
+        fast: What it was converted to.
+
+    Raises:
+        ExportError: They differ on a text.
+    """
+    for text in (*HARD_TEXTS, *sample_texts()):
+        expected, got = (tokenizer(text)["input_ids"] for tokenizer in (slow, fast))
+        if expected != got:
+            first = next((at for at, ids in enumerate(zip(expected, got, strict=False)) if ids[0] != ids[1]), 0)
+            raise ExportError(
+                f"The fast tokenizer made from {type(slow).__name__} differs from it on {text!r}: "
+                f"at token {first} {got[first : first + 8]}, and the checkpoint's gives {expected[first : first + 8]}.",
+                hint="Put the tokenizer.json of the model's authors beside the weights.",
+            )
+
+
+def _require(*packages: str) -> None:
+    for package in packages:
+        # A name in a package that is missing raises, instead of answering None.
+        parents = [package.rpartition(".")[0]] if "." in package else []
+        if any(find_spec(name) is None for name in [*parents, package]):
+            raise MissingExtraError("Converting a sentencepiece tokenizer", extra="export")
+
+
+def _converted(slow: Any) -> Any:
+    """Return the fast version of a tokenizer whose class has none."""
+    import transformers
+    from transformers.convert_slow_tokenizer import SLOW_TO_FAST_CONVERTERS
+
+    name = type(slow).__name__
+    if name in _CONVERTERS:
+        backend = _CONVERTERS[name](slow)
+    elif name in SLOW_TO_FAST_CONVERTERS:
+        backend = SLOW_TO_FAST_CONVERTERS[name](slow).converted()
+    else:
+        raise ExportError(
+            f"{name} has no fast version, which writes the tokenizer.json that the runtime reads.",
+            hint="Put a tokenizer.json that gives the same ids beside the weights, or choose another checkpoint.",
+        )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=slow.model_max_length,
+        model_input_names=slow.model_input_names,
+        padding_side=slow.padding_side,
+        truncation_side=slow.truncation_side,
+        clean_up_tokenization_spaces=slow.clean_up_tokenization_spaces,
+        **slow.special_tokens_map,
+    )
+
+
+def _marian(slow: Any) -> Tokenizer:
+    """Return what encodes as Marian's source model does, and decodes as its target model.
+
+    Two sentencepiece models share one vocabulary. A piece of the target's alone must never be found in a text: it gets a
+    space in front, which the pre-tokenizer leaves in no text, and which the decoder takes off. But a lone character that
+    the source does not know is looked up in the whole vocabulary, so pieces of one character stay as they are; a run of
+    unknown characters is one unknown token.
+
+    Source: `MarianTokenizer` of transformers 4.57.6, models/marian/tokenization_marian.py.
+    """
+    from transformers.convert_slow_tokenizer import import_protobuf
+
+    source = import_protobuf().ModelProto.FromString(Path(slow.spm_files[0]).read_bytes())
+    if slow.separate_vocabs or source.trainer_spec.model_type != _UNIGRAM:
+        kind = "two vocabularies" if slow.separate_vocabs else "a sentencepiece model that is no unigram model"
+        raise ExportError(
+            f"This MarianTokenizer has {kind}, which no tokenizer.json of one vocabulary can hold.",
+            hint="Choose a checkpoint with one shared unigram vocabulary, as those of Helsinki-NLP/opus-mt are.",
+        )
+    ids: Mapping[str, int] = slow.encoder
+    scores = {piece.piece: piece.score for piece in source.pieces if piece.type == _NORMAL}
+    lowest = min(scores.values())
+    special = list(slow.special_tokens_map.values())
+    whole = {*special, *slow.supported_language_codes}
+    pieces: list[tuple[str, float]] = []
+    for piece in sorted(ids, key=ids.__getitem__):
+        hidden = piece not in scores and piece not in whole and len(piece) > 1
+        pieces.append((f" {piece}" if hidden else piece, scores.get(piece, lowest)))
+
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=ids[slow.unk_token]))
+    known = "".join(re.escape(piece) for piece in sorted(scores) if len(piece) == 1)
+    charsmap = source.normalizer_spec.precompiled_charsmap
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            *([normalizers.Precompiled(charsmap)] if charsmap else []),
+            normalizers.Strip(),
+            normalizers.Replace(Regex(" {2,}"), " "),
+            normalizers.Replace(Regex(rf"[^\s{known}]{{2,}}"), _UNKNOWN),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {slow.eos_token}",
+        pair=f"$A $B {slow.eos_token}",
+        special_tokens=[(slow.eos_token, slow.eos_token_id)],
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace(" ", ""),
+            decoders.Metaspace(_SPACE),
+            decoders.Fuse(),
+            *(decoders.Replace(Regex(f"{re.escape(token)} ?"), f"{token} ") for token in special),
+            decoders.Replace(Regex(r"^\s+|\s+$"), ""),
+        ]
+    )
+    symbols = {piece.piece for piece in source.pieces if piece.type == _USER_DEFINED and piece.piece in ids}
+    tokenizer.add_tokens(
+        [AddedToken(token, normalized=False) for token in sorted({*symbols, *slow.supported_language_codes})]
+    )
+    tokenizer.add_special_tokens(special)
+    return tokenizer
+
+
+_CONVERTERS: Mapping[str, Callable[[Any], Tokenizer]] = {"MarianTokenizer": _marian}
