@@ -2,12 +2,13 @@
 
 import logging
 import os
+import signal
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.progress import track
 from rich.table import Table
 
 from torchless.checkpoint import Manifest
-from torchless.errors import MissingExtraError
+from torchless.errors import ExportWarning, MissingExtraError
 
 __all__ = ["export"]
 
@@ -53,9 +54,14 @@ def export(
     allow_random_head: Annotated[
         bool, typer.Option("--allow-random-head", help="Accept a head that the checkpoint has no weights for.")
     ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Export again even if nothing changed.")] = False,
 ) -> None:
     """Turn a checkpoint into a folder that runs without PyTorch, and verify it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     _quieten()
     try:
         from torchless_export.export import export as run
@@ -74,6 +80,7 @@ def export(
         revision=revision,
         allow_pickle=allow_pickle,
         allow_random_head=allow_random_head,
+        trust_remote_code=trust_remote_code,
         force=force,
     )
     state = "Exported" if anew else "Up to date (--force exports again):"
@@ -101,9 +108,23 @@ def _table(manifest: Manifest) -> Table:
     return table
 
 
+def _stop(number: int, _frame: object) -> NoReturn:
+    """End as a command does that a signal ends, once what was begun is removed."""
+    raise SystemExit(128 + number)
+
+
+def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any) -> None:
+    """Show a warning of ours as one line, and another's as Python does."""
+    ours = issubclass(category, ExportWarning)
+    typer.echo(
+        f"torchless: {message}" if ours else warnings.formatwarning(message, category, filename, lineno), err=True
+    )
+
+
 def _quieten() -> None:
     """Keep the libraries' own chatter off the screen; what matters comes as an error."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     logging.getLogger("optimum").setLevel(logging.ERROR)
+    warnings.showwarning = _warn
     warnings.filterwarnings("ignore", module=r"(torch|transformers|optimum|peft)\.")

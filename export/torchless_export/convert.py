@@ -5,11 +5,38 @@ import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from torchless.errors import ExportError
+from torchless.errors import ExportError, nearest
 from torchless.tasks import Task
 from torchless_export.source import LoadedModel
 
-__all__ = ["convert"]
+__all__ = ["check_supported", "convert"]
+
+
+def check_supported(model_type: str, task: Task) -> None:
+    """Raise if optimum's exporter knows no graph of an architecture for a task.
+
+    Args:
+        model_type: The architecture, as `config.json` names it.
+        task: What the graph shall answer.
+
+    Raises:
+        ExportError: It knows the architecture not at all, or not for this task.
+    """
+    import optimum.exporters.onnx.model_configs  # noqa: F401 - fills the table
+    from optimum.exporters.tasks import TasksManager
+
+    supported = TasksManager._SUPPORTED_MODEL_TYPE  # noqa: SLF001 - the public way only raises
+    if model_type not in supported:
+        raise ExportError(
+            f"optimum's ONNX exporter does not know the architecture {model_type!r}.",
+            hint=nearest(model_type, (name for name in supported if task.graph in supported[name]["onnx"])),
+        )
+    tasks = supported[model_type]["onnx"]
+    if task.graph not in tasks and f"{task.graph}-with-past" not in tasks:
+        raise ExportError(
+            f"optimum's ONNX exporter does not know {model_type!r} for {task.name}.",
+            hint=f"Choose another --task. It knows: {', '.join(sorted(tasks))}.",
+        )
 
 
 def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol
 from torchless.checkpoint import DTYPE_SUFFIXES, Checkpoint, Manifest, Variant
 from torchless.errors import CheckpointError, OptionError, nearest
 from torchless.tasks import find_task
+from torchless_export.preflight import preflight
 from torchless_export.sample import sample_texts
 from torchless_export.source import find_source, load
 from torchless_export.staging import check_destination, staged
@@ -48,6 +49,7 @@ def export(
     revision: str | None = None,
     allow_pickle: bool = False,
     allow_random_head: bool = False,
+    trust_remote_code: bool = False,
     force: bool = False,
 ) -> tuple[Manifest, bool]:
     """Export a checkpoint, unless the folder holds this very export already.
@@ -62,6 +64,7 @@ def export(
         revision: A branch, tag or commit on the Hub.
         allow_pickle: Weights may be read from pickle files.
         allow_random_head: Accept a head without weights.
+        trust_remote_code: Run code that the checkpoint brings.
         force: Export again even if nothing changed.
 
     Returns:
@@ -71,6 +74,9 @@ def export(
         ExportError: The checkpoint cannot be found, loaded or converted, or its answers differ from PyTorch's.
         OptionError: There is no such dtype.
         TaskError: There is no such task.
+
+    Warns:
+        ExportWarning: Pickles are read, code is run, or weights are random, because that was allowed.
     """
     for dtype in dtypes:
         if dtype not in DTYPES:
@@ -78,15 +84,23 @@ def export(
     chosen = None if task is None else find_task(task)
     check_destination(out)
     with progress.step(f"Finding {model}"):
-        source = find_source(model, revision=revision, base_model=base_model, allow_pickle=allow_pickle)
+        source = find_source(
+            model,
+            revision=revision,
+            base_model=base_model,
+            allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
+        )
         chosen = chosen or source.task()
         planned = Manifest(task=chosen.name, source=source.record(), versions=_versions())
     current = _current(out)
     if current and not force and _same(current, planned, dtypes):
         return current, False
 
+    with progress.step("Loading PyTorch, and checking that this can be exported"):
+        preflight(source, chosen, out, dtypes)
     with staged(out) as folder:
-        with progress.step("Loading PyTorch and the checkpoint"):
+        with progress.step("Loading the checkpoint"):
             loaded = load(source, chosen, allow_random_head=allow_random_head)
         from torchless_export.convert import convert
 

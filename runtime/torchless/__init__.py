@@ -12,6 +12,7 @@ from torchless.auto import (
 from torchless.errors import (
     CheckpointError,
     ExportError,
+    ExportWarning,
     InputError,
     MissingExtraError,
     OptionError,
@@ -35,6 +36,7 @@ __all__ = [
     "AutoTokenizer",
     "CheckpointError",
     "ExportError",
+    "ExportWarning",
     "InputError",
     "MissingExtraError",
     "OptionError",

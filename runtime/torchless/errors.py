@@ -7,6 +7,7 @@ from typing import Any
 __all__ = [
     "CheckpointError",
     "ExportError",
+    "ExportWarning",
     "InputError",
     "MissingExtraError",
     "OptionError",
@@ -68,6 +69,10 @@ class MissingExtraError(TorchlessError, ImportError):
             f"{feature} needs packages that are not installed.",
             hint=f"pip install 'torchless[{extra}]'",
         )
+
+
+class ExportWarning(UserWarning):
+    """An export does something dangerous or doubtful, because it was asked to."""
 
 
 class TruncationWarning(UserWarning):

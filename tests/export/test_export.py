@@ -13,7 +13,7 @@ from peft import LoraConfig, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
 import torchless_export.convert
-from torchless import CheckpointError, ExportError, OptionError, TaskError, pipeline
+from torchless import CheckpointError, ExportError, ExportWarning, OptionError, TaskError, pipeline
 from torchless.checkpoint import Manifest
 from torchless_export.export import export
 from torchless_export.source import find_source
@@ -180,7 +180,8 @@ def test_a_head_without_weights_is_refused(tiny, out):
         ExportError, match=r"no weights for text-classification: classifier.bias[\s\S]*--allow-random-head"
     ):
         run(headless, out, task="text-classification")
-    assert run(headless, out, task="text-classification", allow_random_head=True)[1]
+    with pytest.warns(ExportWarning, match="RANDOM weights: .* has none for classifier.bias, classifier.weight"):
+        run(headless, out, task="text-classification", allow_random_head=True)
 
 
 def test_pickled_weights_need_a_word(checkpoint, out):
@@ -189,7 +190,8 @@ def test_pickled_weights_need_a_word(checkpoint, out):
     torch.save(model.state_dict(), checkpoint / "pytorch_model.bin")
     with pytest.raises(ExportError, match=r"no safetensors weights, only pytorch_model.bin[\s\S]*--allow-pickle"):
         run(checkpoint, out)
-    manifest, _ = run(checkpoint, out, allow_pickle=True)
+    with pytest.warns(ExportWarning, match="PICKLED weights of .*: pytorch_model.bin"):
+        manifest, _ = run(checkpoint, out, allow_pickle=True)
     assert "pytorch_model.bin" in manifest.source["files"]
 
 

@@ -35,6 +35,6 @@ def test_public_names_are_pinned():
     assert set(torchless.__all__) == {
         "AutoModel", "AutoModelForMaskedLM", "AutoModelForMultipleChoice", "AutoModelForQuestionAnswering",
         "AutoModelForSequenceClassification", "AutoModelForTokenClassification", "AutoTokenizer", "CheckpointError",
-        "ExportError", "InputError", "MissingExtraError", "OptionError", "TaskError", "TorchlessError",
+        "ExportError", "ExportWarning", "InputError", "MissingExtraError", "OptionError", "TaskError", "TorchlessError",
         "TruncationWarning", "Windows", "__version__", "log_softmax", "pipeline", "sigmoid", "softmax",
     }  # fmt: skip
