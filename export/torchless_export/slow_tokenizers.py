@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -49,20 +50,17 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """
     import transformers
 
-    converts = not (folder / "tokenizer.json").is_file()
-    if converts and any(path for pattern in _SENTENCEPIECE_FILES for path in folder.glob(pattern)):
+    written = folder / "tokenizer.json"
+    if not written.is_file() and any(path for pattern in _SENTENCEPIECE_FILES for path in folder.glob(pattern)):
         _require("sentencepiece", "google.protobuf")
+    load = partial(transformers.AutoTokenizer.from_pretrained, folder, trust_remote_code=trust_remote_code)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what conversions warn of is compared below
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        if tokenizer.is_fast and not converts:
+        tokenizer = load()
+        if tokenizer.is_fast and written.is_file():
             return tokenizer
-        slow = tokenizer
-        if tokenizer.is_fast:
-            slow = transformers.AutoTokenizer.from_pretrained(
-                folder, use_fast=False, trust_remote_code=trust_remote_code
-            )
-        fast = tokenizer if tokenizer.is_fast else _converted(slow)
+        slow = load(use_fast=False) if tokenizer.is_fast else tokenizer
+        fast = tokenizer if tokenizer.is_fast else _converted(slow, written)
     check_same(slow, fast)
     return fast
 
@@ -82,7 +80,7 @@ def check_same(slow: Any, fast: Any) -> None:
         if expected != got:
             first = next((at for at, ids in enumerate(zip(expected, got, strict=False)) if ids[0] != ids[1]), 0)
             raise ExportError(
-                f"The fast tokenizer made from {type(slow).__name__} differs from it on {text!r}: "
+                f"The fast tokenizer for {type(slow).__name__} differs from it on {text!r}: "
                 f"at token {first} {got[first : first + 8]}, and the checkpoint's gives {expected[first : first + 8]}.",
                 hint="Put the tokenizer.json of the model's authors beside the weights.",
             )
@@ -96,13 +94,15 @@ def _require(*packages: str) -> None:
             raise MissingExtraError("Converting a sentencepiece tokenizer", extra="export")
 
 
-def _converted(slow: Any) -> Any:
-    """Return the fast version of a tokenizer whose class has none."""
+def _converted(slow: Any, written: Path) -> Any:
+    """Return the fast version of a tokenizer whose class has none: what was written by hand comes first."""
     import transformers
     from transformers.convert_slow_tokenizer import SLOW_TO_FAST_CONVERTERS
 
     name = type(slow).__name__
-    if name in _CONVERTERS:
+    if written.is_file():
+        backend = Tokenizer.from_file(str(written))
+    elif name in _CONVERTERS:
         backend = _CONVERTERS[name](slow)
     elif name in SLOW_TO_FAST_CONVERTERS:
         backend = SLOW_TO_FAST_CONVERTERS[name](slow).converted()

@@ -77,10 +77,10 @@ class Source:
         return sorted(found)
 
     def code(self) -> list[str]:
-        """Return the files of code that the checkpoint's configuration names."""
+        """Return the files of code that the checkpoint names; one of another repository as user/repository/file."""
         return sorted(
             {
-                f"{value.rpartition('.')[0].rpartition('--')[2]}.py"
+                f"{value.rpartition('.')[0].replace('--', '/')}.py"
                 for file in ("config.json", "tokenizer_config.json")
                 if (self.folder / file).is_file()
                 for value in _strings((read_json(self.folder / file).get("auto_map") or {}).values())

@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,27 @@ def test_mistakes(arguments, status, message, tmp_path):
     assert result.returncode == status
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "step"),
+    [(signal.SIGINT, "Converting"), (signal.SIGINT, "Verifying"), (signal.SIGTERM, "Converting")],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_signal_leaves_nothing_and_a_warning_is_one_line(tiny, tmp_path, number, step):
+    headless = tiny.checkpoint("bert", "feature-extraction")
+    options = ["--task", "text-classification", "--allow-random-head"]
+    command = [COMMAND, "export", headless, tmp_path / "models" / "out", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        next(line for line in process.stdout if line.startswith(step))
+        (partial,) = (tmp_path / "models").iterdir()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    (line,) = errors.splitlines()
+    assert line.startswith("torchless: RANDOM weights: ")
+    assert partial.name.endswith(".partial")
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_version_and_help():

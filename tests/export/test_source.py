@@ -215,6 +215,11 @@ class TestCode:
         native = load(find_source(str(checkpoint)), CLASSIFICATION)
         assert type(native.tokenizer).__name__ == "BertTokenizerFast"
 
+    def test_code_of_another_repository_is_named(self, checkpoint):
+        classes = {"AutoModel": "someone/else--modeling_mine.Mine"}
+        self.change(checkpoint / "config.json", auto_map=classes)
+        assert find_source(str(checkpoint)).code() == ["someone/else/modeling_mine.py"]
+
     def test_an_architecture_that_transformers_knows_needs_none(self, mine, out):
         self.change(mine / "config.json", model_type="bert")
         (mine / "modeling_mine.py").write_text("raise SystemError")
