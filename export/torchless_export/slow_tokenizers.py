@@ -118,6 +118,11 @@ def _converted(slow: Any, written: Path) -> Any:
         padding_side=slow.padding_side,
         truncation_side=slow.truncation_side,
         clean_up_tokenization_spaces=slow.clean_up_tokenization_spaces,
+        added_tokens_decoder={
+            index: token
+            for index, token in slow.added_tokens_decoder.items()
+            if backend.token_to_id(token.content) is None
+        },
         **slow.special_tokens_map,
     )
 
@@ -142,47 +147,53 @@ def _marian(slow: Any) -> Tokenizer:
             hint="Choose a checkpoint with one shared unigram vocabulary, as those of Helsinki-NLP/opus-mt are.",
         )
     ids: Mapping[str, int] = slow.encoder
-    scores = {piece.piece: piece.score for piece in source.pieces if piece.type == _NORMAL}
-    lowest = min(scores.values())
-    special = list(slow.special_tokens_map.values())
-    whole = {*special, *slow.supported_language_codes}
-    pieces: list[tuple[str, float]] = []
-    for piece in sorted(ids, key=ids.__getitem__):
-        hidden = piece not in scores and piece not in whole and len(piece) > 1
-        pieces.append((f" {piece}" if hidden else piece, scores.get(piece, lowest)))
+    # Language codes are one token wherever they stand; the slow one takes them at the start alone.
+    whole = dict.fromkeys(slow.supported_language_codes, False)
+    whole |= {token.content: token.special for _, token in sorted(slow.added_tokens_decoder.items())}
 
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=ids[slow.unk_token]))
+    scores = {piece.piece: piece.score for piece in source.pieces if piece.type in {_NORMAL, _USER_DEFINED}}
+    lowest = min(scores.values())
+    pieces = [
+        (piece if piece in scores or piece in whole or len(piece) == 1 else f" {piece}", scores.get(piece, lowest))
+        for piece in sorted(ids, key=ids.__getitem__)
+    ]
     known = "".join(re.escape(piece) for piece in sorted(scores) if len(piece) == 1)
     charsmap = source.normalizer_spec.precompiled_charsmap
-    tokenizer.normalizer = normalizers.Sequence(
-        [
-            *([normalizers.Precompiled(charsmap)] if charsmap else []),
-            normalizers.Strip(),
-            normalizers.Replace(Regex(" {2,}"), " "),
-            normalizers.Replace(Regex(rf"[^\s{known}]{{2,}}"), _UNKNOWN),
-        ]
-    )
+    steps = [
+        *([normalizers.Precompiled(charsmap)] if charsmap else []),
+        normalizers.Strip(),
+        normalizers.Replace(Regex(" {2,}"), " "),
+        normalizers.Replace(Regex(rf"[^\s{known}]{{2,}}"), _UNKNOWN),
+    ]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=ids[slow.unk_token]))
+    tokenizer.normalizer = normalizers.Sequence(steps)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"$A {slow.eos_token}",
         pair=f"$A $B {slow.eos_token}",
         special_tokens=[(slow.eos_token, slow.eos_token_id)],
     )
-    tokenizer.decoder = decoders.Sequence(
+    tokenizer.decoder = _marian_decoder(slow)
+    tokenizer.add_tokens([AddedToken(token, normalized=False, special=special) for token, special in whole.items()])
+    return tokenizer
+
+
+def _marian_decoder(slow: Any) -> decoders.Decoder:
+    """Return what joins pieces: a space follows each special token, and stands on both sides of a token that was added."""
+    spaces = {token.content: " " * (index >= slow.vocab_size) for index, token in slow.added_tokens_decoder.items()}
+    spaced = [
+        decoders.Replace(Regex(f"{before and ' ?'}{re.escape(token)} ?"), f"{before}{token} ")
+        for token, before in spaces.items()
+    ]
+    return decoders.Sequence(
         [
             decoders.Replace(" ", ""),
             decoders.Metaspace(_SPACE),
             decoders.Fuse(),
-            *(decoders.Replace(Regex(f"{re.escape(token)} ?"), f"{token} ") for token in special),
+            *spaced,
             decoders.Replace(Regex(r"^\s+|\s+$"), ""),
         ]
     )
-    symbols = {piece.piece for piece in source.pieces if piece.type == _USER_DEFINED and piece.piece in ids}
-    tokenizer.add_tokens(
-        [AddedToken(token, normalized=False) for token in sorted({*symbols, *slow.supported_language_codes})]
-    )
-    tokenizer.add_special_tokens(special)
-    return tokenizer
 
 
 _CONVERTERS: Mapping[str, Callable[[Any], Tokenizer]] = {"MarianTokenizer": _marian}

