@@ -1,14 +1,15 @@
 """What can be known to fail before the long work begins."""
 
 import shutil
+import warnings
 from math import prod
 from pathlib import Path
 
-from torchless.errors import ExportError
+from torchless.errors import ExportError, ExportWarning
 from torchless.tasks import Task
 from torchless_export.source import Source, load_config
 
-__all__ = ["check_disk", "preflight"]
+__all__ = ["check_disk", "preflight", "warn_of_trust"]
 
 _FP32_BYTES = 4
 # The graph that the exporter writes, and the one that is made of it.
@@ -29,12 +30,42 @@ def preflight(source: Source, task: Task, out: Path, dtypes: tuple[str, ...]) ->
     Raises:
         ExportError: The checkpoint needs code of its own to run, optimum cannot convert its architecture for the task,
             or the disk is too full.
+
+    Warns:
+        ExportWarning: Pickles will be read, or code will run.
     """
+    for home in source.homes:
+        warn_of_trust(home)
     config = load_config(source, task)
     from torchless_export.convert import check_supported
 
     check_supported(config.model_type, task)
     check_disk(source, out, dtypes)
+
+
+def warn_of_trust(source: Source) -> None:
+    """Say which pickles will be read and which code will run, if that was allowed and there are some.
+
+    Args:
+        source: What was found; for an adapter, its base is not looked at.
+
+    Warns:
+        ExportWarning: Once for pickles, once for code.
+    """
+    pickled = [path.name for path in source.weights() if path.suffix == ".bin"]
+    if pickled:
+        warnings.warn(
+            f"Reading PICKLED weights of {source.name!r}, as --allow-pickle says: {', '.join(pickled)}. "
+            "A pickle can run any code.",
+            ExportWarning,
+            stacklevel=3,
+        )
+    if source.trust_remote_code and source.code():
+        warnings.warn(
+            f"Running CODE of {source.name!r}, as --trust-remote-code says: {', '.join(source.code())}.",
+            ExportWarning,
+            stacklevel=3,
+        )
 
 
 def check_disk(source: Source, out: Path, dtypes: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,8 +234,6 @@ def load(source: Source, task: Task, *, allow_random_head: bool = False) -> Load
     """
     from torchless_export.slow_tokenizers import load_tokenizer
 
-    for checkpoint in source.homes:
-        _warn_of_trust(checkpoint)
     home = next((home for home in source.homes if _has_tokenizer(home.folder)), None)
     if home is None:
         raise ExportError(
@@ -251,34 +249,17 @@ def load(source: Source, task: Task, *, allow_random_head: bool = False) -> Load
     model, missing = _load_adapter(source, task) if source.base else _from_pretrained(source, task)
     if missing and not allow_random_head:
         raise ExportError(
-            f"{source.name!r} has no weights for {task.name}: {', '.join(missing)}.",
+            f"{source.name!r} has no weights for {task.name}: {_listed(missing)}.",
             hint="Choose the task it was trained for with --task, or add --allow-random-head.",
         )
     if missing:
         warnings.warn(
-            f"RANDOM weights: {source.name!r} has none for {', '.join(missing)}. "
+            f"RANDOM weights: {source.name!r} has none for {_listed(missing)}. "
             f"Its answers to {task.name} mean nothing until they are trained.",
             ExportWarning,
             stacklevel=2,
         )
     return LoadedModel(model=model.eval(), tokenizer=tokenizer)
-
-
-def _warn_of_trust(source: Source) -> None:
-    pickled = [path.name for path in source.weights() if path.suffix == ".bin"]
-    if pickled:
-        warnings.warn(
-            f"Reading PICKLED weights of {source.name!r}, as --allow-pickle says: {', '.join(pickled)}. "
-            "A pickle can run any code.",
-            ExportWarning,
-            stacklevel=3,
-        )
-    if source.trust_remote_code and source.code():
-        warnings.warn(
-            f"Running CODE of {source.name!r}, as --trust-remote-code says: {', '.join(source.code())}.",
-            ExportWarning,
-            stacklevel=3,
-        )
 
 
 def _load_adapter(source: Source, task: Task) -> tuple[Any, list[str]]:
@@ -372,6 +353,11 @@ def _locate(name: str, revision: str | None, *, allow_pickle: bool) -> tuple[Pat
 
 def _has_tokenizer(folder: Path) -> bool:
     return any(path for pattern in _TOKENIZERS for path in folder.glob(pattern))
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _strings(values: Iterable[Any]) -> Iterator[str]:

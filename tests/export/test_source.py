@@ -13,6 +13,7 @@ from torchless import ExportError, ExportWarning, pipeline
 from torchless.tasks import find_task
 from torchless_export import source as source_module
 from torchless_export.export import export
+from torchless_export.preflight import preflight
 from torchless_export.source import find_source, load
 
 CLASSIFICATION = find_task("text-classification")
@@ -34,6 +35,11 @@ def adapter(tiny, tmp_path):
     return tmp_path / "adapter"
 
 
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
 def pickle_weights(folder, name, stem):
     """Put pickled weights in the place of safetensors."""
     torch.save(load_file(folder / f"{stem}.safetensors"), folder / name)
@@ -43,26 +49,29 @@ def pickle_weights(folder, name, stem):
 class TestPickles:
     """Read only when that is allowed and nothing better is there; never in silence."""
 
-    def test_safetensors_are_preferred_even_if_pickles_are_allowed(self, checkpoint):
+    def test_safetensors_are_preferred_even_if_pickles_are_allowed(self, checkpoint, out):
         (checkpoint / "pytorch_model.bin").write_bytes(b"not to be read")
         source = find_source(str(checkpoint), allow_pickle=True)
+        preflight(source, CLASSIFICATION, out, ("fp32",))
         assert load(source, CLASSIFICATION).model.num_labels == 3
 
-    def test_a_pickled_checkpoint(self, checkpoint):
+    def test_a_pickled_checkpoint(self, checkpoint, out):
         pickle_weights(checkpoint, "pytorch_model.bin", "model")
         with pytest.raises(ExportError, match=r"only pytorch_model.bin[\s\S]*--allow-pickle"):
             find_source(str(checkpoint))
         source = find_source(str(checkpoint), allow_pickle=True)
         with pytest.warns(ExportWarning, match="Reading PICKLED weights of .*checkpoint.*: pytorch_model.bin"):
-            assert load(source, CLASSIFICATION).model.num_labels == 3
+            preflight(source, CLASSIFICATION, out, ("fp32",))
+        assert load(source, CLASSIFICATION).model.num_labels == 3
 
-    def test_a_pickled_adapter(self, adapter):
+    def test_a_pickled_adapter(self, adapter, out):
         pickle_weights(adapter, "adapter_model.bin", "adapter_model")
         with pytest.raises(ExportError, match=r"only adapter_model.bin[\s\S]*--allow-pickle"):
             find_source(str(adapter))
         source = find_source(str(adapter), allow_pickle=True)
         with pytest.warns(ExportWarning, match="Reading PICKLED weights of .*adapter.*: adapter_model.bin"):
-            load(source, CLASSIFICATION)
+            preflight(source, CLASSIFICATION, out, ("fp32",))
+        assert load(source, CLASSIFICATION).model.num_labels == 3
 
     def test_no_weights_at_all(self, checkpoint):
         (checkpoint / "model.safetensors").unlink()
@@ -91,6 +100,14 @@ class TestRandomHeads:
             load(source, CLASSIFICATION)
         with pytest.warns(ExportWarning, match="RANDOM weights"):
             load(source, CLASSIFICATION, allow_random_head=True)
+
+    def test_of_many_weights_some_are_named(self, checkpoint):
+        weights = load_file(checkpoint / "model.safetensors")
+        kept = {name: value for name, value in weights.items() if ".layer.0." not in name}
+        save_file(kept, checkpoint / "model.safetensors", metadata={"format": "pt"})
+        lacking = len(weights) - len(kept)
+        with pytest.raises(ExportError, match=rf"no weights for .*: bert\.encoder.* and {lacking - 8} more\."):
+            load(find_source(str(checkpoint)), CLASSIFICATION)
 
     def test_an_adapter_that_brings_its_head(self, adapter):
         assert load(find_source(str(adapter)), CLASSIFICATION).model.num_labels == 3
@@ -160,10 +177,6 @@ class TestCode:
         monkeypatch.syspath_prepend(str(tmp_path / "modules"))
         monkeypatch.setattr("builtins.input", None)
 
-    @pytest.fixture
-    def out(self, tmp_path):
-        return tmp_path / "out"
-
     @staticmethod
     def change(path, **values):
         path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
@@ -200,15 +213,17 @@ class TestCode:
         with pytest.raises(ExportError, match=r"brings: modeling_mine.py\.[\s\S]*--trust-remote-code"):
             export(str(mine), out, Silent(), task="multiple-choice")
 
-    def test_a_tokenizer(self, checkpoint):
+    def test_a_tokenizer(self, checkpoint, out):
         (checkpoint / "tokenization_mine.py").write_text(TOKENIZATION)
         classes = {"AutoTokenizer": [None, "tokenization_mine.MineTokenizer"]}
         config = checkpoint / "tokenizer_config.json"
         self.change(config, tokenizer_class="MineTokenizer", auto_map=classes)
         with pytest.raises(ExportError, match=r"brings: tokenization_mine.py\.[\s\S]*--trust-remote-code"):
             load(find_source(str(checkpoint)), CLASSIFICATION)
+        trusted = find_source(str(checkpoint), trust_remote_code=True)
         with pytest.warns(ExportWarning, match="Running CODE of .*: tokenization_mine.py"):
-            loaded = load(find_source(str(checkpoint), trust_remote_code=True), CLASSIFICATION)
+            preflight(trusted, CLASSIFICATION, out, ("fp32",))
+        loaded = load(trusted, CLASSIFICATION)
         assert type(loaded.tokenizer).__name__ == "MineTokenizer"
 
         self.change(config, tokenizer_class="BertTokenizer")
