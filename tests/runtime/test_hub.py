@@ -14,7 +14,7 @@ from fixtures.hub import Hub, Repository, commit_of, serve
 
 import torchless
 from torchless import CheckpointError, MissingExtraError, OptionError, TaskError, pipeline
-from torchless.hub import is_path, open_checkpoint
+from torchless.hub import _remember, is_path, open_checkpoint
 from torchless.tasks import TASKS
 
 TEXT = "A film of quiet power."
@@ -333,6 +333,28 @@ def test_the_command_line_and_the_export(one_client, hub, tmp_path, files, expec
     assert gated.startswith("ExportError: 'org/gated' is gated")
     assert "HF_TOKEN" in gated
     assert nothing.startswith("ExportError: ")
+
+
+def test_what_a_branch_is_is_remembered(tmp_path):
+    (tmp_path / "snapshots" / FIRST).mkdir(parents=True)
+    for revision in (None, "refs/pr/1", FIRST):
+        _remember(tmp_path / "snapshots" / FIRST, revision)
+    remembered = {path.relative_to(tmp_path).as_posix(): path for path in (tmp_path / "refs").rglob("*")}
+    assert {name for name, path in remembered.items() if path.is_file()} == {"refs/main", "refs/refs/pr/1"}
+    assert remembered["refs/main"].read_text() == FIRST
+
+
+def test_a_cache_that_cannot_be_written(one_client, expected):
+    references = one_client.home / "hub" / f"models--{NAME.replace('/', '--')}" / "refs"
+    references.parent.mkdir(parents=True)
+    references.write_text("not a folder")
+    assert one_client(CLASSIFY) == expected
+
+
+def test_what_to_load_of_a_loaded_model(folder):
+    model = torchless.AutoModelForSequenceClassification.from_pretrained(folder)
+    with pytest.raises(OptionError, match="the model is loaded already"):
+        pipeline("text-classification", model, revision="main")
 
 
 def test_without_huggingface_hub(monkeypatch):

@@ -108,6 +108,11 @@ def pipeline(
         model_class: type[Model] = getattr(torchless.auto, chosen.auto_class)
         graph = checkpoint.graph(dtype, file_name=file_name)
         model = model_class(checkpoint, Session(graph, threads=threads, providers=providers))
+    elif revision is not None or file_name is not None:
+        raise OptionError(
+            f"revision={revision!r} and file_name={file_name!r} say what to load, and the model is loaded already.",
+            hint="Leave them out, or give the model's folder or name.",
+        )
     elif chosen is not None and chosen.auto_class != type(model).__name__:
         raise TaskError(
             f"The model is of {type(model).__name__}, which does not serve {chosen.name}.",
