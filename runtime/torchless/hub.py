@@ -175,8 +175,8 @@ def _cached(name: str, revision: str | None, dtype: str | None, file_name: str |
     folder = Path(config).parent
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     why = _unreachable(reason)
-    # What is downloaded last tells.
-    if "tokenizer.json" in files if dtype is None else find_graph(files.__contains__, dtype, file_name):
+    last = "tokenizer.json" if dtype is None else find_graph(files.__contains__, dtype, file_name)
+    if last in files:  # it is downloaded after all others
         _LOGGER.info("%s; %r is answered from the cache %s.", why, name, folder)
         return folder
     if _status(reason) in {401, 403, 404}:
@@ -253,6 +253,7 @@ def _explained(name: str, revision: str | None, raised: type[TorchlessError]) ->
 
 
 def _nowhere(name: str, reason: BaseException | None, raised: type[TorchlessError]) -> TorchlessError:
+    """Return the error for a name that is found neither here nor there."""
     return raised(
         f"{name!r} is not a folder here, not in the cache {_client().constants.HF_HUB_CACHE}, and {_unreachable(reason)}.",
         hint=f"Give a folder instead; from a checkpoint's, one is made by: torchless export PATH/TO/{name.rpartition('/')[2]}",

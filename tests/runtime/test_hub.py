@@ -143,13 +143,17 @@ def test_revisions(one_client, hub, files, expected):
     config = json.loads(files["config.json"])
     renamed = json.dumps({**config, "id2label": {"0": "A", "1": "B", "2": "C"}}).encode()
     hub.repositories[NAME] = Repository({FIRST: files, SECOND: {**files, "config.json": renamed}}, {"v1": FIRST})
+    hub.repositories["org/other"] = Repository({FIRST: {name: files[name] for name in SETTINGS}})
     labels = '[one["label"] for one in {}[0]]'
     answers = one_client(
         *(CLASSIFY.replace('dtype="q8"', f'dtype="q8", revision="{revision}"') for revision in ("v1", FIRST)),
         labels.format(CLASSIFY),
+        CLASSIFY.replace('dtype="q8"', f'dtype="q8", revision="v1", tokenizer="{NAME}"'),
+        CLASSIFY.replace('dtype="q8"', 'dtype="q8", revision="v1", tokenizer="org/other"'),
     )
     assert answers[:2] == [expected, expected]
     assert set(answers[2]) == {"A", "B", "C"}
+    assert answers[3:] == [expected, expected]
 
 
 def test_a_branch_that_moves_meanwhile(client, hub, files, expected):
@@ -303,8 +307,6 @@ def test_the_default_is_logged_and_not_warned_of(monkeypatch, caplog):
     assert "zero-shot-classification uses Xenova/bart-large-mnli" in caplog.text
     with pytest.raises(OptionError, match="none that multiple-choice uses by default"):
         pipeline("multiple-choice")
-    with pytest.raises(OptionError, match="no model to load"):
-        pipeline()
     with pytest.raises(TaskError):
         pipeline("sentimental")
 
