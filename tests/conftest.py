@@ -25,6 +25,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
+def bare_python(request: pytest.FixtureRequest) -> Path:
+    """The Python of an environment that holds the wheel, and the newest of what it needs."""
+    python = request.config.getoption("--bare-python")
+    if python is None:
+        pytest.skip("give --bare-python, as `make test` does")
+    return Path(python).absolute()
+
+
+@pytest.fixture(scope="session")
 def adapter() -> Path:
     """The adapter that the example trains."""
     return ROOT / "examples" / "sentiment"

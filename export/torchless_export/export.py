@@ -10,8 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-from torchless.checkpoint import DTYPE_SUFFIXES, Checkpoint, Manifest, Variant
+from torchless.checkpoint import Checkpoint, Manifest, Variant
 from torchless.errors import CheckpointError, OptionError, nearest
+from torchless.layout import DTYPE_SUFFIXES
 from torchless.tasks import find_task
 from torchless_export.preflight import preflight
 from torchless_export.sample import sample_texts

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
-from huggingface_hub import errors as hub_errors
-
 from torchless.checkpoint import read_json
 from torchless.errors import ExportError, ExportWarning, TorchlessError
+from torchless.hub import is_path, snapshot
 from torchless.tasks import Task, find_task, task_of_architectures
 
 __all__ = ["SENTENCE_FILES", "LoadedModel", "Source", "find_source", "load", "load_config"]
@@ -321,34 +319,13 @@ def _locate(name: str, revision: str | None, *, allow_pickle: bool) -> tuple[Pat
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder, None
-    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+    if is_path(name):
         raise ExportError(
             f"There is no folder {name!r}.", hint="Give the folder of a checkpoint, or a name on the Hub: user/model."
         )
     patterns = [*_WEIGHTS, *_OTHER_FILES, *_CODE, *(_PICKLED_WEIGHTS if allow_pickle else ())]
-    try:
-        snapshot = Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except hub_errors.HFValidationError as error:
-        raise ExportError(
-            f"{name!r} is neither a folder nor a name on the Hub.", hint="Give a folder, or user/model."
-        ) from error
-    except hub_errors.LocalEntryNotFoundError as error:
-        raise ExportError(
-            f"{name!r} is not a folder here, not in the cache {huggingface_hub.constants.HF_HUB_CACHE}, and the Hub "
-            f"{huggingface_hub.constants.ENDPOINT} cannot be reached.",
-            hint=f"Give the folder of a checkpoint instead: torchless export PATH/TO/{name.rpartition('/')[2]}",
-        ) from error
-    except hub_errors.GatedRepoError as error:
-        raise ExportError(
-            f"{name!r} is gated on the Hub.", hint="Accept its terms there, then give a token: HF_TOKEN=… torchless …"
-        ) from error
-    except (hub_errors.RepositoryNotFoundError, hub_errors.RevisionNotFoundError) as error:
-        at = f" at revision {revision!r}" if revision else ""
-        raise ExportError(
-            f"The Hub {huggingface_hub.constants.ENDPOINT} has no {name!r}{at}, and there is no such folder here.",
-            hint="Check the spelling; for a private repository, give a token: HF_TOKEN=… torchless …",
-        ) from error
-    return snapshot, snapshot.name
+    found = snapshot(name, revision=revision, patterns=patterns, error=ExportError)
+    return found, found.name
 
 
 def _has_tokenizer(folder: Path) -> bool:

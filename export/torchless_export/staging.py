@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
-from torchless.checkpoint import MANIFEST_NAME
 from torchless.errors import ExportError
+from torchless.layout import MANIFEST_NAME
 
 __all__ = ["check_destination", "staged"]
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from torchless.checkpoint import Checkpoint
 from torchless.errors import CheckpointError, InputError
+from torchless.hub import open_checkpoint
 from torchless.session import Session
 from torchless.tasks import TASKS, Task, find_task
 from torchless.tokenizer import Tokenizer
@@ -27,12 +28,12 @@ __all__ = [
 
 
 class AutoTokenizer:
-    """The tokenizer of an exported folder, whatever its kind."""
+    """The tokenizer of an exported folder or of a name on the Hub, whatever its kind."""
 
     @staticmethod
-    def from_pretrained(folder: str | PathLike[str]) -> Tokenizer:
+    def from_pretrained(source: str | PathLike[str], *, revision: str | None = None) -> Tokenizer:
         """Load it; see `Tokenizer.from_pretrained`."""
-        return Tokenizer.from_pretrained(folder)
+        return Tokenizer.from_pretrained(source, revision=revision)
 
 
 class ModelOutput(Mapping[str, NDArray[Any]]):
@@ -93,26 +94,31 @@ class Model:
     @classmethod
     def from_pretrained(
         cls,
-        folder: str | PathLike[str],
+        source: str | PathLike[str],
         *,
         dtype: str = "fp32",
+        revision: str | None = None,
+        file_name: str | None = None,
         threads: int | None = None,
         providers: Sequence[str] | None = None,
     ) -> Self:
-        """Load the model of an exported folder.
+        """Load the model of an exported folder, or of a name on the Hub.
 
         Args:
-            folder: What `torchless export` wrote.
+            source: What `torchless export` wrote, or `user/model`; a folder comes first.
             dtype: The variant: fp32, fp16, q8, …
+            revision: A branch, tag or commit on the Hub.
+            file_name: The graph's own name, instead of a dtype: `onnx/model_O2.onnx`.
             threads: How many threads a run may use; by default what the machine grants.
             providers: ONNX Runtime's execution providers, by default the CPU.
 
         Raises:
-            CheckpointError: The folder lacks a file, or its graph is damaged or does not fit.
+            CheckpointError: The folder lacks a file, its graph is damaged or does not fit, or the name is not to be had.
             OptionError: There is no such dtype or provider.
         """
-        checkpoint = Checkpoint(folder)
-        return cls(checkpoint, Session(checkpoint.graph(dtype), threads=threads, providers=providers))
+        checkpoint = open_checkpoint(source, revision=revision, dtype=dtype, file_name=file_name)
+        graph = checkpoint.graph(dtype, file_name=file_name)
+        return cls(checkpoint, Session(graph, threads=threads, providers=providers))
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""An exported folder: its configuration, its manifest, its graphs, and what can be checked before they run."""
+"""An exported folder, or one of the Hub's cache: configuration, manifest, graphs, and what can be checked at once."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,27 +7,23 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
-from torchless.errors import CheckpointError, OptionError, nearest
+from torchless.errors import CheckpointError
+from torchless.layout import (
+    DTYPE_SUFFIXES,
+    MANIFEST_NAME,
+    check_graph_choice,
+    find_graph,
+    is_library,
+    leads_outside,
+    missing_graph,
+)
 from torchless.tasks import Task, find_task, task_of_architectures
 
-__all__ = ["DTYPE_SUFFIXES", "MANIFEST_NAME", "Checkpoint", "Config", "Manifest", "Variant", "Verification"]
+__all__ = ["Checkpoint", "Config", "Manifest", "Variant", "Verification"]
 
-MANIFEST_NAME = "torchless.json"
 SCHEMA_VERSION = 1
 
 _COPY_AGAIN = "Copy the folder again, or export the checkpoint again."
-
-# transformers.js's names for the variants of a graph, and its file suffixes.
-DTYPE_SUFFIXES: Mapping[str, str] = {
-    "fp32": "",
-    "fp16": "_fp16",
-    "q8": "_quantized",
-    "int8": "_int8",
-    "uint8": "_uint8",
-    "q4": "_q4",
-    "q4f16": "_q4f16",
-    "bnb4": "_bnb4",
-}
 
 # Families whose position embeddings are a table: a text longer than the table has no answer.
 # Those of the second set count positions from the padding id, which costs them that many rows and one more.
@@ -176,7 +172,7 @@ class Manifest:
                 hint="Export the checkpoint again with `torchless export`.",
             ) from error
         for variant in manifest.variants.values():
-            if not (folder / variant.file).resolve().is_relative_to(folder.resolve()):
+            if leads_outside(variant.file):
                 raise CheckpointError(
                     f"{path} names a file outside of its folder: {variant.file!r}.",
                     hint="Do not use a folder that you cannot trust; export the checkpoint again.",
@@ -185,25 +181,33 @@ class Manifest:
 
 
 class Checkpoint:
-    """An exported folder, opened.
+    """An exported folder, opened. It holds data alone: native code is neither loaded nor accepted.
 
     Args:
         folder: The folder that `torchless export` (or optimum, or transformers.js's converter) wrote.
+        hub_name: The name of the Hub's repository that the folder is a snapshot of.
 
     Raises:
-        CheckpointError: It is missing or empty, or its configuration or manifest cannot be read.
+        CheckpointError: It is missing or empty, holds native code, or its configuration or manifest cannot be read.
     """
 
-    def __init__(self, folder: str | PathLike[str]) -> None:
+    def __init__(self, folder: str | PathLike[str], *, hub_name: str | None = None) -> None:
         self.folder = Path(folder)
+        self._title = f"The repository {hub_name!r}" if hub_name else f"The folder {str(folder)!r}"
+        self._export = f"torchless export {hub_name} OUT" if hub_name else f"torchless export MODEL {folder}"
         if not self.folder.is_dir():
             raise CheckpointError(
                 f"There is no folder {str(folder)!r}.",
-                hint=f"Give the folder that an export wrote, or make it: torchless export MODEL {folder}",
+                hint=f"Give the folder that an export wrote, or make it: {self._export}",
             )
         if not any(self.folder.iterdir()):
+            raise CheckpointError(f"{self._title} is empty.", hint=f"Export into it: {self._export}")
+        for library in (
+            path for home in ("", "onnx") for path in (self.folder / home).glob("*") if is_library(path.name)
+        ):
             raise CheckpointError(
-                f"The folder {str(folder)!r} is empty.", hint=f"Export into it: torchless export MODEL {folder}"
+                f"{self._title} holds native code, {library}.",
+                hint="Only data is loaded from a folder; remove the file if the graphs do without it.",
             )
         self.config = Config(self.read_json("config.json"))
         self.manifest = Manifest.read(self.folder)
@@ -219,10 +223,7 @@ class Checkpoint:
             CheckpointError: It is not.
         """
         if not self.has(name):
-            raise CheckpointError(
-                f"The folder {str(self.folder)!r} has no {name}.",
-                hint=f"Export the checkpoint again: torchless export MODEL {self.folder}",
-            )
+            raise CheckpointError(f"{self._title} has no {name}.", hint=f"Export the checkpoint again: {self._export}")
         return self.folder / name
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -252,36 +253,34 @@ class Checkpoint:
 
     def dtypes(self) -> Iterator[str]:
         """Yield the dtypes whose graph is there."""
-        return (dtype for dtype, suffix in DTYPE_SUFFIXES.items() if self.has(f"onnx/model{suffix}.onnx"))
+        return (dtype for dtype in DTYPE_SUFFIXES if find_graph(self.has, dtype))
 
-    def graph(self, dtype: str) -> Path:
+    def graph(self, dtype: str, *, file_name: str | None = None) -> Path:
         """Return the ONNX file of a dtype, once it is known to be there and whole.
 
         Args:
-            dtype: A key of `DTYPE_SUFFIXES`.
+            dtype: A key of `torchless.layout.DTYPE_SUFFIXES`.
+            file_name: A graph's own name, instead of a dtype: relative to the folder, or else to its `onnx/`.
 
         Raises:
-            OptionError: There is no such dtype.
-            CheckpointError: The folder has no graph of that dtype, or the file is not as long as the manifest says.
+            OptionError: There is no such dtype, or the name leads out of the folder.
+            CheckpointError: The folder has no such graph, or the file is not as long as the manifest says.
         """
-        if dtype not in DTYPE_SUFFIXES:
-            raise OptionError(f"There is no dtype {dtype!r}.", hint=nearest(dtype, DTYPE_SUFFIXES))
-        name = f"onnx/model{DTYPE_SUFFIXES[dtype]}.onnx"
-        if not self.has(name):
-            present = list(self.dtypes())
-            raise CheckpointError(
-                f"The folder {str(self.folder)!r} has no {name}, the graph of dtype {dtype!r}.",
-                hint=f"It has {', '.join(f'dtype={dtype!r}' for dtype in present)}."
-                if present
-                else f"It has no graph at all; export the checkpoint: torchless export MODEL {self.folder}",
+        check_graph_choice(dtype, file_name)
+        name = find_graph(self.has, dtype, file_name)
+        if name is None:
+            files = (path.relative_to(self.folder).as_posix() for path in self.folder.glob("**/*.onnx"))
+            raise missing_graph(
+                self._title, files, dtype, file_name, otherwise=f"export the checkpoint: {self._export}"
             )
         path = self.folder / name
-        variant = self.manifest.variants.get(dtype) if self.manifest else None
+        variants = self.manifest.variants.values() if self.manifest else ()
+        variant = next((variant for variant in variants if variant.file == name), None)
         size_bytes = path.stat().st_size
         if variant and size_bytes != variant.size_bytes:
             raise CheckpointError(
                 f"{path} is damaged: {size_bytes} bytes, and the manifest says {variant.size_bytes}.",
-                hint=f"Copy the folder again, or export it again: torchless export MODEL {self.folder}",
+                hint=f"Copy the folder again, or export it again: {self._export}",
             )
         return path
 

@@ -37,16 +37,18 @@ def _app() -> Any:
             raise typer.Exit
 
     def run(
-        model: str = typer.Argument(help="The exported folder."),
+        model: str = typer.Argument(help="The exported folder, or a name on the Hub."),
         texts: list[str] | None = typer.Argument(None, help="The texts.  [default: the task's examples]"),
         task: str | None = typer.Option(None, help="The task.  [default: what the folder was exported for]"),
         dtype: str = typer.Option("fp32", help="The variant."),
+        revision: str | None = typer.Option(None, help="A branch, tag or commit on the Hub."),
+        file_name: str | None = typer.Option(None, help="The graph's own name, instead of a dtype."),
         threads: int | None = typer.Option(None, help="Threads a run.  [default: what the machine grants]"),
     ) -> None:
         """Answer texts, a line of JSON each, without PyTorch."""
         from torchless import pipeline
 
-        pipe = pipeline(task, model, dtype=dtype, threads=threads)
+        pipe = pipeline(task, model, dtype=dtype, revision=revision, file_name=file_name, threads=threads)
         for text in texts or pipe.example_inputs():
             output = pipe(text, **({} if texts else pipe.task.options))
             line = json.dumps({"input": text, "output": output}, ensure_ascii=False)

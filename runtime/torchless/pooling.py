@@ -9,16 +9,12 @@ from numpy.typing import NDArray
 
 from torchless.checkpoint import Checkpoint
 from torchless.errors import CheckpointError, OptionError, nearest
+from torchless.layout import LIMIT_FILES, POOLING_CONFIG
 
 __all__ = ["Pooling", "PoolingMode"]
 
 PoolingMode: TypeAlias = Literal["mean", "cls", "max", "last"]
 
-_CONFIG = "1_Pooling/config.json"
-_LIMITS = tuple(
-    f"sentence_{family}_config.json"
-    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-)
 _MODES: Mapping[str, PoolingMode] = {"mean": "mean", "cls": "cls", "max": "max", "lasttoken": "last"}
 # Older versions write a flag for each mode instead.
 _FLAGS = {
@@ -64,14 +60,14 @@ class Pooling:
         Source: `SentenceTransformer` of sentence-transformers 5.7.0: `modules.json`, `1_Pooling/config.json`,
             `sentence_bert_config.json`.
         """
-        if not checkpoint.has(_CONFIG):
+        if not checkpoint.has(POOLING_CONFIG):
             raise OptionError(
-                f"The folder {str(checkpoint.folder)!r} does not say how to pool: it has no {_CONFIG}.",
+                f"The folder {str(checkpoint.folder)!r} does not say how to pool: it has no {POOLING_CONFIG}.",
                 hint="Name a pooling: " + ", ".join(f"pooling={mode!r}" for mode in get_args(PoolingMode)) + ".",
             )
         modules = _modules(checkpoint)
-        modes = _modes(checkpoint.read_json(_CONFIG))
-        limits = next((checkpoint.read_json(name) for name in _LIMITS if checkpoint.has(name)), {})
+        modes = _modes(checkpoint.read_json(POOLING_CONFIG))
+        limits = next((checkpoint.read_json(name) for name in LIMIT_FILES if checkpoint.has(name)), {})
         unsupported = [
             *([] if modules in _MODULES else [f"the modules {', '.join(modules)}"]),
             *([] if len(modes) == 1 and modes[0] in _MODES else [f"the pooling {', '.join(modes)}"]),

@@ -24,6 +24,8 @@ class Task:
         aliases: Other names for it.
         graph_of: The task whose graph serves this one, if it is another.
         input_axes: The axes of the graph's inputs.
+        default_model: What serves the task unless the caller names another: a name on the Hub, or None. It is the ONNX
+            form of the checkpoint that `transformers.pipeline` uses; where none is known, what transformers.js uses.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Task:
     aliases: tuple[str, ...] = ()
     graph_of: str | None = None
     input_axes: tuple[str, ...] = ("batch", "tokens")
+    default_model: str | None = None
 
     @property
     def graph(self) -> str:
@@ -49,6 +52,7 @@ TASKS: tuple[Task, ...] = (
         name="feature-extraction",
         auto_class="AutoModel",
         outputs={"last_hidden_state": ("batch", "tokens", "hidden")},
+        default_model="Xenova/all-MiniLM-L6-v2",
         pipeline="torchless.pipelines.feature_extraction:FeatureExtractionPipeline",
         examples=("This is a simple test.",),
     ),
@@ -56,6 +60,7 @@ TASKS: tuple[Task, ...] = (
         name="fill-mask",
         auto_class="AutoModelForMaskedLM",
         outputs={"logits": ("batch", "tokens", "vocabulary")},
+        default_model="Xenova/distilroberta-base",
         pipeline="torchless.pipelines.fill_mask:FillMaskPipeline",
         examples=("The capital of France is {mask}.",),
     ),
@@ -71,6 +76,7 @@ TASKS: tuple[Task, ...] = (
         name="question-answering",
         auto_class="AutoModelForQuestionAnswering",
         outputs={"start_logits": ("batch", "tokens"), "end_logits": ("batch", "tokens")},
+        default_model="Xenova/distilbert-base-cased-distilled-squad",
         pipeline="torchless.pipelines.question_answering:QuestionAnsweringPipeline",
         examples=({"question": "Where do I live?", "context": "My name is Wolfgang and I live in Berlin."},),
     ),
@@ -79,6 +85,7 @@ TASKS: tuple[Task, ...] = (
         aliases=("sentiment-analysis",),
         auto_class="AutoModelForSequenceClassification",
         outputs={"logits": ("batch", "labels")},
+        default_model="Xenova/distilbert-base-uncased-finetuned-sst-2-english",
         pipeline="torchless.pipelines.text_classification:TextClassificationPipeline",
         examples=_COURSE,
     ),
@@ -87,6 +94,7 @@ TASKS: tuple[Task, ...] = (
         auto_class="AutoModelForSequenceClassification",
         outputs={"logits": ("batch", "labels")},
         graph_of="text-classification",
+        default_model="Xenova/ms-marco-MiniLM-L-6-v2",
         pipeline="torchless.pipelines.text_ranking:TextRankingPipeline",
         examples=({"query": "Who lives in Berlin?", "documents": ["Wolfgang does.", "It rains in Paris."]},),
     ),
@@ -95,6 +103,7 @@ TASKS: tuple[Task, ...] = (
         aliases=("ner",),
         auto_class="AutoModelForTokenClassification",
         outputs={"logits": ("batch", "tokens", "labels")},
+        default_model="Xenova/bert-base-multilingual-cased-ner-hrl",
         pipeline="torchless.pipelines.token_classification:TokenClassificationPipeline",
         examples=("My name is Sarah and I live in London.",),
     ),
@@ -103,6 +112,7 @@ TASKS: tuple[Task, ...] = (
         auto_class="AutoModelForSequenceClassification",
         outputs={"logits": ("batch", "labels")},
         graph_of="text-classification",
+        default_model="Xenova/bart-large-mnli",
         pipeline="torchless.pipelines.zero_shot_classification:ZeroShotClassificationPipeline",
         examples=_COURSE,
         options={"candidate_labels": ["education", "politics", "business"]},

@@ -13,6 +13,7 @@ from tokenizers import Encoding
 from torchless.checkpoint import Checkpoint
 from torchless.encoding import BatchEncoding
 from torchless.errors import CheckpointError, InputError, OptionError, nearest
+from torchless.hub import open_checkpoint
 from torchless.special_tokens import all_special_tokens, model_input_names, special_tokens
 from torchless.truncation import Truncation, TruncationStrategy, read_truncation
 
@@ -74,16 +75,17 @@ class Tokenizer:
         self.model_input_names = model_input_names(config)
 
     @classmethod
-    def from_pretrained(cls, folder: str | PathLike[str]) -> Self:
-        """Load the tokenizer of an exported folder.
+    def from_pretrained(cls, source: str | PathLike[str], *, revision: str | None = None) -> Self:
+        """Load the tokenizer of an exported folder, or of a name on the Hub, of which no graph is downloaded.
 
         Args:
-            folder: It holds `tokenizer.json`, and most often `tokenizer_config.json`.
+            source: It holds `tokenizer.json`, and most often `tokenizer_config.json`.
+            revision: A branch, tag or commit on the Hub.
 
         Raises:
-            CheckpointError: A file is missing or damaged.
+            CheckpointError: A file is missing or damaged, or the name is not to be had.
         """
-        return cls.from_checkpoint(Checkpoint(folder))
+        return cls.from_checkpoint(open_checkpoint(source, revision=revision))
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:

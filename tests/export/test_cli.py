@@ -53,7 +53,8 @@ def test_without_a_hub_one_clear_line(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (("run", "nowhere"), 1, "There is no folder 'nowhere'"),
+        (("run", "./nowhere"), 1, "There is no folder './nowhere'"),
+        (("run", "nowhere"), 1, "'nowhere' is not a folder here"),
         (("export", "./nowhere"), 1, "There is no folder './nowhere'"),
         (("export", "x", "--task", "sentimental"), 1, "Did you mean 'sentiment-analysis'?"),
         (("exprot",), 2, "export"),

@@ -1,11 +1,15 @@
 """The Python in the README and the docs runs as it stands."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from fixtures.hub import Repository, commit_of, serve
+
+from torchless.tasks import find_task
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,11 +42,22 @@ def models(sentiment, embeddings, tiny, tmp_path_factory):
     return folder.parent
 
 
+@pytest.fixture(scope="module")
+def environment(sentiment, tmp_path_factory):
+    """What the process needs to find the embedded model under the names on the Hub."""
+    files = {path.relative_to(sentiment).as_posix(): path.read_bytes() for path in sentiment.rglob("*.*")}
+    files["onnx/model_quantized.onnx"] = files["onnx/model.onnx"]
+    with serve({find_task("text-classification").default_model: Repository({commit_of(1): files})}) as hub:
+        settings = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
+        yield {**os.environ, **settings, "HF_HOME": str(tmp_path_factory.mktemp("cache"))}
+
+
 @pytest.mark.parametrize("block", BLOCKS)
-def test_it_runs(block, models):
+def test_it_runs(block, models, environment):
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", block],
         cwd=models,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
 from packaging.version import Version
@@ -27,18 +26,10 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def bare_python(request):
-    python = request.config.getoption("--bare-python")
-    if python is None:
-        pytest.skip("give --bare-python, as `make test` does")
-    return python
-
-
-@pytest.fixture(scope="module")
 def bare(bare_python, sentiment, tmp_path_factory):
     """What a process of the bare environment answers, run outside of the checkout."""
     result = subprocess.run(
-        [Path(bare_python).absolute(), "-W", "error", "-c", SCRIPT, str(sentiment)],
+        [bare_python, "-W", "error", "-c", SCRIPT, str(sentiment)],
         capture_output=True,
         text=True,
         check=False,
@@ -65,7 +56,7 @@ def test_it_is_the_newest_tokenizers_not_the_pinned_one(bare):
 
 
 def test_the_command_line_names_its_extra(bare_python):
-    command = Path(bare_python).absolute().with_name("torchless")
+    command = bare_python.with_name("torchless")
     result = subprocess.run([command, "--help"], capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 1
     assert "pip install 'torchless[cli]'" in result.stderr

@@ -1,9 +1,10 @@
 import json
 import shutil
 
+import onnx
 import pytest
 
-from torchless import CheckpointError, OptionError, pipeline
+from torchless import AutoModelForSequenceClassification, CheckpointError, OptionError, pipeline
 from torchless.checkpoint import Checkpoint, Config, Manifest
 
 
@@ -120,3 +121,53 @@ def test_longest_input(config, limit):
 def test_task_of_a_folder_without_a_manifest(tmp_path, config, task):
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert Checkpoint(tmp_path).task().name == task
+
+
+def test_a_flat_folder(copy):
+    expected = pipeline("sentiment-analysis", copy)("A film.")
+    (copy / "torchless.json").unlink()
+    (copy / "onnx" / "model.onnx").rename(copy / "model_quantized.onnx")
+    assert pipeline("sentiment-analysis", copy, dtype="q8")("A film.") == expected
+    assert list(Checkpoint(copy).dtypes()) == ["q8"]
+    with pytest.raises(CheckpointError, match=r"has no onnx/model.onnx[\s\S]*It has dtype='q8'\."):
+        pipeline("sentiment-analysis", copy)
+
+
+@pytest.mark.parametrize("name", ["model_O2.onnx", "onnx/model_O2.onnx"])
+def test_a_graph_by_its_name(copy, name):
+    expected = pipeline("sentiment-analysis", copy)("A film.")
+    (copy / "onnx" / "model.onnx").rename(copy / "onnx" / "model_O2.onnx")
+    assert pipeline("sentiment-analysis", copy, file_name=name)("A film.") == expected
+    assert AutoModelForSequenceClassification.from_pretrained(copy, file_name=name).config.num_labels == 3
+    with pytest.raises(CheckpointError, match=r"It has file_name='onnx/model_O2.onnx'\."):
+        pipeline("sentiment-analysis", copy)
+
+
+@pytest.mark.parametrize("name", ["custom_ops.so", "onnx/custom_ops.dll", "onnx/libops.dylib"])
+def test_native_code_is_refused(copy, name):
+    (copy / name).write_bytes(b"")
+    with pytest.raises(CheckpointError, match=f"holds native code, .*{name}"):
+        pipeline("sentiment-analysis", copy)
+
+
+@pytest.mark.parametrize("kind", ["above", "absolute", "link"])
+def test_weights_outside_of_the_folder_are_refused(copy, tmp_path, kind):
+    graph = copy / "onnx" / "model.onnx"
+    onnx.save_model(
+        onnx.load(graph), graph, save_as_external_data=True, location="model.onnx_data", size_threshold=0
+    )  # fmt: skip
+    (copy / "torchless.json").unlink()
+    assert pipeline("sentiment-analysis", copy)("A film.")
+
+    secret = tmp_path / "secret"
+    (copy / "onnx" / "model.onnx_data").rename(secret)
+    if kind == "link":
+        (copy / "onnx" / "model.onnx_data").symlink_to(secret)
+    else:
+        model = onnx.load(graph, load_external_data=False)
+        for initializer in model.graph.initializer:
+            for entry in (entry for entry in initializer.external_data if entry.key == "location"):
+                entry.value = {"above": "../../secret", "absolute": str(secret)}[kind]
+        graph.write_bytes(model.SerializeToString())
+    with pytest.raises(CheckpointError, match=r"cannot load .*model.onnx: .*[Ee]xternal data"):
+        pipeline("sentiment-analysis", copy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from importlib import import_module
 from os import PathLike
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import torchless.auto
 from torchless.auto import Model
-from torchless.checkpoint import Checkpoint
 from torchless.errors import OptionError, TaskError
+from torchless.hub import open_checkpoint
 from torchless.pipelines.base import Pipeline
 from torchless.session import Session
 from torchless.tasks import Task, find_task
@@ -28,31 +29,38 @@ if TYPE_CHECKING:  # a process loads the one that it uses
 
 __all__ = ["Pipeline", "pipeline"]
 
+_LOGGER = logging.getLogger(__name__)
 
 Loadable: TypeAlias = "str | PathLike[str] | Model"
 
 
 @overload
-def pipeline(task: Literal["feature-extraction"], model: Loadable, **settings: Any) -> FeatureExtractionPipeline: ...
+def pipeline(
+    task: Literal["feature-extraction"], model: Loadable | None = None, **settings: Any
+) -> FeatureExtractionPipeline: ...
 @overload
-def pipeline(task: Literal["fill-mask"], model: Loadable, **settings: Any) -> FillMaskPipeline: ...
-@overload
-def pipeline(task: Literal["multiple-choice"], model: Loadable, **settings: Any) -> MultipleChoicePipeline: ...
-@overload
-def pipeline(task: Literal["question-answering"], model: Loadable, **settings: Any) -> QuestionAnsweringPipeline: ...
+def pipeline(task: Literal["fill-mask"], model: Loadable | None = None, **settings: Any) -> FillMaskPipeline: ...
 @overload
 def pipeline(
-    task: Literal["text-classification", "sentiment-analysis"], model: Loadable, **settings: Any
+    task: Literal["multiple-choice"], model: Loadable | None = None, **settings: Any
+) -> MultipleChoicePipeline: ...
+@overload
+def pipeline(
+    task: Literal["question-answering"], model: Loadable | None = None, **settings: Any
+) -> QuestionAnsweringPipeline: ...
+@overload
+def pipeline(
+    task: Literal["text-classification", "sentiment-analysis"], model: Loadable | None = None, **settings: Any
 ) -> TextClassificationPipeline: ...
 @overload
-def pipeline(task: Literal["text-ranking"], model: Loadable, **settings: Any) -> TextRankingPipeline: ...
+def pipeline(task: Literal["text-ranking"], model: Loadable | None = None, **settings: Any) -> TextRankingPipeline: ...
 @overload
 def pipeline(
-    task: Literal["token-classification", "ner"], model: Loadable, **settings: Any
+    task: Literal["token-classification", "ner"], model: Loadable | None = None, **settings: Any
 ) -> TokenClassificationPipeline: ...
 @overload
 def pipeline(
-    task: Literal["zero-shot-classification"], model: Loadable, **settings: Any
+    task: Literal["zero-shot-classification"], model: Loadable | None = None, **settings: Any
 ) -> ZeroShotClassificationPipeline: ...
 @overload
 def pipeline(task: str | None = None, model: Loadable | None = None, **settings: Any) -> Pipeline[Any]: ...
@@ -62,17 +70,21 @@ def pipeline(
     *,
     tokenizer: str | PathLike[str] | Tokenizer | None = None,
     dtype: str = "fp32",
+    revision: str | None = None,
+    file_name: str | None = None,
     threads: int | None = None,
     providers: Sequence[str] | None = None,
     **options: Any,
 ) -> Pipeline[Any]:
-    """Load an exported folder as a pipeline that answers like `transformers.pipeline`.
+    """Load an exported folder, or a name on the Hub, as a pipeline that answers like `transformers.pipeline`.
 
     Args:
         task: For example `text-classification`; by default what the folder was exported for.
-        model: The folder, or a model that is loaded already.
-        tokenizer: Another folder's tokenizer, or one that is loaded already; by default the model's own.
+        model: The folder, a name on the Hub, or a model that is loaded already; by default the task's own on the Hub.
+        tokenizer: Another folder's or name's tokenizer, or one that is loaded already; by default the model's own.
         dtype: The variant of the graph: fp32, fp16, q8, …
+        revision: A branch, tag or commit of the model on the Hub.
+        file_name: The graph's own name, instead of a dtype: `onnx/model_O2.onnx`.
         threads: How many threads one run may use; by default what the machine grants this process.
         providers: ONNX Runtime's execution providers, the preferred first; by default the CPU.
         options: The task's options and `batch_size`, which each call may change for itself.
@@ -82,27 +94,54 @@ def pipeline(
 
     Raises:
         TaskError: There is no such task, or the model serves another.
-        CheckpointError: The folder lacks a file, or its graph is damaged or does not fit the task.
-        OptionError: There is no such option, dtype or provider.
+        CheckpointError: The folder lacks a file, its graph is damaged or does not fit the task, or the name is not to be
+            had.
+        OptionError: There is no such option, dtype or provider, or nothing says what to load.
     """
     chosen = None if task is None else find_task(task)
     if model is None:
-        raise OptionError(
-            "There is no model to load.", hint='Give the folder: pipeline(task, model="models/sentiment")'
-        )
+        model = _default_model(chosen)
+    source = model
     if not isinstance(model, Model):
-        checkpoint = Checkpoint(model)
+        checkpoint = open_checkpoint(model, revision=revision, dtype=dtype, file_name=file_name)
         chosen = chosen or checkpoint.task()
         model_class: type[Model] = getattr(torchless.auto, chosen.auto_class)
-        model = model_class(checkpoint, Session(checkpoint.graph(dtype), threads=threads, providers=providers))
+        graph = checkpoint.graph(dtype, file_name=file_name)
+        model = model_class(checkpoint, Session(graph, threads=threads, providers=providers))
+    elif revision is not None or file_name is not None:
+        raise OptionError(
+            f"revision={revision!r} and file_name={file_name!r} say what to load, and the model is loaded already.",
+            hint="Leave them out, or give the model's folder or name.",
+        )
     elif chosen is not None and chosen.auto_class != type(model).__name__:
         raise TaskError(
             f"The model is of {type(model).__name__}, which does not serve {chosen.name}.",
             hint=f"Load it with {chosen.auto_class}.from_pretrained, or give its folder.",
         )
-    if not isinstance(tokenizer, Tokenizer):
-        tokenizer = Tokenizer.from_checkpoint(model.checkpoint if tokenizer is None else Checkpoint(tokenizer))
+    if tokenizer is None or tokenizer == source:
+        tokenizer = Tokenizer.from_checkpoint(model.checkpoint)
+    elif not isinstance(tokenizer, Tokenizer):
+        tokenizer = Tokenizer.from_pretrained(tokenizer)
     return _pipeline_class(chosen or model.task)(model, tokenizer, **options)
+
+
+def _default_model(task: Task | None) -> str:
+    """Return the name on the Hub that serves a task unless the caller names another, and say so."""
+    if task is None:
+        raise OptionError(
+            "There is no model to load.", hint='Give the folder: pipeline(task, model="models/sentiment")'
+        )
+    if task.default_model is None:
+        raise OptionError(
+            f"There is no model to load, and none that {task.name} uses by default.",
+            hint=f'Give a folder or a name on the Hub: pipeline("{task.name}", model="models/mine")',
+        )
+    _LOGGER.warning(
+        "No model was given, so %s uses %s from the Hub, as it is there today. Name a model and a revision in production.",
+        task.name,
+        task.default_model,
+    )
+    return task.default_model
 
 
 def _pipeline_class(task: Task) -> type[Pipeline[Any]]:

@@ -22,8 +22,8 @@ def test_an_unknown_task():
 
 
 def test_no_model():
-    with pytest.raises(OptionError, match="no model"):
-        pipeline("sentiment-analysis")
+    with pytest.raises(OptionError, match="no model to load"):
+        pipeline()
 
 
 def test_the_task_is_read_from_the_folder(folder, classify):

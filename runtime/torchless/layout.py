@@ -1,0 +1,147 @@
+"""Where things are in a folder or a repository: the graphs of each dtype, and the files beside them. Names only."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+
+from torchless.errors import CheckpointError, OptionError, nearest
+
+__all__ = [
+    "DTYPE_SUFFIXES",
+    "LIMIT_FILES",
+    "MANIFEST_NAME",
+    "POOLING_CONFIG",
+    "SETTINGS",
+    "check_graph_choice",
+    "data_files",
+    "find_graph",
+    "is_library",
+    "leads_outside",
+    "missing_graph",
+]
+
+MANIFEST_NAME = "torchless.json"
+POOLING_CONFIG = "1_Pooling/config.json"
+
+# transformers.js's names for the variants of a graph, and its file suffixes.
+DTYPE_SUFFIXES: Mapping[str, str] = {
+    "fp32": "",
+    "fp16": "_fp16",
+    "q8": "_quantized",
+    "int8": "_int8",
+    "uint8": "_uint8",
+    "q4": "_q4",
+    "q4f16": "_q4f16",
+    "bnb4": "_bnb4",
+}
+
+# Where sentence-transformers keeps the longest text, by the family that a folder began with.
+LIMIT_FILES = tuple(
+    f"sentence_{family}_config.json"
+    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+
+# All that the runtime reads beside graphs. The tokenizer comes last: where it is, a download brought the others.
+SETTINGS = (
+    "config.json",
+    MANIFEST_NAME,
+    "generation_config.json",
+    "chat_template.jinja",
+    "modules.json",
+    "config_sentence_transformers.json",
+    *LIMIT_FILES,
+    POOLING_CONFIG,
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    "tokenizer.json",
+)
+
+# transformers.js and optimum's newer repositories keep graphs in a folder of their own; older ones do not.
+_HOMES = ("onnx/", "")
+_LIBRARIES = (".dll", ".dylib", ".so")
+
+
+def check_graph_choice(dtype: str, file_name: str | None = None) -> None:
+    """Raise unless these can choose a graph.
+
+    Args:
+        dtype: A key of `DTYPE_SUFFIXES`.
+        file_name: A graph's own name, instead of a dtype.
+
+    Raises:
+        OptionError: There is no such dtype, the name leads out of the folder, or both were given.
+    """
+    if dtype not in DTYPE_SUFFIXES:
+        raise OptionError(f"There is no dtype {dtype!r}.", hint=nearest(dtype, DTYPE_SUFFIXES))
+    if file_name is None:
+        return
+    if dtype != "fp32":
+        raise OptionError(
+            f"dtype={dtype!r} and file_name={file_name!r} each choose a graph.", hint="Leave one of them out."
+        )
+    if not file_name.endswith(".onnx") or leads_outside(file_name):
+        raise OptionError(
+            f"file_name={file_name!r} names no graph in a folder.",
+            hint="Give a path relative to the folder: file_name='onnx/model_O2.onnx'",
+        )
+
+
+def find_graph(has: Callable[[str], bool], dtype: str, file_name: str | None = None) -> str | None:
+    """Return the name of the graph that is asked for, as it is in a folder or repository; None if it has none.
+
+    Args:
+        has: Tells whether a file is there, by its path relative to the root.
+        dtype: A key of `DTYPE_SUFFIXES`.
+        file_name: A graph's own name, instead of a dtype: relative to the root, or else to `onnx/`.
+    """
+    candidates = (file_name, f"onnx/{file_name}") if file_name is not None else _names(dtype)
+    return next((name for name in candidates if has(name)), None)
+
+
+def missing_graph(
+    home: str, files: Iterable[str], dtype: str, file_name: str | None = None, *, otherwise: str
+) -> CheckpointError:
+    """Return the error that says which graphs there are instead of the one asked for.
+
+    Args:
+        home: The folder or repository, as a message calls it.
+        files: What is in it.
+        dtype: What was asked for.
+        file_name: The same.
+        otherwise: What to do if there is no graph at all.
+    """
+    present = set(files)
+    dtypes = [dtype for dtype in DTYPE_SUFFIXES if find_graph(present.__contains__, dtype)]
+    others = {name for name in present if name.endswith(".onnx")} - {name for dtype in dtypes for name in _names(dtype)}
+    choices = [*(f"dtype={dtype!r}" for dtype in dtypes), *(f"file_name={name!r}" for name in sorted(others))]
+    asked = f"{next(_names(dtype))}, the graph of dtype {dtype!r}" if file_name is None else file_name
+    return CheckpointError(
+        f"{home} has no {asked}.",
+        hint=f"It has {', '.join(choices)}." if choices else f"It has no graph at all; {otherwise}",
+    )
+
+
+def data_files(files: Collection[str], graph: str) -> list[str]:
+    """Return the files that hold the weights of a graph that is too large to hold them itself.
+
+    Args:
+        files: What is in the folder or repository.
+        graph: The graph's name in it.
+    """
+    return sorted(name for name in files if name.startswith((f"{graph}_data", f"{graph}.data")))
+
+
+def is_library(name: str) -> bool:
+    """Whether a file's name is that of native code."""
+    return name.endswith(_LIBRARIES) or ".so." in name
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a relative path could lead out of its folder, on any system."""
+    return any(
+        path.is_absolute() or bool(path.anchor) or ".." in path.parts
+        for path in (PurePosixPath(name), PureWindowsPath(name))
+    )
+
+
+def _names(dtype: str) -> Iterator[str]:
+    return (f"{home}model{DTYPE_SUFFIXES[dtype]}.onnx" for home in _HOMES)
