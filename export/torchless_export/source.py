@@ -23,6 +23,7 @@ _OTHER_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 
 # PEFT's names for what an adapter was trained for.
 _ADAPTER_TASKS = {
+    "CAUSAL_LM": "text-generation",
     "FEATURE_EXTRACTION": "feature-extraction",
     "QUESTION_ANS": "question-answering",
     "SEQ_CLS": "text-classification",

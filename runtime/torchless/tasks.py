@@ -18,23 +18,27 @@ class Task:
         auto_class: The class for the steps by hand, in `torchless.auto`; `transformers` has one of the same name.
         outputs: The ONNX outputs that the graph must have, each with the names of its axes. The axis `tokens` is
             cut back to a row's own length after a batch; the axis `labels` is as long as `config.id2label`.
-        pipeline: The pipeline class, as `module:class`.
+        pipeline: The pipeline class, as `module:class`; None where this version has none.
         examples: Inputs to try a model with; `{mask}` stands for the tokenizer's mask.
         options: The options to try it with.
         aliases: Other names for it.
         graph_of: The task whose graph serves this one, if it is another.
         input_axes: The axes of the graph's inputs.
+        cached: Whether the graph takes the keys and values of past tokens, and answers with all so far.
+        heads: How the classes of models end that have its head, beside what `auto_class` says.
     """
 
     name: str
     auto_class: str
     outputs: Mapping[str, tuple[str, ...]]
-    pipeline: str
+    pipeline: str | None = None
     examples: tuple[Any, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     graph_of: str | None = None
     input_axes: tuple[str, ...] = ("batch", "tokens")
+    cached: bool = False
+    heads: tuple[str, ...] = ()
 
     @property
     def graph(self) -> str:
@@ -81,6 +85,14 @@ TASKS: tuple[Task, ...] = (
         outputs={"logits": ("batch", "labels")},
         pipeline="torchless.pipelines.text_classification:TextClassificationPipeline",
         examples=_COURSE,
+    ),
+    Task(
+        name="text-generation",
+        auto_class="AutoModelForCausalLM",
+        heads=("LMHeadModel",),
+        outputs={"logits": ("batch", "tokens", "vocabulary")},
+        cached=True,
+        examples=("Hello, I'm a language model,",),
     ),
     Task(
         name="text-ranking",
@@ -134,7 +146,7 @@ def task_of_architectures(architectures: Iterable[str]) -> Task | None:
         architectures: The class names in `config.json`.
     """
     for task in (task for task in TASKS if task.graph == task.name):
-        head = task.auto_class.removeprefix("AutoModel")
-        if head and any(architecture.endswith(head) for architecture in architectures):
+        heads = tuple(filter(None, (task.auto_class.removeprefix("AutoModel"), *task.heads)))
+        if any(architecture.endswith(heads) for architecture in architectures):
             return task
     return None

@@ -93,6 +93,7 @@ def pipeline(
     if not isinstance(model, Model):
         checkpoint = Checkpoint(model)
         chosen = chosen or checkpoint.task()
+        pipeline_class = _pipeline_class(chosen, model)
         model_class: type[Model] = getattr(torchless.auto, chosen.auto_class)
         model = model_class(checkpoint, Session(checkpoint.graph(dtype), threads=threads, providers=providers))
     elif chosen is not None and chosen.auto_class != type(model).__name__:
@@ -100,11 +101,18 @@ def pipeline(
             f"The model is of {type(model).__name__}, which does not serve {chosen.name}.",
             hint=f"Load it with {chosen.auto_class}.from_pretrained, or give its folder.",
         )
+    else:
+        pipeline_class = _pipeline_class(chosen or model.task, model.checkpoint.folder)
     if not isinstance(tokenizer, Tokenizer):
         tokenizer = Tokenizer.from_checkpoint(model.checkpoint if tokenizer is None else Checkpoint(tokenizer))
-    return _pipeline_class(chosen or model.task)(model, tokenizer, **options)
+    return pipeline_class(model, tokenizer, **options)
 
 
-def _pipeline_class(task: Task) -> type[Pipeline[Any]]:
+def _pipeline_class(task: Task, folder: str | PathLike[str]) -> type[Pipeline[Any]]:
+    if task.pipeline is None:
+        raise TaskError(
+            f"This version has no pipeline for {task.name}.",
+            hint=f'Run the model by hand: {task.auto_class}.from_pretrained("{folder}")',
+        )
     module, _, name = task.pipeline.partition(":")
     return getattr(import_module(module), name)  # type: ignore[no-any-return]
