@@ -252,7 +252,7 @@ class Checkpoint:
 
     def dtypes(self) -> Iterator[str]:
         """Yield the dtypes whose graph is there."""
-        return (dtype for dtype, suffix in DTYPE_SUFFIXES.items() if self.has(f"onnx/model{suffix}.onnx"))
+        return (dtype for dtype in DTYPE_SUFFIXES if self.has(self._graph_name(dtype)))
 
     def graph(self, dtype: str) -> Path:
         """Return the ONNX file of a dtype, once it is known to be there and whole.
@@ -266,7 +266,7 @@ class Checkpoint:
         """
         if dtype not in DTYPE_SUFFIXES:
             raise OptionError(f"There is no dtype {dtype!r}.", hint=nearest(dtype, DTYPE_SUFFIXES))
-        name = f"onnx/model{DTYPE_SUFFIXES[dtype]}.onnx"
+        name = self._graph_name(dtype)
         if not self.has(name):
             present = list(self.dtypes())
             raise CheckpointError(
@@ -284,6 +284,12 @@ class Checkpoint:
                 hint=f"Copy the folder again, or export it again: torchless export MODEL {self.folder}",
             )
         return path
+
+    def _graph_name(self, dtype: str) -> str:
+        """Return where the graph of a dtype is: in `onnx/`, or beside the configuration, where optimum puts it."""
+        name = f"model{DTYPE_SUFFIXES[dtype]}.onnx"
+        nested = f"onnx/{name}"
+        return name if self.has(name) and not self.has(nested) else nested
 
 
 def read_json(path: Path) -> dict[str, Any]:
