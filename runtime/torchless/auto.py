@@ -129,7 +129,8 @@ class Model:
             token_type_ids: 0 for the text and 1 for its pair; by default 0.
 
         Returns:
-            The graph's outputs; their first axis is the texts.
+            The graph's outputs; their first axis is the texts. Where a graph takes positions, they count the tokens that
+            the mask lets count: padding on either side changes nothing.
 
         Raises:
             InputError: The shapes do not fit each other, or the texts are longer than the model takes.
@@ -155,7 +156,11 @@ class Model:
             raise InputError(
                 "This model takes no token_type_ids, and they are not all 0.", hint="Leave token_type_ids out."
             )
-        return self._run({name: array for name, array in given.items() if name in self.session.inputs})
+        feeds = {name: array for name, array in given.items() if name in self.session.inputs}
+        if "position_ids" in self.session.inputs:
+            counts = given["attention_mask"] == 1
+            feeds["position_ids"] = np.where(counts, counts.cumsum(axis=-1) - 1, 1)
+        return self._run(feeds)
 
     def _run(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
         return ModelOutput(dict(zip(self.session.outputs, self.session.run(feeds), strict=True)))
@@ -199,18 +204,12 @@ class AutoModel(Model):
 class AutoModelForCausalLM(Model):
     """A model that scores what comes next: `logits`, float, (texts, tokens, vocabulary).
 
-    A text's scores are the same on its own and in a batch that is padded on either side: its positions count the tokens
-    that the mask lets count.
-
-    Source: `GenerationMixin.prepare_inputs_for_generation` in transformers 4.57.6, whose first step this is.
+    Source: the first step of `GenerationMixin.generate` in transformers 4.57.6, which counts positions the same way.
     """
 
     task = find_task("text-generation")
 
     def _run(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
-        if "position_ids" in self.session.inputs:
-            mask = feeds["attention_mask"]  # (texts, tokens)
-            feeds["position_ids"] = np.where(mask == 1, mask.cumsum(axis=-1) - 1, 1)
         texts = len(feeds["input_ids"])
         # What else a decoder takes is about the past, and there is none: no keys and values, no branch for them.
         for name in self.session.inputs.keys() - feeds.keys():

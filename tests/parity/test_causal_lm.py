@@ -78,6 +78,18 @@ def test_lists_without_a_mask(both):
     assert_same_logits(expected, outputs.logits, np.ones((1, len(ids))))
 
 
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_hidden_states_of_a_decoder(family, tiny):
+    checkpoint, folder = tiny.checkpoint(family, "feature-extraction"), tiny.export(family, "feature-extraction")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    inputs = tokenizer(TEXTS, padding=True, padding_side="right", return_tensors="pt", return_token_type_ids=False)
+    with torch.inference_mode():
+        expected = transformers.AutoModel.from_pretrained(checkpoint)(**inputs).last_hidden_state.numpy()
+    arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+    got = torchless.AutoModel.from_pretrained(folder)(**arrays).last_hidden_state
+    assert np.abs(expected - got)[arrays["attention_mask"] == 1].max() <= 1e-4 * np.abs(expected).max()
+
+
 def test_no_tokens_at_all(both):
     _, ours = both
     with pytest.raises(InputError):
