@@ -19,13 +19,13 @@ class Task:
         outputs: The ONNX outputs that the graph must have, each with the names of its axes. The axis `tokens` is
             cut back to a row's own length after a batch; the axis `labels` is as long as `config.id2label`.
         pipeline: The pipeline class, as `module:class`; None where this version has none.
+        cached: Whether the graph takes the keys and values of past tokens, and answers with all so far.
+        heads: How the classes of models end that have its head, beside what `auto_class` says.
         examples: Inputs to try a model with; `{mask}` stands for the tokenizer's mask.
         options: The options to try it with.
         aliases: Other names for it.
         graph_of: The task whose graph serves this one, if it is another.
         input_axes: The axes of the graph's inputs.
-        cached: Whether the graph takes the keys and values of past tokens, and answers with all so far.
-        heads: How the classes of models end that have its head, beside what `auto_class` says.
     """
 
     name: str
@@ -34,11 +34,11 @@ class Task:
     pipeline: str | None = None
     examples: tuple[Any, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    cached: bool = False
+    heads: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     graph_of: str | None = None
     input_axes: tuple[str, ...] = ("batch", "tokens")
-    cached: bool = False
-    heads: tuple[str, ...] = ()
 
     @property
     def graph(self) -> str:
