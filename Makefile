@@ -8,6 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # A bare environment: the wheel, with nothing but what its users get.
 BARE := .venv-bare
 
+# transformers.js, and what asks it.
+NODE := tests/interop/node
+
 # make export: what to export, and where to. Two models need no hub: the default, an adapter over all-MiniLM-L6-v2, and
 # MODEL=embeddings, all-MiniLM-L6-v2 itself.
 MODEL ?= examples/sentiment
@@ -24,7 +27,7 @@ TEXT ?=
 SOURCES := $(shell find runtime export -name '*.py' -o -name '*.tsv')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export run test check format bench clean
+.PHONY: help setup export run test interop check format bench clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,13 +44,20 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 export: setup ## Export MODEL to OUT (TASK=, DTYPE=, BASE_MODEL=), verify it, and answer with it.
 	@$(BIN)/torchless export "$(SOURCE)" "$(OUT)" --dtype "$(DTYPE)" $(if $(TASK),--task "$(TASK)") $(if $(BASE_MODEL),--base-model "$(BASE_MODEL)")
-	@$(BIN)/torchless run "$(OUT)"
+	@grep -q '"task": "text-generation"' "$(OUT)/torchless.json" || $(BIN)/torchless run "$(OUT)"  # which has no pipeline yet
 
 run: $(if $(wildcard $(OUT)/torchless.json),setup,export) ## Answer TEXT with the model in OUT.
 	@$(BIN)/torchless run "$(OUT)" $(if $(TEXT),"$(TEXT)")
 
 test: setup $(BARE)/.installed ## Run the tests.
 	$(BIN)/python -m pytest --bare-python=$(BARE)/bin/python
+
+interop: setup $(NODE)/node_modules/.installed ## Run the tests with optimum and transformers.js, which needs Node.
+	$(BIN)/python -m pytest tests/interop
+
+$(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json $(NODE)/.npmrc
+	cd $(NODE) && npm ci
+	touch $@
 
 $(BARE)/.installed: $(VENV)/.installed $(SOURCES)
 	rm -rf dist
@@ -71,4 +81,4 @@ bench: setup ## Measure against PyTorch's pipeline.
 	$(BIN)/python -m benchmarks
 
 clean: ## Remove what the targets made.
-	rm -rf $(VENV) $(BARE) dist models benchmarks/results .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(BARE) $(NODE)/node_modules dist models benchmarks/results .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

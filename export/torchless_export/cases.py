@@ -2,22 +2,32 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import torchless
 from torchless.tasks import Task
 from torchless_export.source import LoadedModel
 
-__all__ = ["CASES", "Case", "Difference", "reference_pipeline"]
+__all__ = ["CASES", "FP32_TOLERANCE", "Case", "Difference", "exported_pipeline", "reference_pipeline"]
+
+FP32_TOLERANCE = 1e-4
+"""How far an fp32 score may be from PyTorch's; for hidden states and logits, relative to their scale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Two answers compared: whether the final answer is the same, and how far apart each value is."""
+    """Two answers compared.
 
-    same: bool
+    Attributes:
+        agreement: The share of the text's final answers that are the same, 0 to 1.
+        values: How far apart each value is.
+    """
+
+    agreement: float
     values: NDArray[np.floating]
 
 
@@ -42,12 +52,28 @@ def reference_pipeline(loaded: LoadedModel, task: Task) -> Callable[..., Any]:
 
     if task.name == "multiple-choice":
         return lambda question, **_: _choose(loaded, question)
+    if task.name == "text-generation":
+        return lambda text: _continue(loaded, text)
     pipe: Callable[..., Any] = transformers.pipeline(
         task.graph, model=loaded.model, tokenizer=loaded.tokenizer, device="cpu"
     )
     if task.name == "question-answering":  # which wants its fields by name
         return lambda question, **options: pipe(**question, **options)
     return pipe
+
+
+def exported_pipeline(folder: Path, task: Task, dtype: str) -> Callable[..., Any]:
+    """Return what answers a task with torchless: the pipeline, or the bare model where there is none."""
+    if task.graph != "text-generation":
+        return torchless.pipeline(task.graph, folder, dtype=dtype)
+    tokenizer = torchless.AutoTokenizer.from_pretrained(folder)
+    model = torchless.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+
+    def answer(text: str) -> _NextTokens:
+        inputs = tokenizer([text], truncation=True, return_tensors="np")
+        return _next_tokens(model(**inputs).logits[0])
+
+    return answer
 
 
 def _choose(loaded: LoadedModel, question: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -61,13 +87,54 @@ def _choose(loaded: LoadedModel, question: Mapping[str, Any]) -> list[dict[str, 
     return sorted(every, key=lambda one: -one["score"])
 
 
+@dataclass(frozen=True, slots=True)
+class _NextTokens:
+    """What comes after each token of a text.
+
+    Attributes:
+        best: The two likeliest tokens, the first before the second, (tokens, 2).
+        margins: By how much the logit of the first is the greater, (tokens,).
+        logits: Those of about a thousand tokens, spread over the vocabulary, (tokens, some); every text's whole
+            vocabulary would fill the memory.
+    """
+
+    best: NDArray[np.intp]
+    margins: NDArray[np.floating]
+    logits: NDArray[np.floating]
+
+
+def _next_tokens(logits: NDArray[np.floating]) -> _NextTokens:
+    """Keep of logits, (tokens, vocabulary), what is compared."""
+    best = logits.argpartition(-2)[:, -2:]
+    scores = np.take_along_axis(logits, best, axis=-1)
+    order = (-scores).argsort()
+    spread = logits[:, :: max(1, logits.shape[-1] // 1000)].copy()
+    return _NextTokens(np.take_along_axis(best, order, axis=-1), np.ptp(scores, axis=-1), spread)
+
+
+def _continue(loaded: LoadedModel, text: str) -> _NextTokens:
+    import torch
+
+    inputs = loaded.tokenizer(text, truncation=True, return_tensors="pt", return_token_type_ids=False)
+    with torch.inference_mode():
+        return _next_tokens(loaded.model(**inputs).logits[0].numpy())
+
+
+def _compare_next_tokens(expected: _NextTokens, got: _NextTokens) -> Difference:
+    """Compare the likeliest token at each position; two that PyTorch scores alike are a tie, and either will do."""
+    scale = np.abs(expected.logits).max()
+    tied = (got.best[:, 0] == expected.best[:, 1]) & (expected.margins <= FP32_TOLERANCE * scale)
+    same = (got.best[:, 0] == expected.best[:, 0]) | tied  # (tokens,)
+    return Difference(float(same.mean()), np.abs(got.logits - expected.logits) / scale)
+
+
 def _compare_by(name: str) -> Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], Difference]:
     """Compare lists of scored things, the best first, each known by one of its keys."""
 
     def compare(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> Difference:
         scores = {one[name]: one["score"] for one in got}
         values = [abs(one["score"] - scores[one[name]]) for one in expected if one[name] in scores]
-        return Difference(expected[0][name] == got[0][name], np.array(values or [np.inf]))
+        return Difference(float(expected[0][name] == got[0][name]), np.array(values or [np.inf]))
 
     return compare
 
@@ -75,20 +142,20 @@ def _compare_by(name: str) -> Callable[[Sequence[Mapping[str, Any]], Sequence[Ma
 def _compare_hidden_states(expected: Any, got: Any) -> Difference:
     ours, theirs = np.asarray(got[0]), np.asarray(expected[0])  # (tokens, hidden)
     cosines = (ours * theirs).sum(-1) / (np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1))  # (tokens,)
-    return Difference(bool(cosines.min() >= 0.99), np.abs(ours - theirs) / np.abs(theirs).max())
+    return Difference(float(cosines.min() >= 0.99), np.abs(ours - theirs) / np.abs(theirs).max())
 
 
 def _compare_entities(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> Difference:
     named = [[(one["entity"], one["start"], one["end"]) for one in entities] for entities in (expected, got)]
     if len(expected) != len(got):
-        return Difference(False, np.array([np.inf]))  # noqa: FBT003
+        return Difference(0.0, np.array([np.inf]))
     values = [abs(one["score"] - other["score"]) for one, other in zip(expected, got, strict=True)]
-    return Difference(named[0] == named[1], np.array(values or [0.0]))
+    return Difference(float(named[0] == named[1]), np.array(values or [0.0]))
 
 
 def _compare_answers(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Difference:
     same = (expected["start"], expected["end"]) == (got["start"], got["end"])
-    return Difference(same, np.array([abs(expected["score"] - got["score"])]))
+    return Difference(float(same), np.array([abs(expected["score"] - got["score"])]))
 
 
 def _ask_mask(text: str, mask: str) -> str:
@@ -114,6 +181,7 @@ CASES: Mapping[str, Case] = {
         ask=lambda text, _mask: {"question": "What is said of the film?", "context": text},
     ),
     "text-classification": Case(compare=_compare_by("label"), options={"truncation": True, "top_k": None}),
+    "text-generation": Case(compare=_compare_next_tokens),
     "token-classification": Case(compare=_compare_entities, options={"ignore_labels": []}),
 }
 """By the task of the graph."""

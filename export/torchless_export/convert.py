@@ -40,7 +40,7 @@ def check_supported(model_type: str, task: Task) -> None:
 
 
 def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
-    """Write the fp32 graph of a model, its configuration and its tokenizer.
+    """Write the fp32 graph of a model, its configurations and its tokenizer.
 
     Args:
         loaded: The model and its tokenizer.
@@ -57,7 +57,8 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
         # optimum would look for further preprocessors under the name that the model was loaded by.
         loaded.model.config.name_or_path = scratch
         try:
-            onnx_export_from_model(loaded.model, output=scratch, task=task.graph, do_validation=False)
+            name = f"{task.graph}-with-past" if task.cached else task.graph
+            onnx_export_from_model(loaded.model, output=scratch, task=name, do_validation=False)
         except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
             raise ExportError(
                 f"optimum cannot export {type(loaded.model).__name__} for {task.name}: {error}",
@@ -68,4 +69,9 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
             shutil.move(path, folder / "onnx" / path.name)
     loaded.model.config.name_or_path = ""
     loaded.model.config.save_pretrained(folder)
+    if task.cached:
+        # Not save_pretrained, which refuses what many a published checkpoint says, a temperature without sampling.
+        loaded.model.generation_config.to_json_file(folder / "generation_config.json")
+    # The chat template goes to its own file for `transformers`, and among the settings for transformers.js.
     loaded.tokenizer.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder, save_jinja_files=False)

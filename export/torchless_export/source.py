@@ -24,6 +24,7 @@ _TOKENIZERS = ("tokenizer_config.json", "tokenizer.json", "vocab.txt", "vocab.js
 
 # PEFT's names for what an adapter was trained for.
 _ADAPTER_TASKS = {
+    "CAUSAL_LM": "text-generation",
     "FEATURE_EXTRACTION": "feature-extraction",
     "QUESTION_ANS": "question-answering",
     "SEQ_CLS": "text-classification",

@@ -9,17 +9,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-import torchless
 from torchless.checkpoint import Verification
 from torchless.errors import ExportError
 from torchless.tasks import Task
-from torchless_export.cases import CASES, reference_pipeline
+from torchless_export.cases import CASES, FP32_TOLERANCE, exported_pipeline, reference_pipeline
 from torchless_export.source import LoadedModel
 
-__all__ = ["FP32_TOLERANCE", "Reference", "reference_answers", "verify"]
-
-FP32_TOLERANCE = 1e-4
-"""How far an fp32 score may be from PyTorch's; for hidden states, relative to their scale."""
+__all__ = ["Reference", "reference_answers", "verify"]
 
 Track: TypeAlias = Callable[[Sequence[Any], str], Iterable[Any]]
 
@@ -63,24 +59,24 @@ def verify(folder: Path, task: Task, dtype: str, reference: Reference, track: Tr
     Raises:
         ExportError: fp32 differs from PyTorch: a final answer, or a score by more than `FP32_TOLERANCE`.
     """
-    pipe = torchless.pipeline(task.graph, folder, dtype=dtype)
+    pipe = exported_pipeline(folder, task, dtype)
     answers, ms_per_text = _timed(pipe, task, reference.texts, track, dtype)
     compare = CASES[task.graph].compare
     differences = [compare(expected, got) for expected, got in zip(reference.answers, answers, strict=True)]
     largest = [float(difference.values.max()) for difference in differences]
     result = Verification(
         texts=len(differences),
-        agreement=fmean(difference.same for difference in differences),
+        agreement=fmean(difference.agreement for difference in differences),
         max_abs_diff=max(largest),
         mean_abs_diff=float(np.concatenate([difference.values.ravel() for difference in differences]).mean()),
         ms_per_text=round(ms_per_text, 3),
         reference_ms_per_text=round(reference.ms_per_text, 3),
     )
     if dtype == "fp32" and not (result.agreement == 1 and result.max_abs_diff <= FP32_TOLERANCE):
-        worst = max(range(len(differences)), key=lambda index: (not differences[index].same, largest[index]))
+        worst = max(range(len(differences)), key=lambda index: (-differences[index].agreement, largest[index]))
         raise ExportError(
             f"Verification failed: {dtype} gives other answers than PyTorch on "
-            f"{sum(not difference.same for difference in differences)} of {result.texts} texts, "
+            f"{sum(difference.agreement < 1 for difference in differences)} of {result.texts} texts, "
             f"max |Δ| {result.max_abs_diff:.2g}. The worst: {reference.texts[worst]!r}: "
             f"PyTorch {_short(reference.answers[worst])}, {dtype} {_short(answers[worst])}.",
             hint="Nothing was written. Report it with the model's name: the conversion of this architecture is at fault.",

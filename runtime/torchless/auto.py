@@ -11,11 +11,12 @@ from torchless.checkpoint import Checkpoint
 from torchless.errors import CheckpointError, InputError
 from torchless.hub import open_checkpoint
 from torchless.session import Session
-from torchless.tasks import TASKS, Task, find_task
+from torchless.tasks import Task, find_task
 from torchless.tokenizer import Tokenizer
 
 __all__ = [
     "AutoModel",
+    "AutoModelForCausalLM",
     "AutoModelForMaskedLM",
     "AutoModelForMultipleChoice",
     "AutoModelForQuestionAnswering",
@@ -134,7 +135,8 @@ class Model:
             token_type_ids: 0 for the text and 1 for its pair; by default 0.
 
         Returns:
-            The graph's outputs; their first axis is the texts.
+            The graph's outputs; their first axis is the texts. Where a graph takes positions, they count the tokens that
+            the mask lets count: padding on either side changes nothing.
 
         Raises:
             InputError: The shapes do not fit each other, or the texts are longer than the model takes.
@@ -160,8 +162,14 @@ class Model:
             raise InputError(
                 "This model takes no token_type_ids, and they are not all 0.", hint="Leave token_type_ids out."
             )
-        arrays = self.session.run({name: array for name, array in given.items() if name in self.session.inputs})
-        return ModelOutput(dict(zip(self.session.outputs, arrays, strict=True)))
+        feeds = {name: array for name, array in given.items() if name in self.session.inputs}
+        if "position_ids" in self.session.inputs:
+            counts = given["attention_mask"] == 1
+            feeds["position_ids"] = np.where(counts, counts.cumsum(axis=-1) - 1, 1)
+        return self._run(feeds)
+
+    def _run(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
+        return ModelOutput(dict(zip(self.session.outputs, self.session.run(feeds), strict=True)))
 
     def check_length(self, tokens: int, *, hint: str = "Cut it with truncation=True, max_length={limit}.") -> None:
         """Raise if a row of this many tokens is longer than the model's positions.
@@ -199,6 +207,25 @@ class AutoModel(Model):
     task = find_task("feature-extraction")
 
 
+class AutoModelForCausalLM(Model):
+    """A model that scores what comes next: `logits`, float, (texts, tokens, vocabulary).
+
+    Source: the first step of `GenerationMixin.generate` in transformers 4.57.6, which counts positions the same way.
+    """
+
+    task = find_task("text-generation")
+
+    def _run(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
+        texts = len(feeds["input_ids"])
+        # What else a decoder takes is about the past, and there is none: no keys and values, no branch for them.
+        for name in self.session.inputs.keys() - feeds.keys():
+            tensor = self.session.inputs[name]
+            shape = [(0 if index else texts) if axis is None else axis for index, axis in enumerate(tensor.shape)]
+            feeds[name] = np.zeros(shape, dtype=tensor.dtype)
+        names = list(self.task.outputs)
+        return ModelOutput(dict(zip(names, self.session.run(feeds, names), strict=True)))
+
+
 class AutoModelForMaskedLM(Model):
     """A model that fills masks: `logits`, float, (texts, tokens, vocabulary)."""
 
@@ -234,10 +261,8 @@ def _check_outputs(task: Task, checkpoint: Checkpoint, session: Session, asked_b
     for name, axes in task.outputs.items():
         tensor = session.outputs.get(name)
         if tensor is None:
-            others = [
-                other for other in TASKS if other.graph == other.name and set(other.outputs) <= set(session.outputs)
-            ]
-            use = "".join(f"Load it with {other.auto_class}, or e" for other in others[:1]) or "E"
+            own = checkpoint.task()
+            use = f"Load it with {own.auto_class}, or e" if own.outputs.keys() <= session.outputs.keys() else "E"
             raise CheckpointError(
                 f"{asked_by} needs the output {name!r}, and {session.graph} has: {present}.",
                 hint=f"{use}xport the graph that has it: torchless export MODEL OUT --task {task.name}",

@@ -29,7 +29,7 @@ _COPY_AGAIN = "Copy the folder again, or export the checkpoint again."
 # Those of the second set count positions from the padding id, which costs them that many rows and one more.
 _COUNTED_FROM_ZERO = frozenset({
     "albert", "bert", "big_bird", "convbert", "data2vec-text", "deberta", "deberta-v2", "distilbert", "electra",
-    "ernie", "mobilebert", "nystromformer", "roformer", "squeezebert",
+    "ernie", "gpt2", "gpt_bigcode", "gpt_neo", "mobilebert", "nystromformer", "opt", "roformer", "squeezebert",
 })  # fmt: skip
 _COUNTED_FROM_PADDING = frozenset({
     "camembert", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
@@ -66,7 +66,7 @@ class Config:
     @property
     def max_tokens(self) -> int | None:
         """The longest input in tokens, special ones included, or None where positions have no end."""
-        model_type, positions = self.get("model_type"), self.get("max_position_embeddings")
+        model_type, positions = self.get("model_type"), self.get("max_position_embeddings", self.get("n_positions"))
         if not isinstance(positions, int) or not self.get("position_biased_input", True):
             return None
         if model_type in _COUNTED_FROM_ZERO:

@@ -18,7 +18,9 @@ class Task:
         auto_class: The class for the steps by hand, in `torchless.auto`; `transformers` has one of the same name.
         outputs: The ONNX outputs that the graph must have, each with the names of its axes. The axis `tokens` is
             cut back to a row's own length after a batch; the axis `labels` is as long as `config.id2label`.
-        pipeline: The pipeline class, as `module:class`.
+        pipeline: The pipeline class, as `module:class`; None where this version has none.
+        cached: Whether the graph takes the keys and values of past tokens, and answers with all so far.
+        heads: How the classes of models end that have its head, beside what `auto_class` says.
         examples: Inputs to try a model with; `{mask}` stands for the tokenizer's mask.
         options: The options to try it with.
         aliases: Other names for it.
@@ -31,9 +33,11 @@ class Task:
     name: str
     auto_class: str
     outputs: Mapping[str, tuple[str, ...]]
-    pipeline: str
+    pipeline: str | None = None
     examples: tuple[Any, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    cached: bool = False
+    heads: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     graph_of: str | None = None
     input_axes: tuple[str, ...] = ("batch", "tokens")
@@ -90,6 +94,14 @@ TASKS: tuple[Task, ...] = (
         examples=_COURSE,
     ),
     Task(
+        name="text-generation",
+        auto_class="AutoModelForCausalLM",
+        heads=("LMHeadModel",),
+        outputs={"logits": ("batch", "tokens", "vocabulary")},
+        cached=True,
+        examples=("Hello, I'm a language model,",),
+    ),
+    Task(
         name="text-ranking",
         auto_class="AutoModelForSequenceClassification",
         outputs={"logits": ("batch", "labels")},
@@ -144,7 +156,7 @@ def task_of_architectures(architectures: Iterable[str]) -> Task | None:
         architectures: The class names in `config.json`.
     """
     for task in (task for task in TASKS if task.graph == task.name):
-        head = task.auto_class.removeprefix("AutoModel")
-        if head and any(architecture.endswith(head) for architecture in architectures):
+        heads = tuple(filter(None, (task.auto_class.removeprefix("AutoModel"), *task.heads)))
+        if any(architecture.endswith(heads) for architecture in architectures):
             return task
     return None

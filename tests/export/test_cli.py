@@ -37,6 +37,13 @@ def test_export_and_run(tiny, tmp_path):
     assert all(line["output"][0]["label"].startswith("LABEL_") for line in lines)
 
 
+def test_a_task_without_a_pipeline(tiny):
+    result = torchless("run", tiny.export("gpt2", "text-generation"))
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("torchless: This version has no pipeline for text-generation. Run the model by hand: ")
+
+
 def test_without_a_hub_one_clear_line(tmp_path):
     name = "distilbert-base-uncased-finetuned-sst-2-english"
     closed = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}

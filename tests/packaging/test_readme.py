@@ -31,6 +31,7 @@ def models(sentiment, embeddings, tiny, tmp_path_factory):
         "sentiment": sentiment,
         "embeddings": embeddings,
         "choice": tiny.export("bert", "multiple-choice"),
+        "gpt2": tiny.export("gpt2", "text-generation"),
         "mask": tiny.export("bert", "fill-mask"),
         "ner": tiny.export("bert", "token-classification", num_labels=5),
         "nli": tiny.export("bert", "text-classification", **nli),

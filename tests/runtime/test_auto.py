@@ -38,7 +38,9 @@ def test_output_names_are_listed_when_one_is_missing(model):
 
 def test_a_class_without_its_output_says_which_export_has_it(folder):
     with pytest.raises(
-        CheckpointError, match=r"needs the output 'last_hidden_state'.*has: logits[\s\S]*--task feature-extraction"
+        CheckpointError,
+        match=r"needs the output 'last_hidden_state'.*has: logits[\s\S]*Load it with "
+        r"AutoModelForSequenceClassification, or export .*--task feature-extraction",
     ):
         AutoModel.from_pretrained(folder)
 

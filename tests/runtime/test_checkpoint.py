@@ -103,6 +103,8 @@ def test_labels_default_as_in_transformers():
         ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 0}, 513),
         ({"model_type": "deberta-v2", "max_position_embeddings": 512, "position_biased_input": False}, None),
         ({"model_type": "modernbert", "max_position_embeddings": 8192}, None),
+        ({"model_type": "gpt2", "n_positions": 1024}, 1024),
+        ({"model_type": "llama", "max_position_embeddings": 2048}, None),
         ({}, None),
     ],
 )
@@ -115,6 +117,8 @@ def test_longest_input(config, limit):
     [
         ({"architectures": ["BertForSequenceClassification"]}, "text-classification"),
         ({"architectures": ["BertModel"]}, "feature-extraction"),
+        ({"architectures": ["GPT2LMHeadModel"]}, "text-generation"),
+        ({"architectures": ["LlamaForCausalLM"]}, "text-generation"),
         ({}, "feature-extraction"),
     ],
 )

@@ -33,8 +33,9 @@ def test_nearest(name, valid, hint):
 def test_public_names_are_pinned():
     assert torchless.__all__ == sorted(torchless.__all__)
     assert set(torchless.__all__) == {
-        "AutoModel", "AutoModelForMaskedLM", "AutoModelForMultipleChoice", "AutoModelForQuestionAnswering",
-        "AutoModelForSequenceClassification", "AutoModelForTokenClassification", "AutoTokenizer", "CheckpointError",
-        "ExportError", "ExportWarning", "InputError", "MissingExtraError", "OptionError", "TaskError", "TorchlessError",
+        "AutoModel", "AutoModelForCausalLM", "AutoModelForMaskedLM", "AutoModelForMultipleChoice",
+        "AutoModelForQuestionAnswering", "AutoModelForSequenceClassification", "AutoModelForTokenClassification",
+        "AutoTokenizer", "CheckpointError", "ExportError", "ExportWarning", "InputError", "MissingExtraError",
+        "OptionError", "TaskError", "TorchlessError",
         "TruncationWarning", "Windows", "__version__", "log_softmax", "pipeline", "sigmoid", "softmax",
     }  # fmt: skip

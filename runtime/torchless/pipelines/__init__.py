@@ -105,6 +105,7 @@ def pipeline(
     if not isinstance(model, Model):
         checkpoint = open_checkpoint(model, revision=revision, dtype=dtype, file_name=file_name)
         chosen = chosen or checkpoint.task()
+        pipeline_class = _pipeline_class(chosen, model)
         model_class: type[Model] = getattr(torchless.auto, chosen.auto_class)
         graph = checkpoint.graph(dtype, file_name=file_name)
         model = model_class(checkpoint, Session(graph, threads=threads, providers=providers))
@@ -118,11 +119,13 @@ def pipeline(
             f"The model is of {type(model).__name__}, which does not serve {chosen.name}.",
             hint=f"Load it with {chosen.auto_class}.from_pretrained, or give its folder.",
         )
+    else:
+        pipeline_class = _pipeline_class(chosen or model.task, model.checkpoint.folder)
     if tokenizer is None or tokenizer == source:
         tokenizer = Tokenizer.from_checkpoint(model.checkpoint)
     elif not isinstance(tokenizer, Tokenizer):
         tokenizer = Tokenizer.from_pretrained(tokenizer)
-    return _pipeline_class(chosen or model.task)(model, tokenizer, **options)
+    return pipeline_class(model, tokenizer, **options)
 
 
 def _default_model(task: Task | None) -> str:
@@ -144,6 +147,11 @@ def _default_model(task: Task | None) -> str:
     return task.default_model
 
 
-def _pipeline_class(task: Task) -> type[Pipeline[Any]]:
+def _pipeline_class(task: Task, folder: str | PathLike[str]) -> type[Pipeline[Any]]:
+    if task.pipeline is None:
+        raise TaskError(
+            f"This version has no pipeline for {task.name}.",
+            hint=f'Run the model by hand: {task.auto_class}.from_pretrained("{folder}")',
+        )
     module, _, name = task.pipeline.partition(":")
     return getattr(import_module(module), name)  # type: ignore[no-any-return]
