@@ -19,7 +19,7 @@ from torchless.layout import (
 )
 from torchless.tasks import Task, find_task, task_of_architectures
 
-__all__ = ["Checkpoint", "Config", "Manifest", "Variant", "Verification"]
+__all__ = ["Checkpoint", "Config", "Manifest", "Part", "Variant", "Verification"]
 
 SCHEMA_VERSION = 1
 
@@ -112,13 +112,34 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """One graph of a folder: its file, relative to the folder, and how to tell that it is whole."""
+class Part:
+    """A file of a folder, and how to tell that it is whole."""
 
     file: str
     size_bytes: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant(Part):
+    """One graph of a folder.
+
+    Attributes:
+        data: The file of its weights, where they are not in the graph's own.
+        scheme: What the variant is, in words.
+        batch_dependent: Whether an answer depends on the rows that share its batch.
+        verification: How it compared with PyTorch.
+    """
+
+    data: Part | None = None
+    scheme: str = ""
+    batch_dependent: bool = False
     verification: Verification | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Every file of the variant."""
+        return (self,) if self.data is None else (self, self.data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,20 +182,17 @@ class Manifest:
                 hint="Update torchless, or export the checkpoint again with `torchless export`.",
             )
         try:
-            variants = {
-                dtype: Variant(**{**variant, "verification": _verification(variant.get("verification"))})
-                for dtype, variant in values["variants"].items()
-            }
+            variants = {dtype: _variant(variant) for dtype, variant in values["variants"].items()}
             manifest = cls(**{**values, "variants": variants})
         except (AttributeError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{path} is not a manifest: {error}.",
                 hint="Export the checkpoint again with `torchless export`.",
             ) from error
-        for variant in manifest.variants.values():
-            if leads_outside(variant.file):
+        for part in (part for variant in manifest.variants.values() for part in variant.parts):
+            if leads_outside(part.file):
                 raise CheckpointError(
-                    f"{path} names a file outside of its folder: {variant.file!r}.",
+                    f"{path} names a file outside of its folder: {part.file!r}.",
                     hint="Do not use a folder that you cannot trust; export the checkpoint again.",
                 )
         return manifest
@@ -273,16 +291,21 @@ class Checkpoint:
             raise missing_graph(
                 self._title, files, dtype, file_name, otherwise=f"export the checkpoint: {self._export}"
             )
-        path = self.folder / name
+        variant = self.variant_of(name)
+        for part in variant.parts if variant else ():
+            path = self.file(part.file)
+            size_bytes = path.stat().st_size
+            if size_bytes != part.size_bytes:
+                raise CheckpointError(
+                    f"{path} is damaged: {size_bytes} bytes, and the manifest says {part.size_bytes}.",
+                    hint=f"Copy the folder again, or export it again: {self._export}",
+                )
+        return self.folder / name
+
+    def variant_of(self, name: str) -> Variant | None:
+        """Return what the manifest says of a graph's file; None where it says nothing."""
         variants = self.manifest.variants.values() if self.manifest else ()
-        variant = next((variant for variant in variants if variant.file == name), None)
-        size_bytes = path.stat().st_size
-        if variant and size_bytes != variant.size_bytes:
-            raise CheckpointError(
-                f"{path} is damaged: {size_bytes} bytes, and the manifest says {variant.size_bytes}.",
-                hint=f"Copy the folder again, or export it again: {self._export}",
-            )
-        return path
+        return next((variant for variant in variants if variant.file == name), None)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -304,5 +327,11 @@ def _parsed(path: Path) -> Any:
         raise CheckpointError(f"{path} is not JSON: {error}.", hint=_COPY_AGAIN) from error
 
 
-def _verification(values: Mapping[str, Any] | None) -> Verification | None:
-    return None if values is None else Verification(**values)
+def _variant(values: Mapping[str, Any]) -> Variant:
+    nested = {"data": Part, "verification": Verification}
+    return Variant(
+        **{
+            name: nested[name](**value) if name in nested and value is not None else value
+            for name, value in values.items()
+        }
+    )
