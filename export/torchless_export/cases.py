@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 import torchless
+from torchless.auto import Model
 from torchless.tasks import Task
 from torchless_export.source import LoadedModel
 
-__all__ = ["CASES", "FP32_TOLERANCE", "Case", "Difference", "exported_pipeline", "reference_pipeline"]
+__all__ = ["CASES", "FP32_TOLERANCE", "Answerer", "Case", "Difference", "exported_pipeline", "reference_pipeline"]
 
 FP32_TOLERANCE = 1e-4
 """How far an fp32 score may be from PyTorch's; for hidden states and logits, relative to their scale."""
@@ -24,7 +25,7 @@ class Difference:
 
     Attributes:
         agreement: The share of the text's final answers that are the same, 0 to 1.
-        values: How far apart each value is.
+        values: How far apart each value is, of those that both have; NaN where one is no number.
     """
 
     agreement: float
@@ -46,6 +47,17 @@ class Case:
     ask: Callable[[str, str], Any] = lambda text, _mask: text
 
 
+class Answerer(Protocol):
+    """What answers inputs with a model of ours."""
+
+    @property
+    def model(self) -> Model:
+        """The model that answers."""
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        """Answer one input."""
+
+
 def reference_pipeline(loaded: LoadedModel, task: Task) -> Callable[..., Any]:
     """Return what answers a task with PyTorch: the reference's pipeline, or the bare model where there is none."""
     import transformers
@@ -62,18 +74,27 @@ def reference_pipeline(loaded: LoadedModel, task: Task) -> Callable[..., Any]:
     return pipe
 
 
-def exported_pipeline(folder: Path, task: Task, dtype: str) -> Callable[..., Any]:
+def exported_pipeline(folder: Path, task: Task, dtype: str) -> Answerer:
     """Return what answers a task with torchless: the pipeline, or the bare model where there is none."""
     if task.graph != "text-generation":
-        return torchless.pipeline(task.graph, folder, dtype=dtype)
-    tokenizer = torchless.AutoTokenizer.from_pretrained(folder)
-    model = torchless.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        pipe: Answerer = torchless.pipeline(task.graph, folder, dtype=dtype)
+        return pipe
+    return _Continuation(
+        torchless.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype),
+        torchless.AutoTokenizer.from_pretrained(folder),
+    )
 
-    def answer(text: str) -> _NextTokens:
-        inputs = tokenizer([text], truncation=True, return_tensors="np")
-        return _next_tokens(model(**inputs).logits[0])
 
-    return answer
+@dataclass(frozen=True, slots=True)
+class _Continuation:
+    """Says what comes after each token of a text."""
+
+    model: Model
+    tokenizer: Any
+
+    def __call__(self, inputs: str, **_: Any) -> "_NextTokens":
+        encoded = self.tokenizer([inputs], truncation=True, return_tensors="np")
+        return _next_tokens(self.model(**encoded).logits[0])
 
 
 def _choose(loaded: LoadedModel, question: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -134,23 +155,26 @@ def _compare_by(name: str) -> Callable[[Sequence[Mapping[str, Any]], Sequence[Ma
     def compare(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> Difference:
         scores = {one[name]: one["score"] for one in got}
         values = [abs(one["score"] - scores[one[name]]) for one in expected if one[name] in scores]
-        return Difference(float(expected[0][name] == got[0][name]), np.array(values or [np.inf]))
+        return Difference(float(expected[0][name] == got[0][name]), np.array(values, dtype=float))
 
     return compare
 
 
 def _compare_hidden_states(expected: Any, got: Any) -> Difference:
+    """Compare the hidden state of each token: two are the same if their cosine is 0.99 or more."""
     ours, theirs = np.asarray(got[0]), np.asarray(expected[0])  # (tokens, hidden)
     cosines = (ours * theirs).sum(-1) / (np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1))  # (tokens,)
-    return Difference(float(cosines.min() >= 0.99), np.abs(ours - theirs) / np.abs(theirs).max())
+    return Difference(float((cosines >= 0.99).mean()), np.abs(ours - theirs) / np.abs(theirs).max())
 
 
 def _compare_entities(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> Difference:
+    """Compare the label of each token: nothing is ignored, so both name every token, in order."""
     named = [[(one["entity"], one["start"], one["end"]) for one in entities] for entities in (expected, got)]
     if len(expected) != len(got):
-        return Difference(0.0, np.array([np.inf]))
+        return Difference(0.0, np.zeros(0))
+    same = [one == other for one, other in zip(*named, strict=True)]
     values = [abs(one["score"] - other["score"]) for one, other in zip(expected, got, strict=True)]
-    return Difference(float(named[0] == named[1]), np.array(values or [0.0]))
+    return Difference(float(np.mean(same)) if same else 1.0, np.array(values, dtype=float))
 
 
 def _compare_answers(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Difference:

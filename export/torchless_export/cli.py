@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from torchless.checkpoint import Manifest
+from torchless.checkpoint import Manifest, Variant
 from torchless.errors import ExportWarning, MissingExtraError
 
 __all__ = ["export"]
@@ -45,7 +45,7 @@ def export(
     model: Annotated[str, typer.Argument(help="A folder, a name on the Hub, or a PEFT adapter.")],
     out: Annotated[Path | None, typer.Argument(help="The folder to write.  [default: models/NAME]")] = None,
     task: Annotated[str | None, typer.Option(help="What to export it for.  [default: what it was trained for]")] = None,
-    dtype: Annotated[str, typer.Option(help="The variants to write, separated by commas.")] = "fp32",
+    dtype: Annotated[str, typer.Option(help="The variants to write, separated by commas: fp32,q8.")] = "fp32",
     base_model: Annotated[str | None, typer.Option(help="For an adapter: the folder or name of its base.")] = None,
     revision: Annotated[str | None, typer.Option(help="A branch, tag or commit on the Hub.")] = None,
     allow_pickle: Annotated[
@@ -57,6 +57,15 @@ def export(
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings.")
     ] = False,
+    verify_with: Annotated[
+        Path | None, typer.Option(help="A file to verify on, one input a line.  [default: texts of a sample]")
+    ] = None,
+    calibrate_with: Annotated[
+        Path | None, typer.Option(help="A file to calibrate q8 on, one input a line.  [default: the same]")
+    ] = None,
+    min_agreement: Annotated[
+        float, typer.Option(help="The least agreement with PyTorch that a variant may have, 0 to 1.")
+    ] = 0.99,
     force: Annotated[bool, typer.Option("--force", help="Export again even if nothing changed.")] = False,
 ) -> None:
     """Turn a checkpoint into a folder that runs without PyTorch, and verify it."""
@@ -75,12 +84,15 @@ def export(
         folder,
         ConsoleProgress(console),
         task=task,
-        dtypes=tuple(dtype.split(",")),
+        dtypes=tuple(name.strip() for name in dtype.split(",")),
         base_model=base_model,
         revision=revision,
         allow_pickle=allow_pickle,
         allow_random_head=allow_random_head,
         trust_remote_code=trust_remote_code,
+        verify_with=verify_with,
+        calibrate_with=calibrate_with,
+        min_agreement=min_agreement,
         force=force,
     )
     state = "Exported" if anew else "Up to date (--force exports again):"
@@ -89,23 +101,30 @@ def export(
 
 
 def _table(manifest: Manifest) -> Table:
-    table = Table("variant", "size", "max |Δ|", "agreement", "ms a text")
+    table = Table("variant", "size", "of fp32", "max |Δ|", "mean |Δ|", "agreement", "ms a text")
     for column in table.columns[1:]:
         column.justify = "right"
+    whole = manifest.variants.get("fp32")
     for name, variant in manifest.variants.items():
         measured = variant.verification
         if measured is None:
             continue
         if not table.rows:
-            table.add_row("PyTorch", "", "", "", f"{measured.reference_ms_per_text:.1f}")
+            table.add_row("PyTorch", "", "", "", "", "", f"{measured.reference_ms_per_text:.1f}")
         table.add_row(
             name,
-            f"{variant.size_bytes / 1e6:.1f} MB",
+            f"{_size_bytes(variant) / 1e6:.1f} MB",
+            f"{_size_bytes(variant) / _size_bytes(whole):.0%}" if whole else "",
             f"{measured.max_abs_diff:.1e}",
+            f"{measured.mean_abs_diff:.1e}",
             f"{measured.agreement:.1%} of {measured.texts}",
             f"{measured.ms_per_text:.1f}",
         )
     return table
+
+
+def _size_bytes(variant: Variant) -> int:
+    return sum(part.size_bytes for part in variant.parts)
 
 
 def _stop(number: int, _frame: object) -> NoReturn:

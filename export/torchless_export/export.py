@@ -1,6 +1,5 @@
 """The whole way from a checkpoint to an exported folder: find, load, convert, verify, publish."""
 
-import hashlib
 import platform
 import shutil
 from collections.abc import Callable
@@ -12,18 +11,18 @@ from typing import Protocol
 
 from torchless.checkpoint import Checkpoint, Manifest, Variant
 from torchless.errors import CheckpointError, OptionError, nearest
-from torchless.layout import DTYPE_SUFFIXES
 from torchless.tasks import find_task
+from torchless_export.calibration import calibration_feeds
 from torchless_export.preflight import preflight
-from torchless_export.sample import sample_texts
 from torchless_export.source import find_source, load
 from torchless_export.staging import check_destination, staged
+from torchless_export.texts import calibration_texts, digest, verification_texts
+from torchless_export.variants import MAX_GRAPH_BYTES, VARIANTS, Feeds, declare_data, make_variant
 from torchless_export.verify import Track, reference_answers, verify
 
-__all__ = ["Progress", "export"]
+__all__ = ["MIN_AGREEMENT", "Progress", "export"]
 
-DTYPES = ("fp32",)
-VERIFICATION_TEXTS = 250
+MIN_AGREEMENT = 0.99
 _MAKERS = ("torchless", "torch", "transformers", "tokenizers", "optimum", "optimum-onnx", "onnx", "onnxruntime")
 
 
@@ -51,6 +50,10 @@ def export(
     allow_pickle: bool = False,
     allow_random_head: bool = False,
     trust_remote_code: bool = False,
+    verify_with: Path | None = None,
+    calibrate_with: Path | None = None,
+    min_agreement: float = MIN_AGREEMENT,
+    max_graph_bytes: int = MAX_GRAPH_BYTES,
     force: bool = False,
 ) -> tuple[Manifest, bool]:
     """Export a checkpoint, unless the folder holds this very export already.
@@ -60,12 +63,16 @@ def export(
         out: The folder to write; an earlier export there is replaced.
         progress: Where to say what is done.
         task: What to export it for; by default what it was trained for.
-        dtypes: The variants to write.
+        dtypes: The variants to write, in this order. fp32 is made and verified in any case: the others come from it.
         base_model: For an adapter, its base.
         revision: A branch, tag or commit on the Hub.
         allow_pickle: Weights may be read from pickle files.
         allow_random_head: Accept a head without weights.
         trust_remote_code: Run code that the checkpoint brings.
+        verify_with: A text file to verify on, one input a line; by default texts of the sample.
+        calibrate_with: The same to calibrate on; by default other texts of the sample.
+        min_agreement: The least agreement with PyTorch that a variant other than fp32 may have, 0 to 1.
+        max_graph_bytes: A graph that is larger keeps its weights in a file of their own.
         force: Export again even if nothing changed.
 
     Returns:
@@ -73,15 +80,19 @@ def export(
 
     Raises:
         ExportError: The checkpoint cannot be found, loaded or converted, or its answers differ from PyTorch's.
-        OptionError: There is no such dtype.
+        OptionError: There is no such dtype, one is named twice, or the agreement is not between 0 and 1.
         TaskError: There is no such task.
 
     Warns:
         ExportWarning: Pickles are read, code is run, or weights are random, because that was allowed.
     """
-    for dtype in dtypes:
-        if dtype not in DTYPES:
-            raise OptionError(f"There is no export of dtype {dtype!r}.", hint=nearest(dtype, DTYPES))
+    _check_options(dtypes, min_agreement)
+    texts = verification_texts(verify_with)
+    shown = {"verification": digest(texts)}
+    calibration: list[str] = []
+    if any(VARIANTS[dtype].calibrated for dtype in dtypes):
+        calibration = calibration_texts(calibrate_with, texts)
+        shown["calibration"] = digest(calibration)
     chosen = None if task is None else find_task(task)
     check_destination(out)
     with progress.step(f"Finding {model}"):
@@ -93,9 +104,9 @@ def export(
             trust_remote_code=trust_remote_code,
         )
         chosen = chosen or source.task()
-        planned = Manifest(task=chosen.name, source=source.record(), versions=_versions())
+        planned = Manifest(task=chosen.name, source={**source.record(), "texts": shown}, versions=_versions())
     current = _current(out)
-    if current and not force and _same(current, planned, dtypes):
+    if current and not force and _same(current, planned, dtypes, min_agreement):
         return current, False
 
     with progress.step("Loading PyTorch, and checking that this can be exported"):
@@ -110,25 +121,39 @@ def export(
             for name, path in source.sentence_files():
                 (folder / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(path, folder / name)
-        texts = sample_texts(VERIFICATION_TEXTS)
-        with progress.step(f"Verifying against PyTorch on {len(texts)} texts"):
+        with progress.step(f"Asking PyTorch about {len(texts)} texts"):
             reference = reference_answers(loaded, chosen, texts, progress.track)
-            variants = {dtype: _variant(folder, dtype) for dtype in dtypes}
-            verified = {
-                dtype: replace(variant, verification=verify(folder, chosen, dtype, reference, progress.track))
-                for dtype, variant in variants.items()
-            }
+        variants: dict[str, Variant] = {}
+        feeds: Feeds = ()
+        for dtype in ("fp32", *(dtype for dtype in dtypes if dtype != "fp32")):
+            if VARIANTS[dtype].calibrated and not feeds:
+                feeds = calibration_feeds(folder, chosen, calibration, loaded.tokenizer.mask_token or "")
+            with progress.step("Verifying fp32" if dtype == "fp32" else f"Making and verifying {dtype}"):
+                variant = make_variant(folder, dtype, feeds, max_graph_bytes=max_graph_bytes)
+                measured = verify(folder, chosen, dtype, reference, progress.track, min_agreement=min_agreement)
+                variants[dtype] = replace(variant, verification=measured)
+        verified = {dtype: variants[dtype] for dtype in dtypes}
+        for part in () if "fp32" in dtypes else variants["fp32"].parts:
+            (folder / part.file).unlink()
+        declare_data(folder, verified)
         manifest = replace(planned, variants=verified)
         manifest.write(folder)
     return manifest, True
 
 
-def _variant(folder: Path, dtype: str) -> Variant:
-    file = f"onnx/model{DTYPE_SUFFIXES[dtype]}.onnx"
-    path = folder / file
-    with path.open("rb") as graph:
-        digest = hashlib.file_digest(graph, "sha256").hexdigest()
-    return Variant(file=file, size_bytes=path.stat().st_size, sha256=digest)
+def _check_options(dtypes: tuple[str, ...], min_agreement: float) -> None:
+    if not dtypes:
+        raise OptionError("There is no dtype to export.", hint=f"Name one or more of: {', '.join(VARIANTS)}")
+    for dtype in dtypes:
+        if dtype not in VARIANTS:
+            raise OptionError(f"There is no export of dtype {dtype!r}.", hint=nearest(dtype, VARIANTS))
+    twice = next((dtype for dtype in dtypes if dtypes.count(dtype) > 1), None)
+    if twice:
+        raise OptionError(
+            f"The dtype {twice!r} is named twice.", hint=f"Name each once: {','.join(dict.fromkeys(dtypes))}"
+        )
+    if not 0 <= min_agreement <= 1:
+        raise OptionError(f"The agreement asked for is {min_agreement}.", hint="Give a share of texts, 0 to 1.")
 
 
 def _versions() -> dict[str, str]:
@@ -147,5 +172,10 @@ def _current(out: Path) -> Manifest | None:
     return checkpoint.manifest
 
 
-def _same(current: Manifest, planned: Manifest, dtypes: tuple[str, ...]) -> bool:
-    return replace(current, variants={}) == replace(planned, variants={}) and set(current.variants) == set(dtypes)
+def _same(current: Manifest, planned: Manifest, dtypes: tuple[str, ...], min_agreement: float) -> bool:
+    measured = [variant.verification for dtype, variant in current.variants.items() if dtype != "fp32"]
+    return (
+        replace(current, variants={}) == replace(planned, variants={})
+        and set(current.variants) == set(dtypes)
+        and all(one is not None and one.agreement >= min_agreement for one in measured)
+    )

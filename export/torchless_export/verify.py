@@ -1,6 +1,6 @@
 """Every variant against PyTorch, on real text: the gate that an export must pass."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -8,16 +8,21 @@ from time import perf_counter
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from torchless.checkpoint import Verification
 from torchless.errors import ExportError
+from torchless.session import Session
 from torchless.tasks import Task
-from torchless_export.cases import CASES, FP32_TOLERANCE, exported_pipeline, reference_pipeline
+from torchless_export.cases import CASES, FP32_TOLERANCE, Difference, exported_pipeline, reference_pipeline
 from torchless_export.source import LoadedModel
+from torchless_export.variants import VARIANTS
 
-__all__ = ["Reference", "reference_answers", "verify"]
+__all__ = ["Measurement", "Reference", "check", "measure", "reference_answers", "verify"]
 
 Track: TypeAlias = Callable[[Sequence[Any], str], Iterable[Any]]
+
+_WORST_TEXTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,15 @@ class Reference:
     texts: Sequence[Any]
     answers: Sequence[Any]
     ms_per_text: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A variant's answers to the same inputs, how each differs from PyTorch's, and what that comes to."""
+
+    verification: Verification
+    differences: Sequence[Difference]
+    answers: Sequence[Any]
 
 
 def reference_answers(loaded: LoadedModel, task: Task, texts: Sequence[str], track: Track) -> Reference:
@@ -43,7 +57,7 @@ def reference_answers(loaded: LoadedModel, task: Task, texts: Sequence[str], tra
     return Reference(asked, answers, ms_per_text)
 
 
-def verify(folder: Path, task: Task, dtype: str, reference: Reference, track: Track) -> Verification:
+def measure(folder: Path, task: Task, dtype: str, reference: Reference, track: Track) -> Measurement:
     """Answer the same texts with torchless, and compare.
 
     Args:
@@ -52,42 +66,140 @@ def verify(folder: Path, task: Task, dtype: str, reference: Reference, track: Tr
         dtype: The variant.
         reference: PyTorch's answers.
         track: Wraps a loop over texts, to show its progress.
-
-    Returns:
-        What the manifest says of this variant.
-
-    Raises:
-        ExportError: fp32 differs from PyTorch: a final answer, or a score by more than `FP32_TOLERANCE`.
     """
-    pipe = exported_pipeline(folder, task, dtype)
-    answers, ms_per_text = _timed(pipe, task, reference.texts, track, dtype)
-    compare = CASES[task.graph].compare
-    differences = [compare(expected, got) for expected, got in zip(reference.answers, answers, strict=True)]
-    largest = [float(difference.values.max()) for difference in differences]
+    with np.errstate(all="ignore"):  # a graph that overflows is the gate's to judge
+        pipe = exported_pipeline(folder, task, dtype)
+        watch = pipe.model.session = _Watch(pipe.model.session)
+        answers, ms_per_text = _timed(pipe, task, reference.texts, track, dtype, after=watch.look)
+        compare = CASES[task.graph].compare
+        differences = [
+            compare(expected, got) if finite else Difference(0.0, np.array([np.nan]))
+            for expected, got, finite in zip(reference.answers, answers, watch.finite, strict=True)
+        ]
+    values = np.concatenate([difference.values.ravel() for difference in differences] or [np.zeros(0)])
     result = Verification(
         texts=len(differences),
         agreement=fmean(difference.agreement for difference in differences),
-        max_abs_diff=max(largest),
-        mean_abs_diff=float(np.concatenate([difference.values.ravel() for difference in differences]).mean()),
+        max_abs_diff=float(values.max(initial=0)),
+        mean_abs_diff=float(values.mean()) if values.size else 0.0,
         ms_per_text=round(ms_per_text, 3),
         reference_ms_per_text=round(reference.ms_per_text, 3),
     )
-    if dtype == "fp32" and not (result.agreement == 1 and result.max_abs_diff <= FP32_TOLERANCE):
-        worst = max(range(len(differences)), key=lambda index: (-differences[index].agreement, largest[index]))
-        raise ExportError(
-            f"Verification failed: {dtype} gives other answers than PyTorch on "
-            f"{sum(difference.agreement < 1 for difference in differences)} of {result.texts} texts, "
-            f"max |Δ| {result.max_abs_diff:.2g}. The worst: {reference.texts[worst]!r}: "
-            f"PyTorch {_short(reference.answers[worst])}, {dtype} {_short(answers[worst])}.",
-            hint="Nothing was written. Report it with the model's name: the conversion of this architecture is at fault.",
+    return Measurement(result, differences, answers)
+
+
+def check(dtype: str, reference: Reference, measured: Measurement, *, min_agreement: float) -> None:
+    """Raise unless a variant may be published: the gate.
+
+    Args:
+        dtype: The variant. fp32 must agree entirely, and no score may differ by more than `FP32_TOLERANCE`.
+        reference: PyTorch's answers.
+        measured: The variant's.
+        min_agreement: What any other must reach, 0 to 1.
+
+    Raises:
+        ExportError: It may not. The error names the worst texts.
+    """
+    result = measured.verification
+    broken = sum(not np.isfinite(difference.values).all() for difference in measured.differences)
+    far = f"max |Δ| {result.max_abs_diff:.2g}"
+    if broken:
+        problem = f"{dtype} answers {broken} of {result.texts} texts with what is no number (NaN or infinite)"
+    elif dtype == "fp32" and not (result.agreement == 1 and result.max_abs_diff <= FP32_TOLERANCE):
+        differing = sum(difference.agreement < 1 for difference in measured.differences)
+        problem = f"{dtype} gives other answers than PyTorch on {differing} of {result.texts} texts, {far}"
+    elif result.agreement < min_agreement:
+        problem = (
+            f"{dtype} agrees with PyTorch on {result.agreement:.2%} of {result.texts} texts, and {min_agreement:.2%} "
+            f"are asked for; {far}"
         )
-    return result
+    else:
+        return
+    if dtype == "fp32":
+        hint = "Report it with the model's name: the conversion of this architecture is at fault."
+    else:
+        calibrate = " calibrate with texts of your own (--calibrate-with FILE)," if VARIANTS[dtype].calibrated else ""
+        hint = f"Leave {dtype} out of --dtype,{calibrate} or accept less with --min-agreement."
+    raise ExportError(
+        f"Verification failed: {problem}. The worst texts:\n{_worst(dtype, reference, measured)}\n",
+        hint=f"Nothing was written. {hint}",
+    )
+
+
+def verify(
+    folder: Path, task: Task, dtype: str, reference: Reference, track: Track, *, min_agreement: float
+) -> Verification:
+    """Measure a variant, and return what the manifest says of it if it may be published.
+
+    Args:
+        folder: The exported folder.
+        task: The task.
+        dtype: The variant.
+        reference: PyTorch's answers.
+        track: Wraps a loop over texts, to show its progress.
+        min_agreement: What any other variant than fp32 must reach, 0 to 1.
+
+    Raises:
+        ExportError: It may not be published.
+    """
+    measured = measure(folder, task, dtype, reference, track)
+    check(dtype, reference, measured, min_agreement=min_agreement)
+    return measured.verification
+
+
+def _worst(dtype: str, reference: Reference, measured: Measurement) -> str:
+    """Return a line for each of the texts whose answers differ most: both answers."""
+
+    def badness(index: int) -> tuple[bool, float, float]:
+        difference = measured.differences[index]
+        broken = not np.isfinite(difference.values).all()
+        return broken, -difference.agreement, float(difference.values.max(initial=0))
+
+    indices = sorted(range(len(measured.differences)), key=badness, reverse=True)[:_WORST_TEXTS]
+    return "\n".join(
+        f"  {_short(repr(reference.texts[index]))}: PyTorch {_short(reference.answers[index])}, "
+        f"{dtype} {_short(measured.answers[index])}"
+        for index in indices
+    )
+
+
+class _Watch(Session):
+    """A session that tells whether its outputs are numbers: what a task makes of them may hide it.
+
+    Attributes:
+        finite: For each input that was answered, whether they were.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._watched = session
+        self.graph, self.inputs, self.outputs = session.graph, session.inputs, session.outputs
+        self.finite: list[bool] = []
+        self._seen: list[NDArray[Any]] = []
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
+        """Run the graph, and keep what it answers until it is looked at."""
+        arrays = self._watched.run(feeds, outputs)
+        self._seen += arrays
+        return arrays
+
+    def look(self) -> None:
+        """Look at what was computed since the last look. Minus infinity is a logit that a model may mean."""
+        self.finite.append(all(bool((array < np.inf).all()) for array in self._seen))
+        self._seen.clear()
 
 
 def _timed(
-    pipe: Callable[..., Any], task: Task, texts: Sequence[Any], track: Track, title: str
+    pipe: Callable[..., Any],
+    task: Task,
+    texts: Sequence[Any],
+    track: Track,
+    title: str,
+    after: Callable[[], None] = lambda: None,
 ) -> tuple[list[Any], float]:
-    """Return the answers, one text at a time after a warm-up, and the median time in milliseconds."""
+    """Return the answers, one text at a time after a warm-up, and the median time in milliseconds.
+
+    What comes `after` each text is not timed.
+    """
     options = CASES[task.graph].options
     answers, times_ms = [], []
     pipe(texts[0], **options)
@@ -95,6 +207,7 @@ def _timed(
         start = perf_counter()
         answers.append(pipe(text, **options))
         times_ms.append(1000 * (perf_counter() - start))
+        after()
     return answers, median(times_ms)
 
 

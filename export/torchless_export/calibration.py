@@ -1,0 +1,48 @@
+"""What a graph is given when a task asks it about texts: quantisers look at it to choose their scales."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from torchless.session import Session
+from torchless.tasks import Task
+from torchless_export.cases import CASES, exported_pipeline
+
+__all__ = ["calibration_feeds"]
+
+
+def calibration_feeds(folder: Path, task: Task, texts: Sequence[str], mask: str) -> list[Mapping[str, NDArray[Any]]]:
+    """Return the graph inputs that texts become, one text at a time.
+
+    Args:
+        folder: It holds the fp32 graph, the configuration and the tokenizer.
+        task: What is asked about the texts, and how.
+        texts: They are cut to what the model takes.
+        mask: The tokenizer's mask token, or nothing.
+
+    Returns:
+        Arrays by the graph's input names; their first axis is the text's rows, of which most tasks have one.
+    """
+    case = CASES[task.graph]
+    pipe = exported_pipeline(folder, task, "fp32")
+    recorder = _Recorder(pipe.model.session)
+    pipe.model.session = recorder
+    for text in texts:
+        pipe(case.ask(text, mask), **case.options)
+    return recorder.feeds
+
+
+class _Recorder(Session):
+    """A session that keeps what it is given."""
+
+    def __init__(self, session: Session) -> None:
+        self._recorded = session
+        self.graph, self.inputs, self.outputs = session.graph, session.inputs, session.outputs
+        self.feeds: list[Mapping[str, NDArray[Any]]] = []
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
+        """Keep the arrays, and run the graph."""
+        self.feeds.append(dict(feeds))
+        return self._recorded.run(feeds, outputs)

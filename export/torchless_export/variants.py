@@ -1,0 +1,380 @@
+"""The variants of a graph: what each dtype is, and how it is made from the fp32 graph. The one table of them."""
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+from torchless.checkpoint import Part, Variant
+from torchless.layout import DTYPE_SUFFIXES
+
+__all__ = ["MAX_GRAPH_BYTES", "VARIANTS", "Feeds", "Recipe", "declare_data", "make_variant"]
+
+Feeds: TypeAlias = Sequence[Mapping[str, NDArray[Any]]]
+
+MAX_GRAPH_BYTES = 2_000_000_000
+"""A graph that is larger keeps its weights in a file of their own: protobuf takes less than 2 GiB."""
+
+# transformers.js's: what two masks add up to is still finite, and no weight comes near it.
+_LARGEST_FP16 = 1e4
+_Q4_BLOCK = 32
+_Q4_COMPUTES_IN_INT8 = 4
+_BNB4_BLOCK = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a dtype is.
+
+    Attributes:
+        scheme: In words, for the manifest.
+        make: Writes the variant: (the fp32 graph, the file to write, calibration feeds). The fp32 graph is the exporter's.
+        batch_dependent: Whether another row's content changes an answer.
+        calibrated: Whether it is made with calibration feeds.
+    """
+
+    scheme: str
+    make: Callable[[Path, Path, Feeds], None] | None
+    batch_dependent: bool = False
+    calibrated: bool = False
+
+
+def make_variant(folder: Path, dtype: str, feeds: Feeds = (), *, max_graph_bytes: int = MAX_GRAPH_BYTES) -> Variant:
+    """Make a variant of the fp32 graph in a folder.
+
+    Args:
+        folder: It holds `onnx/model.onnx`; the variant is written beside it.
+        dtype: A key of `VARIANTS`.
+        feeds: For a dtype that is calibrated: graph inputs by name, a text each.
+        max_graph_bytes: A graph that is larger keeps its weights in `model….onnx_data`.
+
+    Returns:
+        What the manifest says of it, unverified.
+    """
+    recipe = VARIANTS[dtype]
+    graph = _graph(folder, dtype)
+    if recipe.make is not None:
+        with _quiet():
+            recipe.make(_graph(folder, "fp32"), graph, feeds)
+    data = _pack(graph, max_graph_bytes)
+    part = _part(folder, graph)
+    return Variant(
+        file=part.file,
+        size_bytes=part.size_bytes,
+        sha256=part.sha256,
+        data=_part(folder, data) if data else None,
+        scheme=recipe.scheme,
+        batch_dependent=recipe.batch_dependent,
+    )
+
+
+def declare_data(folder: Path, variants: Mapping[str, Variant]) -> None:
+    """Tell transformers.js, in `config.json`, which graphs have their weights in a file of their own.
+
+    What the checkpoint itself said to transformers.js was about other graphs, and is left out.
+
+    Args:
+        folder: The exported folder.
+        variants: The graphs that it will hold.
+    """
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    said = config.pop("transformers.js_config", None)
+    chunks = {Path(variant.file).name: 1 for variant in variants.values() if variant.data}
+    if chunks:
+        config["transformers.js_config"] = {"use_external_data_format": chunks}
+    if chunks or said is not None:
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _fp16(source: Path, target: Path, _: Feeds) -> None:
+    _save(_as_fp16(_load(source)), target)
+
+
+def _int8(source: Path, target: Path, _: Feeds) -> None:
+    _quantize_dynamic(source, target, signed=True)
+
+
+def _uint8(source: Path, target: Path, _: Feeds) -> None:
+    _quantize_dynamic(source, target, signed=False)
+
+
+def _q8(source: Path, target: Path, feeds: Feeds) -> None:
+    from torchless_export.quantise import quantise
+
+    quantise(source, target, feeds)
+
+
+def _q4(source: Path, target: Path, _: Feeds) -> None:
+    _save(_as_q4(_load(source)), target)
+
+
+def _q4f16(source: Path, target: Path, _: Feeds) -> None:
+    # fp16 comes first: it is guided by the shapes and types inferred, which end at the quantised operators.
+    _save(_as_q4(_as_fp16(_load(source))), target)
+
+
+def _bnb4(source: Path, target: Path, _: Feeds) -> None:
+    from onnxruntime.quantization.matmul_bnb4_quantizer import MatMulBnb4Quantizer
+
+    quantizer = MatMulBnb4Quantizer(_with_matmuls(_load(source)), MatMulBnb4Quantizer.NF4, _BNB4_BLOCK)
+    quantizer.process()
+    _save(quantizer.model.model, target)
+
+
+VARIANTS: Mapping[str, Recipe] = {
+    "fp32": Recipe(scheme="weights and compute in float32", make=None),
+    "fp16": Recipe(
+        scheme="weights and compute in float16; inputs, outputs, root mean squares and rotary angles in float32",
+        make=_fp16,
+    ),
+    "q8": Recipe(
+        scheme="int8 weights a column; activations in int8, with a scale a row: calibrated on text",
+        make=_q8,
+        calibrated=True,
+    ),
+    "int8": Recipe(
+        scheme="ONNX Runtime's dynamic quantisation: int8 weights a column, uint8 activations with a scale a batch",
+        make=_int8,
+        batch_dependent=True,
+    ),
+    "uint8": Recipe(
+        scheme="ONNX Runtime's dynamic quantisation: uint8 weights, uint8 activations with a scale a batch",
+        make=_uint8,
+        batch_dependent=True,
+    ),
+    "q4": Recipe(
+        scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric; matrix products in int8, the rest in float32",
+        make=_q4,
+    ),
+    "q4f16": Recipe(
+        scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric; the rest in float16 as in fp16",
+        make=_q4f16,
+    ),
+    "bnb4": Recipe(
+        scheme=f"4-bit NormalFloat weights in blocks of {_BNB4_BLOCK}, as bitsandbytes has them; compute in float32",
+        make=_bnb4,
+    ),
+}
+"""By dtype, transformers.js's names."""
+
+
+def _load(source: Path) -> Any:
+    """Return a graph with the types and shapes of what it computes."""
+    import onnx
+
+    # Inferred without the weights that lie outside: with them it may be more than protobuf takes.
+    model = onnx.shape_inference.infer_shapes(onnx.load(source, load_external_data=False))
+    onnx.external_data_helper.load_external_data_for_model(model, str(source.parent))
+    return model
+
+
+def _save(model: Any, target: Path) -> None:
+    """Write a graph, with its weights outside where protobuf could not take them."""
+    import onnx
+
+    del model.graph.value_info[:]  # what was inferred may not be so any more, and is inferred again where it is needed
+    outside = sum(tensor.ByteSize() for tensor in model.graph.initializer) > MAX_GRAPH_BYTES
+    onnx.save(model, target, save_as_external_data=outside, location=_data(target).name if outside else None)
+
+
+def _quantize_dynamic(source: Path, target: Path, *, signed: bool) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        source,
+        target,
+        per_channel=signed,
+        weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
+        use_external_data_format=_data(source).exists(),
+        extra_options={"MatMulConstBOnly": True},
+    )
+
+
+def _as_q4(model: Any) -> Any:
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    quantizer = MatMulNBitsQuantizer(
+        _with_matmuls(model),
+        bits=4,
+        block_size=_Q4_BLOCK,
+        is_symmetric=True,
+        accuracy_level=_Q4_COMPUTES_IN_INT8,
+        op_types_to_quantize=("MatMul",),
+    )
+    quantizer.process()
+    return quantizer.model.model
+
+
+def _with_matmuls(model: Any) -> Any:
+    """Write a decoder's linear layers as the 4-bit quantisers want them, a MatMul with a constant.
+
+    GPT-2's are Gemm, and a head that shares the embedding is its transpose. An encoder's Gemms are its head, which is
+    small and decides: it stays whole.
+    """
+    import numpy as np
+    from onnx import numpy_helper
+    from onnxruntime.quantization.onnx_model import ONNXModel
+
+    if not any(one.name.startswith("past_key_values") for one in model.graph.input):
+        return model
+    ONNXModel(model).replace_gemm_with_matmul()
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in [node for node in model.graph.node if node.op_type == "Transpose" and node.input[0] in weights]:
+        axes = next((list(one.ints) for one in node.attribute if one.name == "perm"), None)
+        turned = np.ascontiguousarray(numpy_helper.to_array(weights[node.input[0]]).transpose(axes))
+        model.graph.initializer.append(numpy_helper.from_array(turned, node.output[0]))
+        model.graph.node.remove(node)
+    return model
+
+
+def _as_fp16(model: Any) -> Any:
+    """Return a graph in float16, but for its inputs and outputs and what float16 cannot hold."""
+    from onnxruntime.quantization.onnx_model import ONNXModel
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"node_{index}"
+    model = convert_float_to_float16(
+        model,
+        max_finite_val=_LARGEST_FP16,
+        keep_io_types=True,
+        disable_shape_infer=True,
+        node_block_list=_beyond_fp16(model.graph),
+    )
+    _tidy_casts(model.graph)
+    ONNXModel(model).topological_sort()
+    return model
+
+
+def _beyond_fp16(graph: Any) -> list[str]:
+    """Name the nodes that stay in float32: float16 ends at 65,504, and tells whole numbers apart only up to 2,048.
+
+    Squares of hidden states pass the first, in the root mean square of Llama's family. Positions need the second: on the
+    way to the cosines and sines of rotary embeddings, and where the distance of two tokens becomes a bucket's number.
+    """
+    from onnx import TensorProto
+
+    producers = {output: node for node in graph.node for output in node.output}
+    floats = {one.name for one in graph.value_info if one.type.tensor_type.elem_type == TensorProto.FLOAT}
+    consumers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            consumers.setdefault(name, []).append(node)
+
+    found = set()
+    queue = [node for node in graph.node if node.op_type in {"Cos", "Sin"} or _to_integers(node)]
+    while queue:
+        node = queue.pop()
+        if node.name not in found:
+            found.add(node.name)
+            queue += [producers[name] for name in node.input if name in producers and name in floats]
+    for mean in (node for node in graph.node if node.op_type == "ReduceMean"):
+        squares = producers.get(mean.input[0])
+        if squares is not None and squares.op_type == "Pow":
+            found.update({squares.name, mean.name})
+            queue = consumers.get(mean.output[0], [])
+            while queue:  # the sum with epsilon, the root, and what divides by it
+                found.update(node.name for node in queue)
+                roots = [node for node in queue if node.op_type in {"Add", "Sqrt"}]
+                queue = [node for root in roots for node in consumers.get(root.output[0], [])]
+    return sorted(found)
+
+
+def _to_integers(node: Any) -> bool:
+    """Whether a node makes whole numbers of what it is given."""
+    from onnx import TensorProto
+
+    wholes = {TensorProto.INT32, TensorProto.INT64}
+    return node.op_type == "Cast" and any(one.name == "to" and one.i in wholes for one in node.attribute)
+
+
+def _tidy_casts(graph: Any) -> None:
+    """Remove the casts that the converter writes twice, and those to float16 and back between two nodes in float32."""
+    producers = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            back = producers.get(name)
+            if back is not None and back.name.endswith("_cast_to_fp32_node"):
+                there = producers.get(back.input[0])
+                if there is not None and there.name.endswith("_cast_to_fp16_node"):
+                    node.input[index] = there.input[0]
+    outputs = {one.name for one in graph.output}
+    for end in ("_cast_to_fp32_node", "_cast_to_fp16_node"):
+        needed = outputs.union(*(node.input for node in graph.node))
+        kept = []
+        for node in graph.node:
+            if node.name.endswith(end):
+                if node.output[0] not in needed:
+                    continue
+                needed.remove(node.output[0])
+            kept.append(node)
+        del graph.node[:]
+        graph.node.extend(kept)
+
+
+def _pack(graph: Path, max_graph_bytes: int) -> Path | None:
+    """Put the weights of a graph where they belong: into its one file, or all into one beside it.
+
+    Returns:
+        The file of the weights, if there is one.
+    """
+    import onnx
+
+    model = onnx.load(graph, load_external_data=False)
+    tensors = list(onnx.external_data_helper._get_all_tensors(model))  # noqa: SLF001 - it alone looks everywhere
+    places = {
+        entry.value
+        for tensor in tensors
+        if onnx.external_data_helper.uses_external_data(tensor)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    files = [graph.with_name(place) for place in places]
+    outside = sum(path.stat().st_size for path in (graph, *files)) > max_graph_bytes
+    data = _data(graph)
+    if places != ({data.name} if outside else set()):
+        onnx.external_data_helper.load_external_data_for_model(model, str(graph.parent))
+        for path in files:
+            path.unlink()
+        onnx.save(model, graph, save_as_external_data=outside, location=data.name if outside else None)
+    if outside:
+        data.chmod(graph.stat().st_mode)  # onnx writes it for its owner alone
+    return data if outside else None
+
+
+def _graph(folder: Path, dtype: str) -> Path:
+    return folder / "onnx" / f"model{DTYPE_SUFFIXES[dtype]}.onnx"
+
+
+def _data(graph: Path) -> Path:
+    """Return the file of a graph's weights, as transformers.js and the Hub name it."""
+    return graph.with_name(f"{graph.name}_data")
+
+
+def _part(folder: Path, path: Path) -> Part:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Part(file=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size, sha256=digest)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Undo what ONNX Runtime's tools do to a process when they are imported and used: logging, and the path of imports."""
+    root, disabled, path = logging.getLogger(), logging.root.manager.disable, sys.path.copy()
+    handlers, level = root.handlers.copy(), root.level
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        sys.path[:] = path
