@@ -37,6 +37,35 @@ def test_export_and_run(tiny, tmp_path):
     assert all(line["output"][0]["label"].startswith("LABEL_") for line in lines)
 
 
+def test_variants(tiny, tmp_path):
+    checkpoint = tiny.checkpoint("bert", "text-classification", num_labels=3)
+    options = ["--dtype", "fp32,int8", "--verify-with", tiny.few_texts()]
+    made = torchless("export", checkpoint, tmp_path / "out", *options, "--min-agreement", "0.5")
+    assert made.returncode == 0, made.stderr
+    assert made.stderr == ""
+    (row,) = [line.split("│") for line in made.stdout.splitlines() if "int8" in line and "│" in line]
+    assert [cell.strip() for cell in row][2:4] == ["1.1 MB", "27%"]
+    assert row[6].strip().endswith("% of 20")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dtype", "fp32,q9"], "There is no export of dtype 'q9'"),
+        (["--dtype", "fp32,q4,q4"], "'q4' is named twice"),
+        (["--dtype", ""], "There is no export of dtype ''"),
+        (["--min-agreement", "99"], "The agreement asked for is 99.0. Give a share of texts, 0 to 1"),
+        (["--verify-with", "nowhere.txt"], "nowhere.txt cannot be read: No such file"),
+        (["--dtype", "q8", "--calibrate-with", "nowhere.txt"], "Give --calibrate-with a text file in UTF-8"),
+    ],
+)
+def test_options_that_cannot_be(tmp_path, options, message):
+    result = torchless("export", "x", tmp_path / "out", *options)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert message in line
+
+
 def test_a_task_without_a_pipeline(tiny):
     result = torchless("run", tiny.export("gpt2", "text-generation"))
     assert result.returncode == 1

@@ -109,7 +109,8 @@ def broken_conversion(monkeypatch):
 @pytest.mark.usefixtures("broken_conversion")
 def test_a_failed_verification_names_a_text_and_leaves_nothing(checkpoint, out):
     with pytest.raises(
-        ExportError, match=r"fp32 gives other answers than PyTorch on \d+ of 250 texts.*The worst: '.+': PyTorch"
+        ExportError,
+        match=r"fp32 gives other answers than PyTorch on \d+ of 250 texts.*The worst texts:\n  '.+…: PyTorch",
     ):
         run(checkpoint, out)
     assert left_behind(out) == []
