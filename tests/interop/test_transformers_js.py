@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from fixtures.checkpoints import Silent
 from fixtures.comparison import assert_same
 from fixtures.texts import HARD_TEXTS
 
 import torchless
+from torchless_export.export import export
 from torchless_export.sample import sample_texts
 
 NODE = shutil.which("node") or "node"
@@ -20,6 +22,8 @@ ANSWER = Path(__file__).parent / "node" / "answer.mjs"
 TEXTS = [*HARD_TEXTS.values(), *sample_texts(10)]
 NAMES = ["My name is Sarah and I live in London.", *sample_texts(5)]
 PROMPTS = ["A film of", "It rains in Paris, and has done so for"]
+
+VARIANTS = ("fp32", "fp16", "int8", "uint8", "q4", "q4f16", "bnb4")
 
 # By variant, how far a score may be from ours: one graph, two builds of ONNX Runtime.
 TOLERANCES = {"fp32": 1e-4}
@@ -59,6 +63,25 @@ def test_other_tokenizers(family, tiny, answer):
     classify = torchless.pipeline("text-classification", folder)
     got = answer(folder, "text-classification", TEXTS, top_k=None)
     assert_same(got, [classify(text, top_k=None) for text in TEXTS])
+
+
+@pytest.fixture(scope="module")
+def variants(tiny, tmp_path_factory):
+    """A tiny model in every dtype but q8; where they are large, weights are in files of their own."""
+    out = tmp_path_factory.mktemp("variants") / "out"
+    checkpoint = tiny.checkpoint("bert", "text-classification", num_labels=3)
+    options = {"dtypes": VARIANTS, "min_agreement": 0.0, "max_graph_bytes": 2_000_000, "verify_with": tiny.few_texts()}
+    manifest, _ = export(str(checkpoint), out, Silent(), **options)
+    assert {dtype for dtype, variant in manifest.variants.items() if not variant.data} == {"int8", "uint8"}
+    return out
+
+
+@pytest.mark.parametrize("dtype", VARIANTS)
+def test_variants(dtype, variants, answer):
+    classify = torchless.pipeline("text-classification", variants, dtype=dtype)
+    got = answer(variants, "text-classification", TEXTS, dtype=dtype, top_k=None)
+    tolerance = 1e-4 if dtype == "fp32" else 1e-2
+    assert_same(got, [classify(text, top_k=None) for text in TEXTS], tolerance=tolerance)
 
 
 def test_feature_extraction(dtype, embeddings, answer):
