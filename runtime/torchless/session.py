@@ -61,6 +61,8 @@ class Session:
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = threads or available_cpus()
         settings.log_severity_level = _ERRORS_ONLY
+        # x86 CPUs without VNNI add products of 8-bit integers in 16 bits, where they saturate; so they are kept exact.
+        settings.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = ort.InferenceSession(str(graph), settings, providers=chosen)
         except Exception as error:  # ONNX Runtime's own errors share no base class below Exception
