@@ -123,6 +123,16 @@ class Part:
     size_bytes: int
     sha256: str
 
+    def damage(self, folder: Path) -> str | None:
+        """Return what is wrong with the file in a folder, as its size tells; None if nothing is."""
+        path = folder / self.file
+        if not path.is_file():
+            return "is missing"
+        size_bytes = path.stat().st_size
+        if size_bytes == self.size_bytes:
+            return None
+        return f"is damaged: {size_bytes} bytes, and the manifest says {self.size_bytes}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant(Part):
@@ -155,6 +165,7 @@ class Manifest:
         source: Where the checkpoint came from: `name`, `revision` where there is one, and `files` with their SHA-256.
         versions: The packages that made it.
         variants: The graphs by dtype.
+        files: The SHA-256 of every other file of the folder, by its path.
         schema_version: The version of this schema.
     """
 
@@ -162,7 +173,13 @@ class Manifest:
     source: Mapping[str, Any]
     versions: Mapping[str, str]
     variants: Mapping[str, Variant] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Every file of every variant."""
+        return tuple(part for variant in self.variants.values() for part in variant.parts)
 
     def write(self, folder: Path) -> None:
         """Write the manifest into a folder."""
@@ -187,16 +204,17 @@ class Manifest:
             )
         try:
             variants = {dtype: _variant(variant) for dtype, variant in values["variants"].items()}
-            manifest = cls(**{**values, "variants": variants})
+            files = {name: str(digest) for name, digest in values.get("files", {}).items()}
+            manifest = cls(**{**values, "variants": variants, "files": files})
         except (AttributeError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{path} is not a manifest: {error}.",
                 hint="Export the checkpoint again with `torchless export`.",
             ) from error
-        for part in (part for variant in manifest.variants.values() for part in variant.parts):
-            if leads_outside(part.file):
+        for name in (*(part.file for part in manifest.parts), *manifest.files):
+            if leads_outside(name):
                 raise CheckpointError(
-                    f"{path} names a file outside of its folder: {part.file!r}.",
+                    f"{path} names a file outside of its folder: {name!r}.",
                     hint="Do not use a folder that you cannot trust; export the checkpoint again.",
                 )
         return manifest
@@ -215,6 +233,7 @@ class Checkpoint:
 
     def __init__(self, folder: str | PathLike[str], *, hub_name: str | None = None) -> None:
         self.folder = Path(folder)
+        self.hub_name = hub_name
         self._title = f"The repository {hub_name!r}" if hub_name else f"The folder {str(folder)!r}"
         self._export = f"torchless export {hub_name} OUT" if hub_name else f"torchless export MODEL {folder}"
         if not self.folder.is_dir():
@@ -298,10 +317,10 @@ class Checkpoint:
         variant = self.variant_of(name)
         for part in variant.parts if variant else ():
             path = self.file(part.file)
-            size_bytes = path.stat().st_size
-            if size_bytes != part.size_bytes:
+            damage = part.damage(self.folder)
+            if damage:
                 raise CheckpointError(
-                    f"{path} is damaged: {size_bytes} bytes, and the manifest says {part.size_bytes}.",
+                    f"{path} {damage}.",
                     hint=f"Copy the folder again, or export it again: {self._export}",
                 )
         return self.folder / name
