@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -76,6 +76,8 @@ def verify(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
+    if checkpoint.manifest and _hashes(source.record()) != _hashes(checkpoint.manifest.source):
+        console.print(f"{against} is not what {folder} was exported from: its files have other hashes.")
     said = (
         {dtype: variant.verification for dtype, variant in checkpoint.manifest.variants.items()}
         if checkpoint.manifest
@@ -104,6 +106,11 @@ def _check_files(folder: Path, manifest: Manifest, console: Console) -> None:
             hint="Copy the folder again, or export the checkpoint again.",
         )
     console.print(f"{folder}: {files} of {files} files are what the manifest lists.")
+
+
+def _hashes(record: Mapping[str, Any]) -> list[Any]:
+    """Return the hashes of a checkpoint's files and of its base's, whatever the two were called."""
+    return [record.get("files"), *(_hashes(record["base"]) if "base" in record else ())]
 
 
 def _measured(

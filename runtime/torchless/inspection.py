@@ -159,7 +159,8 @@ def _variants(checkpoint: Checkpoint) -> Iterator[VariantInspection]:
     listed = {
         variant.file: dtype for dtype, variant in (checkpoint.manifest.variants if checkpoint.manifest else {}).items()
     }
-    present = {path.relative_to(checkpoint.folder).as_posix() for path in checkpoint.folder.rglob("*.onnx*")}
+    found = (path for path in checkpoint.folder.rglob("*.onnx*") if path.is_file())
+    present = {path.relative_to(checkpoint.folder).as_posix() for path in found}
     dtypes = {find_graph(present.__contains__, dtype): dtype for dtype in DTYPE_SUFFIXES} | listed
     graphs = sorted(name for name in present - listed.keys() if name.endswith(".onnx"))
     for name in (*listed, *graphs):

@@ -1,4 +1,5 @@
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -50,15 +51,20 @@ def texts(tmp_path):
 
 
 @pytest.fixture
-def verified(monkeypatch):
-    """What the command prints, or raises."""
+def asked():
+    """The command's outcome: what it printed, and the exception that ended it."""
     app = typer.Typer()
     app.command()(verify)
-    monkeypatch.setenv("COLUMNS", "200")
+    return lambda *arguments: CliRunner().invoke(app, [str(one) for one in arguments])
+
+
+@pytest.fixture
+def verified(asked):
+    """What the command prints, or raises."""
 
     def run(*arguments):
-        result = CliRunner().invoke(app, [str(one) for one in arguments])
-        if result.exit_code:
+        result = asked(*arguments)
+        if result.exception:
             raise result.exception
         return result.output
 
@@ -82,14 +88,12 @@ def test_a_file_of_the_same_length_that_was_changed(copy, verified, name):
         verified(copy)
 
 
-def test_every_fault_is_named(copy):
+def test_every_fault_is_named(copy, asked):
     (copy / "onnx" / "model.onnx").write_bytes(b"x")
     (copy / "special_tokens_map.json").unlink()
     (copy / "tokenizer_config.json").write_text("{}")
     (copy / "onnx" / "model_q4.onnx").write_bytes(b"x")
-    app = typer.Typer()
-    app.command()(verify)
-    result = CliRunner().invoke(app, [str(copy)])
+    result = asked(copy)
     assert isinstance(result.exception, CheckpointError)
     size_bytes = Manifest.read(copy).variants["fp32"].size_bytes
     lines = result.output.splitlines()
@@ -115,17 +119,20 @@ def test_options_of_a_measurement_alone(copy, verified):
 
 
 def test_against_the_checkpoint(copy, checkpoint, verified, texts):
-    table = verified(copy, "--against", checkpoint, "--verify-with", texts).splitlines()[-5:]
-    said, measured = (line for line in table if "manifest" in line or "measured" in line)
+    printed = verified(copy, "--against", checkpoint, "--verify-with", texts)
+    assert "was exported from" not in printed
+    said, measured = (line for line in printed.splitlines() if "│ manifest" in line or "│ measured" in line)
     assert "100.0% of 250" in said
     assert "fp32" in said
     assert "100.0% of 3" in measured
 
 
-def test_against_another_checkpoint(copy, tiny, verified, texts):
+def test_against_another_checkpoint(copy, tiny, asked, texts):
     other = tiny.checkpoint("distilbert", "text-classification", num_labels=3)
-    with pytest.raises(ExportError, match=r"failed its verification: fp32 agrees on .* of 3 texts with max"):
-        verified(copy, "--against", other, "--verify-with", texts)
+    result = asked(copy, "--against", other, "--verify-with", texts)
+    assert f"{other} is not what {copy} was exported from" in result.output
+    assert isinstance(result.exception, ExportError)
+    assert re.search(r"failed its verification: fp32 agrees on .* of 3 texts with max", result.exception.problem)
 
 
 def test_a_variant_below_the_agreement(copy, checkpoint, verified, texts):
