@@ -88,7 +88,8 @@ def verify(
     failures = [failure for dtype, one in measured.items() if (failure := _failure(dtype, one, min_agreement))]
     if failures:
         raise ExportError(
-            f"{folder} failed its verification: {'; '.join(failures)}.", hint="Export the checkpoint again."
+            f"{folder} failed its verification: {'; '.join(failures)}.",
+            hint="Export the checkpoint again; for variants other than fp32, --min-agreement accepts less.",
         )
 
 

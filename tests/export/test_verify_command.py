@@ -122,7 +122,7 @@ def test_against_the_checkpoint(copy, checkpoint, verified, texts):
     printed = verified(copy, "--against", checkpoint, "--verify-with", texts)
     assert "was exported from" not in printed
     said, measured = (line for line in printed.splitlines() if "│ manifest" in line or "│ measured" in line)
-    assert "100.0% of 250" in said
+    assert "100.0% of " in said
     assert "fp32" in said
     assert "100.0% of 3" in measured
 
