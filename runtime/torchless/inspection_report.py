@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -29,6 +30,8 @@ def report(found: Inspection, declared: GraphInspection | None = None) -> None:
     if found.variants:
         console.print()
         console.print(_variants(found))
+        console.print()
+        _print_lines(console, list(_details(found)))
     if not found.verified:
         console.print("Nothing was verified: no manifest says how a graph compares with PyTorch.", style="yellow")
     for problem in found.problems:
@@ -83,24 +86,30 @@ def _source(title: str, source: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _variants(found: Inspection) -> Table:
-    table = Table("variant")
+    table = Table("variant", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for title in ("size", "of fp32", "agreement", "max |Δ|", "mean |Δ|", "ms a text", "PyTorch"):
         table.add_column(title, justify="right")
-    for title in ("batch", "scheme", "files"):
-        table.add_column(title, overflow="fold")
     fp32_bytes = next((variant.size_bytes for variant in found.variants if variant.dtype == "fp32"), 0)
+    absent = "not downloaded" if found.hub_name else "missing"
     for variant in found.variants:
-        absent = "not downloaded" if found.hub_name else "missing"
         table.add_row(
-            variant.dtype or "",
+            _plain(_name(variant)),
             absent if None in variant.files.values() else f"{variant.size_bytes / 1e6:.1f} MB",
             f"{variant.size_bytes / fp32_bytes:.0%}" if fp32_bytes and variant.size_bytes else "",
             *_measured(variant),
-            "changes answers" if variant.batch_dependent else "",
-            _plain(variant.scheme),
-            _plain(", ".join(variant.files)),
         )
     return table
+
+
+def _details(found: Inspection) -> Iterator[tuple[str, str]]:
+    """Yield the lines below the table, by their variants."""
+    for variant in found.variants:
+        batch = "an answer depends on its batch, so rows run one by one" if variant.batch_dependent else ""
+        yield _name(variant), "; ".join(filter(None, (", ".join(variant.files), variant.scheme, batch)))
+
+
+def _name(variant: VariantInspection) -> str:
+    return variant.dtype or next(iter(variant.files))
 
 
 def _measured(variant: VariantInspection) -> tuple[str, str, str, str, str]:
