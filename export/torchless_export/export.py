@@ -14,6 +14,7 @@ from torchless.checkpoint import Checkpoint, Manifest, Variant
 from torchless.errors import CheckpointError, OptionError, nearest
 from torchless.layout import DTYPE_SUFFIXES
 from torchless.tasks import find_task
+from torchless_export.hashes import other_files
 from torchless_export.preflight import preflight
 from torchless_export.sample import sample_texts
 from torchless_export.source import find_source, load
@@ -119,6 +120,7 @@ def export(
                 for dtype, variant in variants.items()
             }
         manifest = replace(planned, variants=verified)
+        manifest = replace(manifest, files=other_files(folder, manifest))
         manifest.write(folder)
     return manifest, True
 
@@ -148,4 +150,6 @@ def _current(out: Path) -> Manifest | None:
 
 
 def _same(current: Manifest, planned: Manifest, dtypes: tuple[str, ...]) -> bool:
-    return replace(current, variants={}) == replace(planned, variants={}) and set(current.variants) == set(dtypes)
+    return replace(current, variants={}, files={}) == replace(planned, variants={}, files={}) and set(
+        current.variants
+    ) == set(dtypes)

@@ -12,10 +12,10 @@ import numpy as np
 from torchless.checkpoint import Verification
 from torchless.errors import ExportError
 from torchless.tasks import Task
-from torchless_export.cases import CASES, FP32_TOLERANCE, exported_pipeline, reference_pipeline
+from torchless_export.cases import CASES, FP32_TOLERANCE, Difference, exported_pipeline, reference_pipeline
 from torchless_export.source import LoadedModel
 
-__all__ = ["Reference", "reference_answers", "verify"]
+__all__ = ["Measurement", "Reference", "measure", "reference_answers", "verify"]
 
 Track: TypeAlias = Callable[[Sequence[Any], str], Iterable[Any]]
 
@@ -27,6 +27,15 @@ class Reference:
     texts: Sequence[Any]
     answers: Sequence[Any]
     ms_per_text: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A variant's answers to the same inputs, how each differs from PyTorch's, and what that comes to."""
+
+    verification: Verification
+    differences: Sequence[Difference]
+    answers: Sequence[Any]
 
 
 def reference_answers(loaded: LoadedModel, task: Task, texts: Sequence[str], track: Track) -> Reference:
@@ -43,7 +52,7 @@ def reference_answers(loaded: LoadedModel, task: Task, texts: Sequence[str], tra
     return Reference(asked, answers, ms_per_text)
 
 
-def verify(folder: Path, task: Task, dtype: str, reference: Reference, track: Track) -> Verification:
+def measure(folder: Path, task: Task, dtype: str, reference: Reference, track: Track) -> Measurement:
     """Answer the same texts with torchless, and compare.
 
     Args:
@@ -52,33 +61,47 @@ def verify(folder: Path, task: Task, dtype: str, reference: Reference, track: Tr
         dtype: The variant.
         reference: PyTorch's answers.
         track: Wraps a loop over texts, to show its progress.
-
-    Returns:
-        What the manifest says of this variant.
-
-    Raises:
-        ExportError: fp32 differs from PyTorch: a final answer, or a score by more than `FP32_TOLERANCE`.
     """
     pipe = exported_pipeline(folder, task, dtype)
     answers, ms_per_text = _timed(pipe, task, reference.texts, track, dtype)
     compare = CASES[task.graph].compare
     differences = [compare(expected, got) for expected, got in zip(reference.answers, answers, strict=True)]
-    largest = [float(difference.values.max()) for difference in differences]
     result = Verification(
         texts=len(differences),
         agreement=fmean(difference.agreement for difference in differences),
-        max_abs_diff=max(largest),
+        max_abs_diff=max(float(difference.values.max()) for difference in differences),
         mean_abs_diff=float(np.concatenate([difference.values.ravel() for difference in differences]).mean()),
         ms_per_text=round(ms_per_text, 3),
         reference_ms_per_text=round(reference.ms_per_text, 3),
     )
+    return Measurement(result, differences, answers)
+
+
+def verify(folder: Path, task: Task, dtype: str, reference: Reference, track: Track) -> Verification:
+    """Measure a variant, and return what the manifest says of it if it may be published.
+
+    Args:
+        folder: The exported folder.
+        task: The task.
+        dtype: The variant.
+        reference: PyTorch's answers.
+        track: Wraps a loop over texts, to show its progress.
+
+    Raises:
+        ExportError: fp32 differs from PyTorch: a final answer, or a score by more than `FP32_TOLERANCE`.
+    """
+    measured = measure(folder, task, dtype, reference, track)
+    result, differences = measured.verification, measured.differences
     if dtype == "fp32" and not (result.agreement == 1 and result.max_abs_diff <= FP32_TOLERANCE):
-        worst = max(range(len(differences)), key=lambda index: (-differences[index].agreement, largest[index]))
+        worst = max(
+            range(len(differences)),
+            key=lambda index: (-differences[index].agreement, float(differences[index].values.max())),
+        )
         raise ExportError(
             f"Verification failed: {dtype} gives other answers than PyTorch on "
             f"{sum(difference.agreement < 1 for difference in differences)} of {result.texts} texts, "
             f"max |Δ| {result.max_abs_diff:.2g}. The worst: {reference.texts[worst]!r}: "
-            f"PyTorch {_short(reference.answers[worst])}, {dtype} {_short(answers[worst])}.",
+            f"PyTorch {_short(reference.answers[worst])}, {dtype} {_short(measured.answers[worst])}.",
             hint="Nothing was written. Report it with the model's name: the conversion of this architecture is at fault.",
         )
     return result

@@ -26,10 +26,17 @@ _ERRORS_ONLY = 3
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """An input or output that a graph declares; an axis of `shape` is None where it may have any length."""
+    """An input or output that a graph declares.
+
+    Attributes:
+        dtype: Of its elements.
+        shape: The length of each axis; None where it may be any.
+        axes: The same in words: the length, or the graph's own name for an axis of any.
+    """
 
     dtype: np.dtype[Any]
     shape: tuple[int | None, ...]
+    axes: tuple[str, ...]
 
 
 class Session:
@@ -100,7 +107,8 @@ class Session:
 
 def _tensor(node: Any) -> Tensor:
     shape = tuple(axis if isinstance(axis, int) else None for axis in node.shape)
-    return Tensor(_NUMPY_DTYPES.get(node.type, np.dtype(object)), shape)
+    axes = tuple("?" if axis is None else str(axis) for axis in node.shape)
+    return Tensor(_NUMPY_DTYPES.get(node.type, np.dtype(object)), shape, axes)
 
 
 def _first_line(error: Exception) -> str:
