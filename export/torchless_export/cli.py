@@ -18,7 +18,7 @@ from rich.table import Table
 from torchless.checkpoint import Manifest, Variant
 from torchless.errors import ExportWarning, MissingExtraError
 
-__all__ = ["export"]
+__all__ = ["ConsoleProgress", "export", "quieten"]
 
 
 class ConsoleProgress:
@@ -71,7 +71,7 @@ def export(
     """Turn a checkpoint into a folder that runs without PyTorch, and verify it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    _quieten()
+    quieten()
     try:
         from torchless_export.export import export as run
     except ImportError as error:
@@ -140,7 +140,7 @@ def _warn(message: Warning | str, category: type[Warning], filename: str, lineno
     )
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Keep the libraries' own chatter off the screen; what matters comes as an error."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -13,6 +13,7 @@ from torchless.checkpoint import Checkpoint, Manifest, Variant
 from torchless.errors import CheckpointError, OptionError, nearest
 from torchless.tasks import find_task
 from torchless_export.calibration import calibration_feeds
+from torchless_export.hashes import other_files
 from torchless_export.preflight import preflight
 from torchless_export.source import find_source, load
 from torchless_export.staging import check_destination, staged
@@ -137,6 +138,7 @@ def export(
             (folder / part.file).unlink()
         declare_data(folder, verified)
         manifest = replace(planned, variants=verified)
+        manifest = replace(manifest, files=other_files(folder, manifest))
         manifest.write(folder)
     return manifest, True
 
@@ -175,7 +177,7 @@ def _current(out: Path) -> Manifest | None:
 def _same(current: Manifest, planned: Manifest, dtypes: tuple[str, ...], min_agreement: float) -> bool:
     measured = [variant.verification for dtype, variant in current.variants.items() if dtype != "fp32"]
     return (
-        replace(current, variants={}) == replace(planned, variants={})
+        replace(current, variants={}, files={}) == replace(planned, variants={}, files={})
         and set(current.variants) == set(dtypes)
         and all(one is not None and one.agreement >= min_agreement for one in measured)
     )

@@ -79,6 +79,7 @@ class Model:
     Attributes:
         task: The row of the table that this class serves.
         config: The model's configuration.
+        batch_dependent: Whether an answer depends on the rows that share its batch.
 
     Raises:
         CheckpointError: The graph's outputs do not fit the task or the labels.
@@ -91,6 +92,7 @@ class Model:
         self.checkpoint = checkpoint
         self.config = checkpoint.config
         self.session = session
+        self.batch_dependent = checkpoint.batch_dependent(session.graph)
 
     @classmethod
     def from_pretrained(

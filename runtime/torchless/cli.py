@@ -1,7 +1,8 @@
-"""The command `torchless`: `run` here, and the commands that the other packages bring."""
+"""The command `torchless`: `run` and `inspect` here, and the commands that the other packages bring."""
 
 import json
 import sys
+from dataclasses import asdict
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -54,6 +55,27 @@ def _app() -> Any:
             line = json.dumps({"input": text, "output": output}, ensure_ascii=False)
             typer.echo(line if texts else shorten(line))
 
+    def inspect(
+        model: str = typer.Argument(help="The exported folder, or a name on the Hub."),
+        revision: str | None = typer.Option(None, help="A branch, tag or commit on the Hub."),
+        graph: str | None = typer.Option(None, help="Load this variant, and print what it takes and answers."),
+        as_json: bool = typer.Option(False, "--json", help="Print JSON."),  # noqa: FBT003 - as above
+    ) -> None:
+        """Print what a folder holds, and how it was verified. No graph is loaded or downloaded unless asked for."""
+        from torchless.hub import open_checkpoint
+        from torchless.inspection import inspect as gather
+        from torchless.inspection import inspect_graph
+        from torchless.inspection_report import report
+
+        checkpoint = open_checkpoint(model, revision=revision, dtype=graph)
+        found = gather(checkpoint)
+        declared = None if graph is None else inspect_graph(checkpoint.graph(graph))
+        if as_json:
+            values = {**asdict(found), "graph": None if declared is None else asdict(declared)}
+            typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
+        else:
+            report(found, declared)
+
     app = typer.Typer(
         help="transformers.pipeline() without PyTorch.",
         pretty_exceptions_enable=False,
@@ -61,6 +83,7 @@ def _app() -> Any:
     )
     app.callback(invoke_without_command=True, no_args_is_help=True)(version)
     app.command()(run)
+    app.command()(inspect)
     for entry_point in entry_points(group="torchless.commands"):
         app.command(name=entry_point.name)(entry_point.load())
     return app

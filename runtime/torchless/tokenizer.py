@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from threading import Lock
-from typing import Any, Literal, Self, TypeAlias, get_args
+from typing import Any, Literal, Self
 
 import numpy as np
 import tokenizers
@@ -12,14 +12,14 @@ from tokenizers import Encoding
 
 from torchless.checkpoint import Checkpoint
 from torchless.encoding import BatchEncoding
-from torchless.errors import CheckpointError, InputError, OptionError, nearest
+from torchless.errors import CheckpointError, InputError, OptionError
 from torchless.hub import open_checkpoint
+from torchless.padding import Padding, padded_width
 from torchless.special_tokens import all_special_tokens, model_input_names, special_tokens
+from torchless.text_batch import text_batch
 from torchless.truncation import Truncation, TruncationStrategy, read_truncation
 
 __all__ = ["Encoding", "Padding", "Tokenizer"]
-
-Padding: TypeAlias = Literal["longest", "max_length", "do_not_pad"]
 
 # `transformers` writes 1e30 for a tokenizer without a limit, and takes anything above 1e20 for one.
 _NO_LIMIT = int(1e30)
@@ -157,7 +157,7 @@ class Tokenizer:
             InputError: A text is not a string, or rows of different lengths cannot make an array.
             OptionError: An option has a value that it cannot have.
         """
-        one, texts = self._as_batch(text, text_pair, is_split_into_words=is_split_into_words)
+        one, texts = text_batch(text, text_pair, is_split_into_words=is_split_into_words)
         if return_tensors not in (None, "np"):
             raise OptionError(
                 f"return_tensors={return_tensors!r} is not possible here.",
@@ -384,19 +384,6 @@ class Tokenizer:
             return None if token is None else self.token_id(token)
         raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
 
-    def _as_batch(self, text: Any, text_pair: Any, *, is_split_into_words: bool) -> tuple[bool, list[Any]]:
-        """Return whether it is one text, and the texts, or (text, pair) tuples."""
-        one = _is_text(text, is_split_into_words=is_split_into_words)
-        texts = [text] if one else text
-        _check_texts(texts, "text", is_split_into_words=is_split_into_words)
-        if text_pair is None or (one and not text_pair):  # the reference leaves an empty pair of one text out
-            return one, list(texts)
-        pairs = [text_pair] if one else text_pair
-        _check_texts(pairs, "text_pair", is_split_into_words=is_split_into_words)
-        if len(pairs) != len(texts):
-            raise InputError(f"{len(texts)} texts with {len(pairs)} pairs.", hint="Give a text_pair for each text.")
-        return one, list(zip(texts, pairs, strict=True))
-
     def _configure(self, truncation: Truncation | None) -> None:
         self._backend.no_truncation()
         self._truncation = None
@@ -420,23 +407,21 @@ class Tokenizer:
         self, encodings: Sequence[Encoding], padding: Any, max_length: int | None, multiple: int | None, side: str
     ) -> None:
         """Pad encodings in place, if asked to."""
-        strategy = "longest" if padding is True else padding or "do_not_pad"
-        if strategy not in get_args(Padding):
-            raise OptionError(f"padding={padding!r} is no strategy.", hint=nearest(strategy, get_args(Padding)))
-        if strategy == "do_not_pad":
+        width = padded_width(
+            [len(encoding) for encoding in encodings],
+            padding,
+            self.model_max_length if max_length is None else max_length,
+            multiple_of=multiple or 1,
+        )
+        if width is None:
             return
         if self.pad_token_id is None:
             raise OptionError(
                 "This tokenizer has no padding token.",
                 hint="Give one text at a time without padding, or add a pad_token to tokenizer_config.json.",
             )
-        if strategy == "longest":
-            width = max((len(encoding) for encoding in encodings), default=0)
-        else:
-            width = self.model_max_length if max_length is None else max_length
         if width > _UNLIMITED_ABOVE:
             return
-        width = -(-width // multiple) * multiple if multiple else width
         for encoding in encodings:
             encoding.pad(
                 width,
@@ -445,23 +430,6 @@ class Tokenizer:
                 pad_type_id=self.pad_token_type_id,
                 pad_token=self.pad_token,
             )
-
-
-def _is_text(text: Any, *, is_split_into_words: bool) -> bool:
-    if not is_split_into_words:
-        return isinstance(text, str)
-    return isinstance(text, list | tuple) and all(isinstance(word, str) for word in text)
-
-
-def _check_texts(texts: Any, name: str, *, is_split_into_words: bool) -> None:
-    kind = "a list of words" if is_split_into_words else "a string"
-    if not isinstance(texts, list | tuple):
-        raise InputError(
-            f"{name} is {texts!r}, of type {type(texts).__name__}.", hint=f"Give {kind}, or a list of such."
-        )
-    for index, text in enumerate(texts):
-        if not _is_text(text, is_split_into_words=is_split_into_words):
-            raise InputError(f"{name}[{index}] is {text!r}, of type {type(text).__name__}.", hint=f"Give {kind}.")
 
 
 def _array(rows: list[Any]) -> NDArray[np.int64]:

@@ -72,12 +72,31 @@ def test_a_manifest_of_another_schema(copy):
         pipeline("sentiment-analysis", copy)
 
 
-def test_a_manifest_cannot_lead_outside(copy):
+@pytest.mark.parametrize("key", ["variants", "files"])
+def test_a_manifest_cannot_lead_outside(copy, key):
     manifest = json.loads((copy / "torchless.json").read_text())
-    manifest["variants"]["fp32"]["file"] = "../../etc/passwd"
+    if key == "variants":
+        manifest["variants"]["fp32"]["file"] = "../../etc/passwd"
+    else:
+        manifest["files"]["../../etc/passwd"] = "0"
     (copy / "torchless.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match="outside of its folder"):
         pipeline("sentiment-analysis", copy)
+
+
+@pytest.mark.parametrize("values", [{"files": []}, {"files": "x"}, {"variants": []}, {"unknown": 1}])
+def test_what_is_no_manifest(copy, values):
+    manifest = json.loads((copy / "torchless.json").read_text())
+    (copy / "torchless.json").write_text(json.dumps({**manifest, **values}))
+    with pytest.raises(CheckpointError, match="is not a manifest"):
+        Checkpoint(copy)
+
+
+def test_a_manifest_from_before_it_listed_other_files(copy):
+    manifest = json.loads((copy / "torchless.json").read_text())
+    del manifest["files"]
+    (copy / "torchless.json").write_text(json.dumps(manifest))
+    assert Checkpoint(copy).manifest.files == {}
 
 
 def test_a_manifest_survives_writing_and_reading(copy, tmp_path):

@@ -21,7 +21,8 @@ class Scheduler:
         model: The model that answers.
         tokenizer: It knows how rows are padded.
         max_batch_tokens: The price of a batch, padding included, in tokens.
-        max_batch_rows: The most rows a batch may have; None sets no bound.
+        max_batch_rows: The most rows a batch may have. None sets no bound, but where an answer depends on the rows that
+            share its batch, each row then runs alone.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Scheduler:
         self._pad_type_id = tokenizer.pad_token_type_id
         self._takes_types = "token_type_ids" in tokenizer.model_input_names
         self._max_batch_tokens = max_batch_tokens
-        self._max_batch_rows = max_batch_rows
+        self._max_batch_rows = 1 if max_batch_rows is None and model.batch_dependent else max_batch_rows
 
     def run(self, rows: Sequence[Row], *, max_batch_rows: int | None = None) -> list[RowOutput]:
         """Return the outputs of each row, in the order of the rows.

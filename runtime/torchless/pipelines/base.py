@@ -29,7 +29,8 @@ class Pipeline(ABC, Generic[OptionsT]):
     Args:
         model: The model, loaded.
         tokenizer: Its tokenizer.
-        batch_size: The most rows a batch may have; by default only the tokens in it are bounded.
+        batch_size: The most rows a batch may have; by default only the tokens in it are bounded, and a model whose
+            answers depend on the batch runs its rows one by one.
         options: The task's options, which each call may change for itself.
 
     Attributes:

@@ -1,9 +1,15 @@
+import shutil
+
 import numpy as np
 import pytest
+from onnxruntime.quantization import quantize_dynamic
 
-from torchless import AutoModel, AutoTokenizer
+from torchless import AutoModel, AutoTokenizer, pipeline
 from torchless.batching.scheduler import Scheduler
+from torchless.checkpoint import Manifest, Variant
+from torchless.layout import MANIFEST_NAME
 from torchless.rows import Row
+from torchless.session import Session
 from torchless_export.sample import sample_texts
 
 
@@ -28,3 +34,69 @@ def test_rows_come_back_in_order_without_padding(parts, side):
 
 def test_no_rows(parts):
     assert Scheduler(*parts).run([]) == []
+
+
+@pytest.fixture(scope="module")
+def dynamic(tiny, tmp_path_factory):
+    """A folder as others leave it: fp32, ONNX Runtime's dynamic int8, and no manifest."""
+    folder = tmp_path_factory.mktemp("dynamic") / "bert"
+    labels = ["contradiction", "entailment", "neutral"]
+    nli = {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+    shutil.copytree(tiny.export("bert", "text-classification", **nli), folder)
+    quantize_dynamic(folder / "onnx" / "model.onnx", folder / "onnx" / "model_int8.onnx", per_channel=True)
+    (folder / MANIFEST_NAME).unlink()
+    return folder
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """The rows of each run, of whatever session."""
+    counted = []
+    run = Session.run
+
+    def counting(session, feeds, *rest):
+        counted.append(len(feeds["input_ids"]))
+        return run(session, feeds, *rest)
+
+    monkeypatch.setattr(Session, "run", counting)
+    return counted
+
+
+def test_rows_run_one_by_one_where_they_would_change_each_other(dynamic, runs):
+    classify = pipeline("text-classification", dynamic, dtype="int8", top_k=None)
+    texts = sample_texts(16)
+    alone = [classify([text])[0] for text in texts]
+    runs.clear()
+    assert classify(texts) == alone  # to the last bit
+    assert list(classify(iter(texts))) == alone
+    assert runs == [1] * 32
+    runs.clear()
+    together = classify(texts, batch_size=8)
+    assert runs == [8, 8]
+    assert together != alone
+    assert pipeline("text-classification", dynamic, dtype="int8", top_k=None, batch_size=8)(texts) == together
+
+
+def test_a_row_for_each_label_too(dynamic, runs):
+    judge = pipeline("zero-shot-classification", dynamic, dtype="int8", candidate_labels=["a", "b", "c"])
+    judge("A film.")
+    assert runs == [1, 1, 1]
+
+
+def test_fp32_is_batched(dynamic, runs):
+    pipeline("text-classification", dynamic)(["A film."] * 16)
+    assert runs == [16]
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_what_a_manifest_says_holds(dynamic, tmp_path, runs, said):
+    folder = shutil.copytree(dynamic, tmp_path / "copy")
+    variant = Variant(
+        file="onnx/model_int8.onnx",
+        size_bytes=(folder / "onnx" / "model_int8.onnx").stat().st_size,
+        sha256="",
+        batch_dependent=said,
+    )
+    Manifest(task="text-classification", source={}, versions={}, variants={"int8": variant}).write(folder)
+    pipeline("text-classification", folder, dtype="int8")(["A film."] * 4)
+    assert runs == ([1] * 4 if said else [4])

@@ -1,0 +1,159 @@
+"""An ONNX graph in memory, as a list of nodes that can be rewritten."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+__all__ = ["MICROSOFT", "Graph"]
+
+MICROSOFT = "com.microsoft"
+"""The domain of ONNX Runtime's own operators, which all of its builds bring."""
+
+
+class Graph:
+    """A graph whose nodes are replaced one by one.
+
+    Args:
+        path: An ONNX file.
+
+    Attributes:
+        model: The ONNX model; its nodes are those of the file until `save`.
+        nodes: The nodes in their order, which callers rewrite.
+        constants: What is known beforehand, by name: the initializers, and the values of `Constant` nodes.
+        opset: The version of ONNX's own operators.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.model = onnx.load(path)
+        self.nodes: list[Any] = list(self.model.graph.node)
+        self.constants = _Constants(self.model.graph)
+        self.opset = next(one.version for one in self.model.opset_import if one.domain in {"", "ai.onnx"})
+
+    def consumers(self) -> dict[str, list[Any]]:
+        """Return the nodes that take each value."""
+        found: dict[str, list[Any]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.input):
+                found.setdefault(name, []).append(node)
+        return found
+
+    def constant(self, name: str, values: NDArray[Any]) -> str:
+        """Add a constant, and return its name."""
+        self.constants.add(name, values)
+        return name
+
+    @staticmethod
+    def node(op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> Any:
+        """Return a node of one output."""
+        return helper.make_node(op_type, list(inputs), [output], name=output, **attributes)
+
+    def reduce_max(self, name: str, output: str) -> Any:
+        """Return a node that takes the maximum along the last axis, and keeps the axis."""
+        if self.opset < 18:
+            return self.node("ReduceMax", [name], output, axes=[-1], keepdims=1)
+        axes = self.constant(f"{output}.axes", np.array([-1], np.int64))
+        return self.node("ReduceMax", [name, axes], output, keepdims=1)
+
+    def cast_to_float(self, name: str, output: str) -> Any:
+        """Return a node that turns integers into float32."""
+        return self.node("Cast", [name], output, to=onnx.TensorProto.FLOAT)
+
+    def split_gemms(self) -> None:
+        """Write each Gemm with a constant matrix as what it is, a MatMul and an Add."""
+        nodes = []
+        for node in self.nodes:
+            settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+            plain = settings.get("alpha", 1) == 1 and settings.get("beta", 1) == 1 and not settings.get("transA", 0)
+            if node.op_type != "Gemm" or not plain or node.input[1] not in self.constants:
+                nodes.append(node)
+                continue
+            matrix, out = node.input[1], node.output[0]
+            if settings.get("transB", 0):
+                matrix = self.constant(f"{out}.matrix", self.constants[matrix].T)
+            biased = len(node.input) > 2
+            product = f"{out}.product" if biased else out
+            nodes.append(self.node("MatMul", [node.input[0], matrix], product))
+            if biased:
+                nodes.append(self.node("Add", [product, node.input[2]], out))
+        self.nodes = nodes
+
+    def fold_transposes(self) -> None:
+        """Write the transpose of a constant matrix, as tied weights have it, as the constant that it is."""
+        for node in self.nodes:
+            if node.op_type == "Transpose" and node.input[0] in self.constants:
+                axes = next((list(one.ints) for one in node.attribute if one.name == "perm"), None)
+                self.constant(node.output[0], self.constants[node.input[0]].transpose(axes))
+        self.nodes = [node for node in self.nodes if node.output[0] not in self.constants or node.op_type == "Constant"]
+
+    def save(self, path: Path, *, domains: Iterable[str] = ()) -> None:
+        """Write the graph with the nodes as they are now, without what nothing needs.
+
+        Args:
+            path: Where to.
+            domains: The operators' domains that the nodes need beside ONNX's own.
+        """
+        graph = self.model.graph
+        needed = {value.name for value in graph.output}
+        kept = []
+        for node in reversed(self.nodes):
+            if not needed.isdisjoint(node.output):
+                kept.append(node)
+                needed.update(node.input)
+                needed.update(_taken_by_branches(node))
+        del graph.node[:]
+        graph.node.extend(reversed(kept))
+        self.constants.keep(needed)
+        present = {one.domain for one in self.model.opset_import}
+        self.model.opset_import.extend(helper.make_opsetid(domain, 1) for domain in domains if domain not in present)
+        del graph.value_info[:]
+        onnx.save(self.model, path)
+
+
+class _Constants:
+    """Constants by name, read as arrays only when they are asked for."""
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+        self._tensors = {tensor.name: tensor for tensor in graph.initializer}
+        for node in graph.node:
+            if node.op_type == "Constant" and node.attribute[0].name == "value":
+                self._tensors[node.output[0]] = node.attribute[0].t
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return np.asarray(numpy_helper.to_array(self._tensors[name]))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a constant, without reading it."""
+        return tuple(self._tensors[name].dims)
+
+    def add(self, name: str, values: NDArray[Any]) -> None:
+        """Add an initializer."""
+        tensor = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        self._graph.initializer.append(tensor)
+        self._tensors[name] = tensor
+
+    def keep(self, needed: set[str]) -> None:
+        """Drop the initializers that are not needed."""
+        kept = [tensor for tensor in self._graph.initializer if tensor.name in needed]
+        del self._graph.initializer[:]
+        self._graph.initializer.extend(kept)
+
+
+def _taken_by_branches(node: Any) -> set[str]:
+    """Return what the branches of an `If` or `Loop` take from the graph around them."""
+    graphs = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    taken: set[str] = set()
+    for graph in graphs:
+        for inner in graph.node:
+            taken.update(inner.input)
+            taken.update(_taken_by_branches(inner))
+        taken.update(value.name for value in graph.output)
+    return taken

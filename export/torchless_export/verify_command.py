@@ -1,0 +1,165 @@
+"""`torchless verify`: whether a folder is what its manifest says; its files without PyTorch, its answers with it."""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from torchless.checkpoint import Checkpoint, Manifest, Verification
+from torchless.errors import CheckpointError, ExportError, MissingExtraError, OptionError
+from torchless.tokenizer import Tokenizer
+from torchless_export.cases import FP32_TOLERANCE
+from torchless_export.cli import ConsoleProgress, quieten
+from torchless_export.hashes import faults, unlisted
+from torchless_export.source import Source, find_source, load
+from torchless_export.texts import verification_texts
+from torchless_export.verify import measure, reference_answers
+
+__all__ = ["verify"]
+
+_PIPED_WIDTH = 200
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(help="The exported folder.")],
+    against: Annotated[
+        str | None, typer.Option(metavar="CHECKPOINT", help="Also measure anew, against this checkpoint in PyTorch.")
+    ] = None,
+    base_model: Annotated[str | None, typer.Option(help="For an adapter: the folder or name of its base.")] = None,
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit of the checkpoint on the Hub.")] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read pickled weights, which can run code.")
+    ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings.")
+    ] = False,
+    verify_with: Annotated[
+        Path | None, typer.Option(help="A file of texts, one input a line.  [default: texts of a sample]")
+    ] = None,
+    min_agreement: Annotated[
+        float, typer.Option(min=0, max=1, help="The least agreement with PyTorch that a variant may have.")
+    ] = 0.99,
+) -> None:
+    """Check a folder's files against its manifest and, with --against, its answers against PyTorch."""
+    if against is None and (base_model or revision or verify_with or allow_pickle or trust_remote_code):
+        raise OptionError(
+            "Only a measurement takes --base-model, --revision, --verify-with, --allow-pickle and --trust-remote-code.",
+            hint="Name what to measure against: --against CHECKPOINT",
+        )
+    checkpoint = Checkpoint(folder)
+    width = None if sys.stdout.isatty() else _PIPED_WIDTH
+    console = Console(soft_wrap=True, markup=False, highlight=False, width=width)
+    if checkpoint.manifest is not None:
+        _check_files(checkpoint.folder, checkpoint.manifest, console)
+    elif against is None:
+        raise CheckpointError(
+            f"{folder} has no manifest, so nothing says what its files should be.",
+            hint=f"Measure it: torchless verify {folder} --against CHECKPOINT",
+        )
+    Tokenizer.from_checkpoint(checkpoint)
+    if against is None:
+        return
+    try:
+        import torch  # noqa: F401 - said before a checkpoint is downloaded
+    except ImportError as error:
+        raise MissingExtraError("torchless verify --against", extra="export") from error
+    quieten()
+    source = find_source(
+        against,
+        revision=revision,
+        base_model=base_model,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+    )
+    if checkpoint.manifest and _hashes(source.record()) != _hashes(checkpoint.manifest.source):
+        console.print(f"{against} is not what {folder} was exported from: its files have other hashes.")
+    said = (
+        {dtype: variant.verification for dtype, variant in checkpoint.manifest.variants.items()}
+        if checkpoint.manifest
+        else dict.fromkeys(checkpoint.dtypes())
+    )
+    measured = _measured(checkpoint, list(said), source, verification_texts(verify_with), ConsoleProgress(console))
+    console.print(_table(said, measured))
+    failures = [failure for dtype, one in measured.items() if (failure := _failure(dtype, one, min_agreement))]
+    if failures:
+        raise ExportError(
+            f"{folder} failed its verification: {'; '.join(failures)}.",
+            hint="Export the checkpoint again; for variants other than fp32, --min-agreement accepts less.",
+        )
+
+
+def _check_files(folder: Path, manifest: Manifest, console: Console) -> None:
+    """Say what is wrong with a folder's files, and raise if anything is."""
+    found = list(faults(folder, manifest))
+    for fault in found:
+        console.print(f"{fault.file} {fault.problem}.")
+    for name in unlisted(folder, manifest):
+        console.print(f"{name} is not in the manifest: nobody verified it.")
+    files = len(manifest.parts) + len(manifest.files)
+    if found:
+        raise CheckpointError(
+            f"{len(found)} of {files} files of {folder} are not what the manifest lists.",
+            hint="Copy the folder again, or export the checkpoint again.",
+        )
+    console.print(f"{folder}: {files} of {files} files are what the manifest lists.")
+
+
+def _hashes(record: Mapping[str, Any]) -> list[Any]:
+    """Return the hashes of a checkpoint's files and of its base's, whatever the two were called."""
+    return [record.get("files"), *(_hashes(record["base"]) if "base" in record else ())]
+
+
+def _measured(
+    checkpoint: Checkpoint, dtypes: Sequence[str], source: Source, texts: Sequence[str], progress: ConsoleProgress
+) -> dict[str, Verification]:
+    """Return how each variant compares with PyTorch today."""
+    task = checkpoint.task()
+    with progress.step(f"Loading {source.name}"):
+        loaded = load(source, task)
+    with progress.step(f"Measuring on {len(texts)} texts"):
+        reference = reference_answers(loaded, task, texts, progress.track)
+        return {
+            dtype: measure(checkpoint.folder, task, dtype, reference, progress.track).verification for dtype in dtypes
+        }
+
+
+def _failure(dtype: str, measured: Verification, min_agreement: float) -> str | None:
+    """Return what is wrong with a variant; None if nothing is."""
+    if not math.isfinite(measured.max_abs_diff):
+        return f"{dtype} answers with what is no number"
+    if dtype == "fp32" and not (measured.agreement == 1 and measured.max_abs_diff <= FP32_TOLERANCE):
+        return (
+            f"fp32 agrees on {measured.agreement:.2%} of {measured.texts} texts with max |Δ| "
+            f"{measured.max_abs_diff:.2g}, where 100% and {FP32_TOLERANCE:.0e} are needed"
+        )
+    if measured.agreement < min_agreement:
+        return f"{dtype} agrees on {measured.agreement:.2%} of {measured.texts} texts, where {min_agreement:.2%} are needed"
+    return None
+
+
+def _table(said: Mapping[str, Verification | None], measured: Mapping[str, Verification]) -> Table:
+    """Return what the manifest said beside what was measured."""
+    table = Table("variant", "", "agreement", "max |Δ|", "mean |Δ|", "ms a text", "PyTorch")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for dtype, now in measured.items():
+        table.add_row(dtype, "manifest", *_row(said[dtype]))
+        table.add_row("", "measured", *_row(now))
+    return table
+
+
+def _row(one: Verification | None) -> Sequence[str]:
+    if one is None:
+        return ["nothing"]
+    return (
+        f"{one.agreement:.1%} of {one.texts}",
+        f"{one.max_abs_diff:.1e}",
+        f"{one.mean_abs_diff:.1e}",
+        f"{one.ms_per_text:.1f}",
+        f"{one.reference_ms_per_text:.1f}",
+    )
