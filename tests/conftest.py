@@ -47,9 +47,9 @@ def base_model() -> Path:
 
 @pytest.fixture(scope="session")
 def sentiment(tmp_path_factory: pytest.TempPathFactory, adapter: Path, base_model: Path) -> Path:
-    """The embedded sentiment model, exported."""
+    """The embedded sentiment model, exported in fp32 and q8."""
     out = tmp_path_factory.mktemp("models") / "sentiment"
-    export(str(adapter), out, Silent(), base_model=str(base_model))
+    export(str(adapter), out, Silent(), base_model=str(base_model), dtypes=("fp32", "q8"))
     return out
 
 

@@ -136,7 +136,7 @@ VARIANTS: Mapping[str, Recipe] = {
         make=_fp16,
     ),
     "q8": Recipe(
-        scheme="int8 weights a column; activations in int8, with a scale a row: calibrated on text",
+        scheme="8-bit weights, embeddings and matrix products, inputs by channel or by row: chosen by calibration on texts",
         make=_q8,
         calibrated=True,
     ),
