@@ -26,6 +26,9 @@ TEXT ?=
 COMMA := ,
 FIRST_DTYPE := $(firstword $(subst $(COMMA), ,$(DTYPE)))
 
+# make bench: what to measure.
+ONLY ?=
+
 SOURCES := $(shell find runtime export -name '*.py' -o -name '*.tsv')
 
 .DEFAULT_GOAL := help
@@ -79,8 +82,8 @@ format: setup ## Format the code.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: setup ## Measure against PyTorch's pipeline.
-	$(BIN)/python -m benchmarks
+bench: setup ## Measure (ONLY=latency or quantisation; by default all).
+	$(BIN)/python -m benchmarks $(ONLY)
 
 clean: ## Remove what the targets made.
 	rm -rf $(VENV) $(BARE) $(NODE)/node_modules dist models benchmarks/results .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

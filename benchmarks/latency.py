@@ -50,8 +50,8 @@ def ratio(slow: Latency, fast: Latency) -> float:
     return median(median(a) / median(b) for a, b in zip(slow.rounds_ms, fast.rounds_ms, strict=True))
 
 
-def report(latencies: list[Latency]) -> tuple[dict[str, Any], Table]:
-    """Return the figures for the file, and the table for the screen."""
+def report(latencies: list[Latency]) -> tuple[dict[str, Any], list[Table]]:
+    """Return the figures for the file, and the tables for the screen."""
     reference = latencies[0]
     table = Table("one text of 16 tokens", "p50 ms", "quartiles ms", "faster")
     figures = {}
@@ -60,4 +60,4 @@ def report(latencies: list[Latency]) -> tuple[dict[str, Any], Table]:
         times = ratio(reference, latency)
         table.add_row(latency.peer, f"{latency.p50_ms:.2f}", f"{lower:.2f} to {upper:.2f}", f"{times:.2f}×")
         figures[latency.peer] = {"p50_ms": latency.p50_ms, "quartiles_ms": [lower, upper], "times_faster": times}
-    return {"model": "DistilBERT-base shape, random weights", "tokens": 16, "peers": figures}, table
+    return {"model": "DistilBERT-base shape, random weights", "tokens": 16, "peers": figures}, [table]

@@ -16,11 +16,11 @@ def load_pytorch(folder: Path) -> Callable[[Any], Any]:
     return transformers.pipeline("text-classification", model=str(folder), device="cpu")
 
 
-def load_torchless(folder: Path) -> Callable[[Any], Any]:
+def load_torchless(folder: Path, dtype: str = "fp32") -> Callable[[Any], Any]:
     """Load torchless."""
     from torchless import pipeline
 
-    return pipeline("text-classification", folder)
+    return pipeline("text-classification", folder, dtype=dtype)
 
 
 class Peer:
