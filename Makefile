@@ -32,7 +32,7 @@ ONLY ?=
 SOURCES := $(shell find runtime export -name '*.py' -o -name '*.tsv')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export run test interop check format bench clean
+.PHONY: help setup export run test interop check format bench clean matrix
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ format: setup ## Format the code.
 
 bench: setup ## Measure (ONLY=latency or quantisation; by default all).
 	$(BIN)/python -m benchmarks $(ONLY)
+
+matrix: setup ## Write docs/verified.md: every architecture, task and dtype, verified.
+	PYTHONPATH=tests:. $(BIN)/python tests/matrix.py
 
 clean: ## Remove what the targets made.
 	rm -rf $(VENV) $(BARE) $(NODE)/node_modules dist models benchmarks/results .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

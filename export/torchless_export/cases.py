@@ -191,8 +191,8 @@ def _ask_mask(text: str, mask: str) -> str:
 
 def _ask_choice(text: str, _mask: str) -> dict[str, Any]:
     words = text.split()
-    middle = len(words) // 2
-    rest = " ".join(words[middle:])
+    middle = max(1, len(words) // 2)
+    rest = " ".join(words[middle:] or words)
     return {"prompt": " ".join(words[:middle]), "choices": [rest, "Yes, it is.", "Nobody has ever been there."]}
 
 

@@ -10,7 +10,7 @@ from torchless_export.sample import sample_texts
 __all__ = ["CALIBRATION_TEXTS", "VERIFICATION_TEXTS", "calibration_texts", "digest", "read_texts", "verification_texts"]
 
 VERIFICATION_TEXTS = 250
-CALIBRATION_TEXTS = 250
+CALIBRATION_TEXTS = 128
 
 
 def verification_texts(path: Path | None) -> list[str]:

@@ -1,0 +1,101 @@
+"""`make matrix`: export every architecture for every task in every dtype, verify each, and write down what came out.
+
+The models are tiny and random, so that many labels are near-ties: the agreements of quantised variants here are lower than
+those of a trained model. What the page shows is that each combination converts, runs, and is near.
+"""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+
+import torch
+import transformers
+from fixtures.checkpoints import CONFIGS, DECODERS, Silent, TinyModels
+
+from torchless.checkpoint import Manifest
+from torchless.errors import ExportError
+from torchless.tasks import TASKS, Task
+from torchless_export.export import export
+from torchless_export.sample import sample_texts
+from torchless_export.variants import VARIANTS
+
+PAGE = Path(__file__).parents[1] / "docs" / "verified.md"
+HEAD = """# What is verified
+
+Written by `make matrix`, which exports a tiny model with random weights of each architecture, for each task that it has a head
+for, in every dtype, and verifies each variant against PyTorch on {texts} texts, as `torchless export` does.
+
+`fp32` shows the largest |Δ| of any score; it agrees on every answer, or there would be no row. The others show the agreement
+of final answers with PyTorch. Random weights make near-ties of many answers, so a trained model agrees on more:
+[Variants](variants.md) has the figures of one. Made with torch {torch}, transformers {transformers}.
+
+| architecture | task | {dtypes} |
+|---|---|{rules}|
+"""
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    texts = sample_texts(60)
+    with TemporaryDirectory() as scratch:
+        tiny = TinyModels(Path(scratch))
+        asked = Path(scratch) / "texts.txt"
+        asked.write_text("\n".join(texts), encoding="utf-8")
+        rows = [
+            row(model_type, task, tiny, asked)
+            for model_type in [*CONFIGS, *DECODERS]
+            for task in TASKS
+            if task.graph == task.name and has_head(model_type, task)
+        ]
+    head = HEAD.format(
+        texts=len(texts),
+        torch=torch.__version__.partition("+")[0],
+        transformers=transformers.__version__,
+        dtypes=" | ".join(VARIANTS),
+        rules="|".join("---" for _ in VARIANTS),
+    )
+    PAGE.write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+
+
+def has_head(model_type: str, task: Task) -> bool:
+    """Whether `transformers` has the task's head for an architecture, and it is one of its own tasks."""
+    config = transformers.AutoConfig.for_model(model_type)
+    decodes = task.name == "text-generation"
+    known = type(config) in getattr(transformers, task.auto_class)._model_mapping.keys()  # noqa: SIM118 - lazy
+    return known and decodes == (model_type in DECODERS)
+
+
+def row(model_type: str, task: Task, tiny: TinyModels, texts: Path) -> str:
+    """Export in all dtypes at once, and return the page's row."""
+    checkpoint = tiny.checkpoint(model_type, task.name)
+    out = checkpoint.with_name(f"{checkpoint.name}-all")
+    try:
+        manifest, _ = export(
+            str(checkpoint),
+            out,
+            Silent(),
+            task=task.name,
+            dtypes=tuple(VARIANTS),
+            verify_with=texts,
+            min_agreement=0,
+        )
+    except ExportError as error:
+        raise SystemExit(f"{model_type}, {task.name}: {error}") from error
+    cells = " | ".join(cell(manifest, dtype) for dtype in VARIANTS)
+    line = f"| {model_type} | {task.name} | {cells} |"
+    print(line, flush=True)
+    return line
+
+
+def cell(manifest: Manifest, dtype: str) -> str:
+    """Return what a variant came to."""
+    measured = manifest.variants[dtype].verification
+    assert measured is not None
+    return f"{measured.max_abs_diff:.0e}" if dtype == "fp32" else f"{measured.agreement:.0%}"
+
+
+if __name__ == "__main__":
+    main()
