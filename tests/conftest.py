@@ -61,7 +61,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
 
 @pytest.fixture(scope="session")
 def embeddings(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Path:
-    """all-MiniLM-L6-v2, exported for embeddings."""
+    """all-MiniLM-L6-v2, exported for embeddings in fp32 and q8."""
     out = tmp_path_factory.mktemp("models") / "embeddings"
-    export(str(base_model), out, Silent(), task="feature-extraction")
+    export(str(base_model), out, Silent(), task="feature-extraction", dtypes=("fp32", "q8"))
     return out

@@ -18,6 +18,7 @@ from fixtures.checkpoints import CONFIGS, DECODERS, Silent, TinyModels
 from torchless.checkpoint import Manifest
 from torchless.errors import ExportError
 from torchless.tasks import TASKS, Task
+from torchless_export.convert import check_supported
 from torchless_export.export import export
 from torchless_export.sample import sample_texts
 from torchless_export.variants import VARIANTS
@@ -61,10 +62,14 @@ def main() -> None:
 
 
 def has_head(model_type: str, task: Task) -> bool:
-    """Whether `transformers` has the task's head for an architecture, and it is one of its own tasks."""
+    """Whether `transformers` has the task's head for an architecture, and optimum's exporter knows it."""
     config = transformers.AutoConfig.for_model(model_type)
     decodes = task.name == "text-generation"
     known = type(config) in getattr(transformers, task.auto_class)._model_mapping.keys()  # noqa: SIM118 - lazy
+    try:
+        check_supported(model_type, task)
+    except ExportError:
+        return False
     return known and decodes == (model_type in DECODERS)
 
 
@@ -72,18 +77,9 @@ def row(model_type: str, task: Task, tiny: TinyModels, texts: Path) -> str:
     """Export in all dtypes at once, and return the page's row."""
     checkpoint = tiny.checkpoint(model_type, task.name)
     out = checkpoint.with_name(f"{checkpoint.name}-all")
-    try:
-        manifest, _ = export(
-            str(checkpoint),
-            out,
-            Silent(),
-            task=task.name,
-            dtypes=tuple(VARIANTS),
-            verify_with=texts,
-            min_agreement=0,
-        )
-    except ExportError as error:
-        raise SystemExit(f"{model_type}, {task.name}: {error}") from error
+    manifest, _ = export(
+        str(checkpoint), out, Silent(), task=task.name, dtypes=tuple(VARIANTS), verify_with=texts, min_agreement=0
+    )
     cells = " | ".join(cell(manifest, dtype) for dtype in VARIANTS)
     line = f"| {model_type} | {task.name} | {cells} |"
     print(line, flush=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from torchless.checkpoint import Manifest
 from torchless.layout import MANIFEST_NAME
 
-__all__ = ["Fault", "faults", "other_files", "unlisted"]
+__all__ = ["Fault", "faults", "other_files", "sha256_of", "unlisted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Fault:
 def other_files(folder: Path, manifest: Manifest) -> dict[str, str]:
     """Return the SHA-256 of each file of a folder that is neither the manifest nor part of a variant, by its path."""
     skipped = {MANIFEST_NAME, *(part.file for part in manifest.parts)}
-    return {name: _sha256(folder / name) for name in _names(folder) if name not in skipped}
+    return {name: sha256_of(folder / name) for name in _names(folder) if name not in skipped}
 
 
 def faults(folder: Path, manifest: Manifest) -> Iterator[Fault]:
@@ -51,7 +51,7 @@ def unlisted(folder: Path, manifest: Manifest) -> list[str]:
 def _difference(path: Path, sha256: str) -> str | None:
     if not path.is_file():
         return "is missing"
-    found = _sha256(path)
+    found = sha256_of(path)
     return None if found == sha256 else f"was changed: its SHA-256 is {found}, and the manifest says {sha256}"
 
 
@@ -59,6 +59,7 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

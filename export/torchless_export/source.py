@@ -1,6 +1,5 @@
 """What to export: a folder, a Hub name, or an adapter over a base; found without PyTorch, then loaded with it."""
 
-import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from torchless.checkpoint import read_json
 from torchless.errors import ExportError, ExportWarning, TorchlessError
 from torchless.hub import is_path, snapshot
 from torchless.tasks import Task, find_task, task_of_architectures
+from torchless_export.hashes import sha256_of
 
 __all__ = ["SENTENCE_FILES", "LoadedModel", "Source", "find_source", "load", "load_config"]
 
@@ -117,7 +117,7 @@ class Source:
 
     def record(self) -> dict[str, Any]:
         """Return what the manifest says of this source: its name, its revision, the SHA-256 of its files."""
-        files = {path.name: _sha256(path) for path in sorted(self._files()) if path.is_file()}
+        files = {path.name: sha256_of(path) for path in sorted(self._files()) if path.is_file()}
         record: dict[str, Any] = {"name": self.name, "files": files}
         if self.revision is not None:
             record["revision"] = self.revision
@@ -345,11 +345,6 @@ def _strings(values: Iterable[Any]) -> Iterator[str]:
             yield value
         elif isinstance(value, list):
             yield from _strings(value)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _needs_code(source: Source) -> ExportError:

@@ -1,6 +1,5 @@
 """The variants of a graph: what each dtype is, and how it is made from the fp32 graph. The one table of them."""
 
-import hashlib
 import json
 import logging
 import sys
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from torchless.checkpoint import Part, Variant
 from torchless.layout import DTYPE_SUFFIXES
+from torchless_export.hashes import sha256_of
 
 __all__ = ["MAX_GRAPH_BYTES", "VARIANTS", "Feeds", "Recipe", "declare_data", "make_variant"]
 
@@ -360,9 +360,7 @@ def _data(graph: Path) -> Path:
 
 
 def _part(folder: Path, path: Path) -> Part:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Part(file=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size, sha256=digest)
+    return Part(file=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 @contextmanager

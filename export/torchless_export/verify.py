@@ -18,7 +18,7 @@ from torchless_export.cases import CASES, FP32_TOLERANCE, Difference, exported_p
 from torchless_export.source import LoadedModel
 from torchless_export.variants import VARIANTS
 
-__all__ = ["Measurement", "Reference", "check", "measure", "reference_answers", "verify"]
+__all__ = ["Measurement", "Reference", "check", "failure", "measure", "reference_answers", "verify"]
 
 Track: TypeAlias = Callable[[Sequence[Any], str], Iterable[Any]]
 
@@ -88,32 +88,44 @@ def measure(folder: Path, task: Task, dtype: str, reference: Reference, track: T
     return Measurement(result, differences, answers)
 
 
-def check(dtype: str, reference: Reference, measured: Measurement, *, min_agreement: float) -> None:
-    """Raise unless a variant may be published: the gate.
+def failure(dtype: str, measured: Measurement, *, min_agreement: float) -> str | None:
+    """Return why a variant may not be published; None if it may.
 
     Args:
         dtype: The variant. fp32 must agree entirely, and no score may differ by more than `FP32_TOLERANCE`.
-        reference: PyTorch's answers.
-        measured: The variant's.
+        measured: How it answered.
         min_agreement: What any other must reach, 0 to 1.
-
-    Raises:
-        ExportError: It may not. The error names the worst texts.
     """
     result = measured.verification
     broken = sum(not np.isfinite(difference.values).all() for difference in measured.differences)
     far = f"max |Δ| {result.max_abs_diff:.2g}"
     if broken:
-        problem = f"{dtype} answers {broken} of {result.texts} texts with what is no number (NaN or infinite)"
-    elif dtype == "fp32" and not (result.agreement == 1 and result.max_abs_diff <= FP32_TOLERANCE):
+        return f"{dtype} answers {broken} of {result.texts} texts with what is no number (NaN or infinite)"
+    if dtype == "fp32" and not (result.agreement == 1 and result.max_abs_diff <= FP32_TOLERANCE):
         differing = sum(difference.agreement < 1 for difference in measured.differences)
-        problem = f"{dtype} gives other answers than PyTorch on {differing} of {result.texts} texts, {far}"
-    elif result.agreement < min_agreement:
-        problem = (
+        return f"{dtype} gives other answers than PyTorch on {differing} of {result.texts} texts, {far}"
+    if result.agreement < min_agreement:
+        return (
             f"{dtype} agrees with PyTorch on {result.agreement:.2%} of {result.texts} texts, and {min_agreement:.2%} "
             f"are asked for; {far}"
         )
-    else:
+    return None
+
+
+def check(dtype: str, reference: Reference, measured: Measurement, *, min_agreement: float) -> None:
+    """Raise unless a variant may be published: the gate.
+
+    Args:
+        dtype: The variant.
+        reference: PyTorch's answers.
+        measured: The variant's.
+        min_agreement: What any other than fp32 must reach, 0 to 1.
+
+    Raises:
+        ExportError: It may not. The error names the worst texts.
+    """
+    problem = failure(dtype, measured, min_agreement=min_agreement)
+    if problem is None:
         return
     if dtype == "fp32":
         hint = "Report it with the model's name: the conversion of this architecture is at fault."

@@ -1,6 +1,5 @@
 """`torchless verify`: whether a folder is what its manifest says; its files without PyTorch, its answers with it."""
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +12,11 @@ from rich.table import Table
 from torchless.checkpoint import Checkpoint, Manifest, Verification
 from torchless.errors import CheckpointError, ExportError, MissingExtraError, OptionError
 from torchless.tokenizer import Tokenizer
-from torchless_export.cases import FP32_TOLERANCE
 from torchless_export.cli import ConsoleProgress, quieten
 from torchless_export.hashes import faults, unlisted
 from torchless_export.source import Source, find_source, load
 from torchless_export.texts import verification_texts
-from torchless_export.verify import measure, reference_answers
+from torchless_export.verify import Measurement, failure, measure, reference_answers
 
 __all__ = ["verify"]
 
@@ -85,7 +83,8 @@ def verify(
     )
     measured = _measured(checkpoint, list(said), source, verification_texts(verify_with), ConsoleProgress(console))
     console.print(_table(said, measured))
-    failures = [failure for dtype, one in measured.items() if (failure := _failure(dtype, one, min_agreement))]
+    problems = [failure(dtype, one, min_agreement=min_agreement) for dtype, one in measured.items()]
+    failures = [problem for problem in problems if problem]
     if failures:
         raise ExportError(
             f"{folder} failed its verification: {'; '.join(failures)}.",
@@ -116,40 +115,24 @@ def _hashes(record: Mapping[str, Any]) -> list[Any]:
 
 def _measured(
     checkpoint: Checkpoint, dtypes: Sequence[str], source: Source, texts: Sequence[str], progress: ConsoleProgress
-) -> dict[str, Verification]:
+) -> dict[str, Measurement]:
     """Return how each variant compares with PyTorch today."""
     task = checkpoint.task()
     with progress.step(f"Loading {source.name}"):
         loaded = load(source, task)
     with progress.step(f"Measuring on {len(texts)} texts"):
         reference = reference_answers(loaded, task, texts, progress.track)
-        return {
-            dtype: measure(checkpoint.folder, task, dtype, reference, progress.track).verification for dtype in dtypes
-        }
+        return {dtype: measure(checkpoint.folder, task, dtype, reference, progress.track) for dtype in dtypes}
 
 
-def _failure(dtype: str, measured: Verification, min_agreement: float) -> str | None:
-    """Return what is wrong with a variant; None if nothing is."""
-    if not math.isfinite(measured.max_abs_diff):
-        return f"{dtype} answers with what is no number"
-    if dtype == "fp32" and not (measured.agreement == 1 and measured.max_abs_diff <= FP32_TOLERANCE):
-        return (
-            f"fp32 agrees on {measured.agreement:.2%} of {measured.texts} texts with max |Δ| "
-            f"{measured.max_abs_diff:.2g}, where 100% and {FP32_TOLERANCE:.0e} are needed"
-        )
-    if measured.agreement < min_agreement:
-        return f"{dtype} agrees on {measured.agreement:.2%} of {measured.texts} texts, where {min_agreement:.2%} are needed"
-    return None
-
-
-def _table(said: Mapping[str, Verification | None], measured: Mapping[str, Verification]) -> Table:
+def _table(said: Mapping[str, Verification | None], measured: Mapping[str, Measurement]) -> Table:
     """Return what the manifest said beside what was measured."""
     table = Table("variant", "", "agreement", "max |Δ|", "mean |Δ|", "ms a text", "PyTorch")
     for column in table.columns[2:]:
         column.justify = "right"
     for dtype, now in measured.items():
         table.add_row(dtype, "manifest", *_row(said[dtype]))
-        table.add_row("", "measured", *_row(now))
+        table.add_row("", "measured", *_row(now.verification))
     return table
 
 

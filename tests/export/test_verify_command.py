@@ -148,7 +148,7 @@ def test_a_variant_below_the_agreement(copy, checkpoint, verified, texts):
     replace(manifest, variants={**manifest.variants, "int8": int8}).write(copy)
     options = (copy, "--against", checkpoint, "--verify-with", texts)
     with pytest.raises(
-        ExportError, match=r"verification: int8 agrees on 0\.00% of 3 texts, where 99\.00% are needed\."
+        ExportError, match=r"verification: int8 agrees with PyTorch on 0\.00% of 3 texts, and 99\.00% are asked for"
     ):
         verified(*options)
     assert "nothing" in verified(*options, "--min-agreement", "0")
