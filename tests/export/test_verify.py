@@ -171,11 +171,11 @@ class TestTexts:
     def test_calibration_is_held_out(self):
         verification = verification_texts(None)
         calibration = calibration_texts(None, verification)
-        assert (len(set(verification)), len(set(calibration))) == (250, 250)
+        assert (len(set(verification)), len(set(calibration))) == (250, 128)
         assert not set(verification) & set(calibration)
 
     def test_where_too_few_are_left(self):
-        assert len(calibration_texts(None, sample_texts())) == 250
+        assert len(calibration_texts(None, sample_texts())) == 128
 
 
 def test_what_changes_the_outcome_exports_again(checkpoint, out, tmp_path, tiny):
@@ -209,7 +209,7 @@ def test_calibration(checkpoint, out, tmp_path, tiny, monkeypatch):
     assert given == [3, 5]
     assert manifest.source["texts"].keys() == {"verification", "calibration"}
     export(checkpoint, out, Silent(), **options)
-    assert given == [3, 5, 250]
+    assert given == [3, 5, 128]
 
 
 def test_an_earlier_export_that_agrees_too_little_is_not_up_to_date(checkpoint, out, tiny):
