@@ -26,6 +26,7 @@ from torchless_export.rounding import round_columns
 __all__ = ["quantise"]
 
 _MAX_OUTLIERS = 16
+_CHANNELS_AN_OUTLIER = 16
 # What a way costs, as the factor by which its error has to be less than that of the plain way by channel: channels in
 # float32 cost a small product and a sum; by row costs passes over the input, and one over the output.
 _PRICE_OF_OUTLIERS = 1.3
@@ -143,7 +144,7 @@ def _choose(rows: Floats, weights: Floats) -> Quantiser:
     fitted, judged = rows[::2], rows[1::2][:_MAX_JUDGED_ROWS]
     exact = judged @ weights
     every = np.ones(len(weights), np.bool_)
-    most = outliers(fitted, weights, min(_MAX_OUTLIERS, len(weights) // _MIN_WIDTH))
+    most = outliers(fitted, weights, min(_MAX_OUTLIERS, len(weights) // _CHANNELS_AN_OUTLIER))
     ways: list[tuple[float, Quantiser]] = []
     for price, kept in ((1.0, every), (_PRICE_OF_OUTLIERS, most)):
         ways.append((price, ByChannel.fit(fitted, weights, kept)))

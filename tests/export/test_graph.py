@@ -5,7 +5,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from torchless.session import Session
 from torchless_export.graph import Graph
-from torchless_export.recording import record
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((3, 4)).astype(np.float32)
@@ -101,20 +100,3 @@ def test_the_maximum_of_a_row(tmp_path, opset):
     graph.nodes = [graph.reduce_max("x", "y")]
     graph.save(tmp_path / "b.onnx")
     np.testing.assert_array_equal(answers(tmp_path / "b.onnx")[0], X.max(axis=-1, keepdims=True))
-
-
-@pytest.mark.parametrize("max_rows", [2, 4, 1000])
-def test_recorded_rows_are_those_that_flow(tmp_path, max_rows):
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["inside"]), helper.make_node("Abs", ["inside"], ["y"])]
-    matrix = RNG.standard_normal((4, 6)).astype(np.float32)
-    path = write(tmp_path / "a.onnx", nodes, {"w": matrix})
-    feeds = [{"x": RNG.standard_normal((rows, 4)).astype(np.float32)} for rows in (1, 5)]
-    seen = record(path, ["inside", "x", "y"], feeds, max_rows=max_rows)
-    each = [min(len(feed["x"]), -(-max_rows // 2)) for feed in feeds]
-    assert seen["inside"].shape == (sum(each), 6)
-    np.testing.assert_allclose(seen["inside"], seen["x"] @ matrix, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(seen["y"], np.abs(seen["inside"]))
-    np.testing.assert_array_equal(seen["x"][0], feeds[0]["x"][0])
-    if each[1] > 1:  # a text's last row is among them
-        np.testing.assert_array_equal(seen["x"][-1], feeds[1]["x"][-1])
-    assert [one.name for one in tmp_path.iterdir()] == ["a.onnx"]

@@ -138,6 +138,19 @@ def test_inputs_whose_channels_or_rows_are_of_all_sizes(rows, operator, opset, t
     assert np.linalg.norm(got - exact) < 0.02 * np.linalg.norm(exact)
 
 
+def test_a_channel_whose_outliers_would_coarsen_the_others_is_left_out(tmp_path):
+    source = single_product(tmp_path / "a.onnx", MATRIX)
+    rows = RNG.standard_normal((500, 32)).astype(np.float32)
+    rows[::7, 5] *= 3000
+    quantise(source, tmp_path / "b.onnx", [{"x": some} for some in np.split(rows[:400], 50)])
+    graph = onnx.load(tmp_path / "b.onnx").graph
+    (left_out,) = (numpy_helper.to_array(one) for one in graph.initializer if one.name == "x.q8.channels")
+    assert 5 in left_out
+    others = np.arange(400, 500) % 7 != 0  # rows without an outlier
+    (exact,), (got,) = (Session(path).run({"x": rows[400:]}) for path in (source, tmp_path / "b.onnx"))
+    assert np.linalg.norm((got - exact)[others]) < 0.02 * np.linalg.norm(exact[others])
+
+
 def test_what_calibration_never_saw_is_cut_off_not_wrapped(tmp_path):
     source = single_product(tmp_path / "a.onnx", np.abs(MATRIX))
     quantise(source, tmp_path / "b.onnx", [{"x": some} for some in np.split(CHANNELS[:400].astype(np.float32), 50)])
