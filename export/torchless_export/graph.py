@@ -1,7 +1,6 @@
 """An ONNX graph in memory, as a list of nodes that can be rewritten."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,20 +18,19 @@ class Graph:
     """A graph whose nodes are replaced one by one.
 
     Args:
-        path: An ONNX file.
+        model: An ONNX model; it is changed.
 
     Attributes:
-        model: The ONNX model; its nodes are those of the file until `save`.
         nodes: The nodes in their order, which callers rewrite.
         constants: What is known beforehand, by name: the initializers, and the values of `Constant` nodes.
         opset: The version of ONNX's own operators.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.model = onnx.load(path)
-        self.nodes: list[Any] = list(self.model.graph.node)
-        self.constants = _Constants(self.model.graph)
-        self.opset = next(one.version for one in self.model.opset_import if one.domain in {"", "ai.onnx"})
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.nodes: list[Any] = list(model.graph.node)
+        self.constants = _Constants(model.graph)
+        self.opset = next(one.version for one in model.opset_import if one.domain in {"", "ai.onnx"})
 
     def consumers(self) -> dict[str, list[Any]]:
         """Return the nodes that take each value."""
@@ -90,14 +88,13 @@ class Graph:
                 self.constant(node.output[0], self.constants[node.input[0]].transpose(axes))
         self.nodes = [node for node in self.nodes if node.output[0] not in self.constants or node.op_type == "Constant"]
 
-    def save(self, path: Path, *, domains: Iterable[str] = ()) -> None:
-        """Write the graph with the nodes as they are now, without what nothing needs.
+    def model(self, *, domains: Iterable[str] = ()) -> Any:
+        """Return the ONNX model with the nodes as they are now, without what nothing needs.
 
         Args:
-            path: Where to.
             domains: The operators' domains that the nodes need beside ONNX's own.
         """
-        graph = self.model.graph
+        graph = self._model.graph
         needed = {value.name for value in graph.output}
         kept = []
         for node in reversed(self.nodes):
@@ -108,10 +105,10 @@ class Graph:
         del graph.node[:]
         graph.node.extend(reversed(kept))
         self.constants.keep(needed)
-        present = {one.domain for one in self.model.opset_import}
-        self.model.opset_import.extend(helper.make_opsetid(domain, 1) for domain in domains if domain not in present)
+        present = {one.domain for one in self._model.opset_import}
+        self._model.opset_import.extend(helper.make_opsetid(domain, 1) for domain in domains if domain not in present)
         del graph.value_info[:]
-        onnx.save(self.model, path)
+        return self._model
 
 
 class _Constants:

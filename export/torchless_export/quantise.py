@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from torchless_export.graph import MICROSOFT, Graph
@@ -80,7 +81,7 @@ def quantise(source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[An
         target: The file to write.
         feeds: What the graph is given for typical texts, by name, one text a feed.
     """
-    graph = Graph(source)
+    graph = Graph(onnx.load(source))
     graph.split_gemms()
     graph.fold_transposes()
     new: dict[int, list[Any]] = {}
@@ -97,7 +98,7 @@ def quantise(source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[An
     for node, table in _embeddings(graph):
         new[id(node)] = list(_write_embedding(graph, node, table))
     graph.nodes = [one for node in graph.nodes if id(node) not in gone for one in new.get(id(node), [node])]
-    graph.save(target, domains=[MICROSOFT])
+    onnx.save(graph.model(domains=[MICROSOFT]), target)
 
 
 def _linears(graph: Graph) -> Iterator[_Linear]:

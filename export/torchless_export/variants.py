@@ -219,20 +219,14 @@ def _with_matmuls(model: Any) -> Any:
     GPT-2's are Gemm, and a head that shares the embedding is its transpose. An encoder's Gemms are its head, which is
     small and decides: it stays whole.
     """
-    import numpy as np
-    from onnx import numpy_helper
-    from onnxruntime.quantization.onnx_model import ONNXModel
+    from torchless_export.graph import Graph
 
     if not any(one.name.startswith("past_key_values") for one in model.graph.input):
         return model
-    ONNXModel(model).replace_gemm_with_matmul()
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in [node for node in model.graph.node if node.op_type == "Transpose" and node.input[0] in weights]:
-        axes = next((list(one.ints) for one in node.attribute if one.name == "perm"), None)
-        turned = np.ascontiguousarray(numpy_helper.to_array(weights[node.input[0]]).transpose(axes))
-        model.graph.initializer.append(numpy_helper.from_array(turned, node.output[0]))
-        model.graph.node.remove(node)
-    return model
+    graph = Graph(model)
+    graph.split_gemms()
+    graph.fold_transposes()
+    return graph.model()
 
 
 def _as_fp16(model: Any) -> Any:
