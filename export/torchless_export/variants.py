@@ -107,7 +107,7 @@ def _uint8(source: Path, target: Path, _: Feeds) -> None:
 
 
 def _q8(source: Path, target: Path, feeds: Feeds) -> None:
-    from torchless_export.quantise import quantise
+    from torchless_export.q8.quantise import quantise
 
     quantise(source, target, feeds)
 

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 import torchless
 from torchless.session import Session
 from torchless_export.export import export
-from torchless_export.quantise import quantise
+from torchless_export.q8.quantise import quantise
 from torchless_export.sample import sample_texts
 
 TEXTS = sample_texts(40)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless_export.graph import Graph
-from torchless_export.rounding import rounded
+from torchless_export.q8.rounding import rounded
 
 __all__ = ["SMALLEST", "ByChannel", "ByRow", "Floats", "Quantiser", "outliers"]
 

@@ -20,9 +20,9 @@ import onnx
 from numpy.typing import NDArray
 
 from torchless_export.graph import MICROSOFT, Graph
-from torchless_export.quantisers import SMALLEST, ByChannel, ByRow, Floats, Quantiser, outliers
-from torchless_export.recording import record
-from torchless_export.rounding import round_columns
+from torchless_export.q8.quantisers import SMALLEST, ByChannel, ByRow, Floats, Quantiser, outliers
+from torchless_export.q8.recording import record
+from torchless_export.q8.rounding import round_columns
 
 __all__ = ["quantise"]
 
