@@ -47,7 +47,6 @@ def models(sentiment, embeddings, tiny, tmp_path_factory):
 def environment(sentiment, tmp_path_factory):
     """What the process needs to find the embedded model under the names on the Hub."""
     files = {path.relative_to(sentiment).as_posix(): path.read_bytes() for path in sentiment.rglob("*.*")}
-    files["onnx/model_quantized.onnx"] = files["onnx/model.onnx"]
     with serve({find_task("text-classification").default_model: Repository({commit_of(1): files})}) as hub:
         settings = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
         yield {**os.environ, **settings, "HF_HOME": str(tmp_path_factory.mktemp("cache"))}
