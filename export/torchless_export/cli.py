@@ -101,7 +101,7 @@ def export(
 
 
 def _table(manifest: Manifest) -> Table:
-    table = Table("variant", "size", "of fp32", "max |Δ|", "mean |Δ|", "agreement", "ms a text")
+    table = Table("variant", "size", "max |Δ|", "mean |Δ|", "agreement", "ms a text")
     for column in table.columns[1:]:
         column.justify = "right"
     whole = manifest.variants.get("fp32")
@@ -110,11 +110,11 @@ def _table(manifest: Manifest) -> Table:
         if measured is None:
             continue
         if not table.rows:
-            table.add_row("PyTorch", "", "", "", "", "", f"{measured.reference_ms_per_text:.1f}")
+            table.add_row("PyTorch", "", "", "", "", f"{measured.reference_ms_per_text:.1f}")
+        share = f" ({_size_bytes(variant) / _size_bytes(whole):.0%})" if whole and variant is not whole else ""
         table.add_row(
             name,
-            f"{_size_bytes(variant) / 1e6:.1f} MB",
-            f"{_size_bytes(variant) / _size_bytes(whole):.0%}" if whole else "",
+            f"{_size_bytes(variant) / 1e6:.1f} MB{share}",
             f"{measured.max_abs_diff:.1e}",
             f"{measured.mean_abs_diff:.1e}",
             f"{measured.agreement:.1%} of {measured.texts}",
