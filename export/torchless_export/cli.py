@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -18,7 +19,7 @@ from rich.table import Table
 from torchless.checkpoint import Manifest, Variant
 from torchless.errors import ExportWarning, MissingExtraError
 
-__all__ = ["ConsoleProgress", "export", "quieten"]
+__all__ = ["ConsoleProgress", "export", "quieten", "require_pytorch"]
 
 
 class ConsoleProgress:
@@ -72,10 +73,8 @@ def export(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     quieten()
-    try:
-        from torchless_export.export import export as run
-    except ImportError as error:
-        raise MissingExtraError("torchless export", extra="export") from error
+    require_pytorch("torchless export")
+    from torchless_export.export import export as run
 
     console = Console(soft_wrap=True)
     folder = out or Path("models") / Path(model).name
@@ -98,6 +97,19 @@ def export(
     state = "Exported" if anew else "Up to date (--force exports again):"
     console.print(f"{state} {folder}: {manifest.task}", highlight=False)
     console.print(_table(manifest))
+
+
+def require_pytorch(feature: str) -> None:
+    """Raise unless what the export needs is installed, without importing it: that takes seconds.
+
+    Args:
+        feature: What was asked for.
+
+    Raises:
+        MissingExtraError: It is not.
+    """
+    if any(find_spec(name) is None for name in ("torch", "transformers", "optimum", "onnx")):
+        raise MissingExtraError(feature, extra="export")
 
 
 def _table(manifest: Manifest) -> Table:

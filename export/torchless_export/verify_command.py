@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from torchless.checkpoint import Checkpoint, Manifest, Verification
-from torchless.errors import CheckpointError, ExportError, MissingExtraError, OptionError
+from torchless.errors import CheckpointError, ExportError, OptionError
 from torchless.tokenizer import Tokenizer
-from torchless_export.cli import ConsoleProgress, quieten
+from torchless_export.cli import ConsoleProgress, quieten, require_pytorch
 from torchless_export.hashes import faults, unlisted
 from torchless_export.source import Source, find_source, load
 from torchless_export.texts import verification_texts
@@ -62,10 +62,7 @@ def verify(
     Tokenizer.from_checkpoint(checkpoint)
     if against is None:
         return
-    try:
-        import torch  # noqa: F401 - said before a checkpoint is downloaded
-    except ImportError as error:
-        raise MissingExtraError("torchless verify --against", extra="export") from error
+    require_pytorch("torchless verify --against")
     quieten()
     source = find_source(
         against,

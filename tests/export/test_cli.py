@@ -127,3 +127,19 @@ def test_a_signal_leaves_nothing_and_a_warning_is_one_line(tiny, tmp_path, numbe
 def test_version_and_help():
     assert torchless("--version").stdout.strip()
     assert "export" in torchless("--help").stdout
+
+
+def test_without_pytorch_one_clear_line(tmp_path):
+    script = "import sys; sys.modules['torch'] = None; from torchless.cli import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", script, "export", "checkpoint", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    assert (
+        result.stderr
+        == "torchless: torchless export needs packages that are not installed. pip install 'torchless[export]'\n"
+    )
