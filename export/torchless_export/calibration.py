@@ -6,9 +6,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from torchless.session import Session
 from torchless.tasks import Task
 from torchless_export.cases import CASES, exported_pipeline
+from torchless_export.observed import ObservedSession
 
 __all__ = ["calibration_feeds"]
 
@@ -27,22 +27,8 @@ def calibration_feeds(folder: Path, task: Task, texts: Sequence[str], mask: str)
     """
     case = CASES[task.graph]
     pipe = exported_pipeline(folder, task, "fp32")
-    recorder = _Recorder(pipe.model.session)
-    pipe.model.session = recorder
+    seen: list[Mapping[str, NDArray[Any]]] = []
+    pipe.model.session = ObservedSession(pipe.model.session, lambda feeds, _: seen.append(dict(feeds)))
     for text in texts:
         pipe(case.ask(text, mask), **case.options)
-    return recorder.feeds
-
-
-class _Recorder(Session):
-    """A session that keeps what it is given."""
-
-    def __init__(self, session: Session) -> None:
-        self._recorded = session
-        self.graph, self.inputs, self.outputs = session.graph, session.inputs, session.outputs
-        self.feeds: list[Mapping[str, NDArray[Any]]] = []
-
-    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
-        """Keep the arrays, and run the graph."""
-        self.feeds.append(dict(feeds))
-        return self._recorded.run(feeds, outputs)
+    return seen

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeAlias
 
 import typer
 from rich.console import Console
@@ -18,8 +18,26 @@ from rich.table import Table
 
 from torchless.checkpoint import Manifest, Variant
 from torchless.errors import ExportWarning, MissingExtraError
+from torchless.inspection_report import verification_cells
 
-__all__ = ["ConsoleProgress", "export", "quieten", "require_pytorch"]
+__all__ = [
+    "AllowPickle",
+    "BaseModel",
+    "ConsoleProgress",
+    "TrustRemoteCode",
+    "export",
+    "quieten",
+    "require_pytorch",
+]
+
+# What says how a checkpoint is read, for each command that reads one.
+AllowPickle: TypeAlias = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read pickled weights, which can run code.")
+]
+BaseModel: TypeAlias = Annotated[str | None, typer.Option(help="For an adapter: the folder or name of its base.")]
+TrustRemoteCode: TypeAlias = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings.")
+]
 
 
 class ConsoleProgress:
@@ -47,17 +65,13 @@ def export(
     out: Annotated[Path | None, typer.Argument(help="The folder to write.  [default: models/NAME]")] = None,
     task: Annotated[str | None, typer.Option(help="What to export it for.  [default: what it was trained for]")] = None,
     dtype: Annotated[str, typer.Option(help="The variants to write, separated by commas: fp32,q8.")] = "fp32",
-    base_model: Annotated[str | None, typer.Option(help="For an adapter: the folder or name of its base.")] = None,
+    base_model: BaseModel = None,
     revision: Annotated[str | None, typer.Option(help="A branch, tag or commit on the Hub.")] = None,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read pickled weights, which can run code.")
-    ] = False,
+    allow_pickle: AllowPickle = False,
     allow_random_head: Annotated[
         bool, typer.Option("--allow-random-head", help="Accept a head that the checkpoint has no weights for.")
     ] = False,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings.")
-    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
     verify_with: Annotated[
         Path | None, typer.Option(help="A file to verify on, one input a line.  [default: texts of a sample]")
     ] = None,
@@ -121,17 +135,12 @@ def _table(manifest: Manifest) -> Table:
         measured = variant.verification
         if measured is None:
             continue
+        agreement, largest, mean, ms_per_text, reference_ms_per_text = verification_cells(measured)
         if not table.rows:
-            table.add_row("PyTorch", "", "", "", "", f"{measured.reference_ms_per_text:.1f}")
+            table.add_row("PyTorch", "", "", "", "", reference_ms_per_text)
         share = f" ({_size_bytes(variant) / _size_bytes(whole):.0%})" if whole and variant is not whole else ""
-        table.add_row(
-            name,
-            f"{_size_bytes(variant) / 1e6:.1f} MB{share}",
-            f"{measured.max_abs_diff:.1e}",
-            f"{measured.mean_abs_diff:.1e}",
-            f"{measured.agreement:.1%} of {measured.texts}",
-            f"{measured.ms_per_text:.1f}",
-        )
+        size = f"{_size_bytes(variant) / 1e6:.1f} MB{share}"
+        table.add_row(name, size, largest, mean, agreement, ms_per_text)
     return table
 
 

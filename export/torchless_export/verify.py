@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from torchless.checkpoint import Verification
 from torchless.errors import ExportError
-from torchless.session import Session
 from torchless.tasks import Task
 from torchless_export.cases import CASES, FP32_TOLERANCE, Difference, exported_pipeline, reference_pipeline
+from torchless_export.observed import ObservedSession
 from torchless_export.source import LoadedModel
 from torchless_export.variants import VARIANTS
 
@@ -69,7 +69,8 @@ def measure(folder: Path, task: Task, dtype: str, reference: Reference, track: T
     """
     with np.errstate(all="ignore"):  # a graph that overflows is the gate's to judge
         pipe = exported_pipeline(folder, task, dtype)
-        watch = pipe.model.session = _Watch(pipe.model.session)
+        watch = _Watch()
+        pipe.model.session = ObservedSession(pipe.model.session, watch.keep)
         answers, ms_per_text = _timed(pipe, task, reference.texts, track, dtype, after=watch.look)
         compare = CASES[task.graph].compare
         differences = [
@@ -175,24 +176,20 @@ def _worst(dtype: str, reference: Reference, measured: Measurement) -> str:
     )
 
 
-class _Watch(Session):
-    """A session that tells whether its outputs are numbers: what a task makes of them may hide it.
+class _Watch:
+    """Looks at the outputs of a graph: what a task makes of them may hide that they are no numbers.
 
     Attributes:
         finite: For each input that was answered, whether they were.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._watched = session
-        self.graph, self.inputs, self.outputs = session.graph, session.inputs, session.outputs
+    def __init__(self) -> None:
         self.finite: list[bool] = []
         self._seen: list[NDArray[Any]] = []
 
-    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
-        """Run the graph, and keep what it answers until it is looked at."""
-        arrays = self._watched.run(feeds, outputs)
+    def keep(self, _: Mapping[str, NDArray[Any]], arrays: Sequence[NDArray[Any]]) -> None:
+        """Keep what a run answers until it is looked at."""
         self._seen += arrays
-        return arrays
 
     def look(self) -> None:
         """Look at what was computed since the last look. Minus infinity is a logit that a model may mean."""

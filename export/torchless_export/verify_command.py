@@ -11,8 +11,16 @@ from rich.table import Table
 
 from torchless.checkpoint import Checkpoint, Manifest, Verification
 from torchless.errors import CheckpointError, ExportError, OptionError
+from torchless.inspection_report import verification_cells
 from torchless.tokenizer import Tokenizer
-from torchless_export.cli import ConsoleProgress, quieten, require_pytorch
+from torchless_export.cli import (
+    AllowPickle,
+    BaseModel,
+    ConsoleProgress,
+    TrustRemoteCode,
+    quieten,
+    require_pytorch,
+)
 from torchless_export.hashes import faults, unlisted
 from torchless_export.source import Source, find_source, load
 from torchless_export.texts import verification_texts
@@ -28,14 +36,10 @@ def verify(
     against: Annotated[
         str | None, typer.Option(metavar="CHECKPOINT", help="Also measure anew, against this checkpoint in PyTorch.")
     ] = None,
-    base_model: Annotated[str | None, typer.Option(help="For an adapter: the folder or name of its base.")] = None,
+    base_model: BaseModel = None,
     revision: Annotated[str | None, typer.Option(help="A branch, tag or commit of the checkpoint on the Hub.")] = None,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read pickled weights, which can run code.")
-    ] = False,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings.")
-    ] = False,
+    allow_pickle: AllowPickle = False,
+    trust_remote_code: TrustRemoteCode = False,
     verify_with: Annotated[
         Path | None, typer.Option(help="A file of texts, one input a line.  [default: texts of a sample]")
     ] = None,
@@ -128,18 +132,7 @@ def _table(said: Mapping[str, Verification | None], measured: Mapping[str, Measu
     for column in table.columns[2:]:
         column.justify = "right"
     for dtype, now in measured.items():
-        table.add_row(dtype, "manifest", *_row(said[dtype]))
-        table.add_row("", "measured", *_row(now.verification))
+        before = said[dtype]
+        table.add_row(dtype, "manifest", *(verification_cells(before) if before else ["nothing"]))
+        table.add_row("", "measured", *verification_cells(now.verification))
     return table
-
-
-def _row(one: Verification | None) -> Sequence[str]:
-    if one is None:
-        return ["nothing"]
-    return (
-        f"{one.agreement:.1%} of {one.texts}",
-        f"{one.max_abs_diff:.1e}",
-        f"{one.mean_abs_diff:.1e}",
-        f"{one.ms_per_text:.1f}",
-        f"{one.reference_ms_per_text:.1f}",
-    )

@@ -8,9 +8,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from torchless.checkpoint import Verification
 from torchless.inspection import GraphInspection, Inspection, VariantInspection
 
-__all__ = ["report"]
+__all__ = ["report", "verification_cells"]
 
 _PIPED_WIDTH = 200
 _MOST_LABELS = 12
@@ -113,9 +114,13 @@ def _name(variant: VariantInspection) -> str:
 
 
 def _measured(variant: VariantInspection) -> tuple[str, str, str, str, str]:
-    measured = variant.verification
-    if measured is None:
-        return ("not verified", "", "", "", "")
+    return (
+        ("not verified", "", "", "", "") if variant.verification is None else verification_cells(variant.verification)
+    )
+
+
+def verification_cells(measured: Verification) -> tuple[str, str, str, str, str]:
+    """Return what was measured of a variant, for a table: agreement, max |Δ|, mean |Δ|, ms a text, and PyTorch's."""
     return (
         f"{measured.agreement:.1%} of {measured.texts}",
         f"{measured.max_abs_diff:.1e}",

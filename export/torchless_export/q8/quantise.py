@@ -119,7 +119,7 @@ def _with_bias(graph: Graph, node: Any, consumers: Mapping[str, Sequence[Any]]) 
     product, matrix = node.output[0], node.input[1]
     match consumers.get(product, []):
         case [add] if add.op_type == "Add":
-            (other,) = (name for name in add.input if name != product) if add.input[0] != add.input[1] else ("",)
+            other = next((name for name in add.input if name != product), "")
             if other in graph.constants and graph.constants.shape(other) == graph.constants.shape(matrix)[1:]:
                 return _Product((node, add), matrix, other, add.output[0])
     return _Product((node,), matrix, "", product)
