@@ -159,18 +159,33 @@ class Model:
                     f"{name} has the shape {array.shape}, input_ids has {ids.shape}.", hint="Give both the same shape."
                 )
         self.check_length(ids.shape[-1])
-        ignores_types = self.config.get("type_vocab_size") == 0
-        if "token_type_ids" not in self.session.inputs and given["token_type_ids"].any() and not ignores_types:
-            raise InputError(
-                "This model takes no token_type_ids, and they are not all 0.", hint="Leave token_type_ids out."
-            )
-        feeds = {name: array for name, array in given.items() if name in self.session.inputs}
+        return self.run(given)
+
+    def run(self, given: Mapping[str, NDArray[np.int64]]) -> ModelOutput:
+        """Run the model once, on arrays that are known to fit.
+
+        Args:
+            given: `input_ids`, `attention_mask` and, if the graph takes them, `token_type_ids`: of one shape.
+
+        Returns:
+            As of a call.
+
+        Raises:
+            InputError: The graph takes no `token_type_ids`, and they are not all 0.
+        """
+        if "token_type_ids" in given and "token_type_ids" not in self.session.inputs:
+            ignored = self.config.get("type_vocab_size") == 0
+            if not ignored and given["token_type_ids"].any():
+                raise InputError(
+                    "This model takes no token_type_ids, and they are not all 0.", hint="Leave token_type_ids out."
+                )
+        feeds: dict[str, NDArray[Any]] = {name: given[name] for name in given.keys() & self.session.inputs.keys()}
         if "position_ids" in self.session.inputs:
             counts = given["attention_mask"] == 1
             feeds["position_ids"] = np.where(counts, counts.cumsum(axis=-1) - 1, 1)
-        return self._run(feeds)
+        return self._answered(feeds)
 
-    def _run(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
+    def _answered(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
         return ModelOutput(dict(zip(self.session.outputs, self.session.run(feeds), strict=True)))
 
     def check_length(self, tokens: int, *, hint: str = "Cut it with truncation=True, max_length={limit}.") -> None:
@@ -217,7 +232,7 @@ class AutoModelForCausalLM(Model):
 
     task = find_task("text-generation")
 
-    def _run(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
+    def _answered(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
         texts = len(feeds["input_ids"])
         # What else a decoder takes is about the past, and there is none: no keys and values, no branch for them.
         for name in self.session.inputs.keys() - feeds.keys():

@@ -4,6 +4,7 @@ import json
 import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -67,7 +68,7 @@ class Config:
         """The length of a token's hidden state; 0 where the configuration does not say."""
         return int(self.get("hidden_size") or self.get("dim") or self.get("d_model") or 0)
 
-    @property
+    @cached_property
     def max_tokens(self) -> int | None:
         """The longest input in tokens, special ones included, or None where positions have no end."""
         model_type, positions = self.get("model_type"), self.get("max_position_embeddings", self.get("n_positions"))

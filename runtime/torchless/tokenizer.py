@@ -230,8 +230,12 @@ class Tokenizer:
             if truncation != self._truncation:
                 self._configure(truncation)
             try:
-                encodings: list[Encoding] = self._backend.encode_batch(
-                    list(texts), add_special_tokens=add_special_tokens, is_pretokenized=is_split_into_words
+                if len(texts) == 1 and isinstance(texts[0], str):  # a batch would wake the backend's threads
+                    return [self._backend.encode(texts[0], add_special_tokens=add_special_tokens)]
+                return list(
+                    self._backend.encode_batch(
+                        list(texts), add_special_tokens=add_special_tokens, is_pretokenized=is_split_into_words
+                    )
                 )
             except BaseException as error:  # tokenizers raises a bare Exception, and where it panics no Exception
                 if type(error).__name__ == "PanicException":
@@ -245,7 +249,6 @@ class Tokenizer:
                     f"The tokenizer cannot encode this: {error}.",
                     hint="Give strings; if the pair is longer than the limit, truncation='longest_first'.",
                 ) from error
-        return encodings
 
     def truncation(
         self,

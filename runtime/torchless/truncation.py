@@ -35,6 +35,8 @@ def read_truncation(
 
     Source: `_get_padding_truncation_strategies` in transformers 4.57.6, tokenization_utils_base.py.
     """
+    if not truncation and max_length is None and not stride:
+        return None
     strategy: Any = "longest_first" if truncation is True else truncation or "do_not_truncate"
     if strategy not in get_args(TruncationStrategy):
         raise OptionError(

@@ -35,18 +35,19 @@ def plan(lengths: Sequence[int], *, max_batch_tokens: int, max_batch_rows: int |
     return batches
 
 
-def windows(items: Iterable[T], *, largest: int) -> Iterator[list[T]]:
-    """Cut a stream into lists to plan together, the first ones short so that first answers come soon.
+def windows(items: Iterable[T], *, largest: int, first: int = 1) -> Iterator[list[T]]:
+    """Cut a stream into lists to plan together, by default the first ones short so that first answers come soon.
 
     Args:
         items: Read only as far as the window that is asked for.
         largest: The most items in a window.
+        first: How many the first window holds.
 
     Yields:
-        1 item, then 2, 4 and so on to `largest`; the last window holds what is left.
+        `first` items, then twice as many and so on to `largest`; the last window holds what is left.
     """
     source = iter(items)
-    size = 1
+    size = first
     while window := list(islice(source, size)):
         yield window
         size = min(2 * size, largest)

@@ -1,6 +1,8 @@
 """The one way from rows to their outputs: planned, padded within their batch, run, and given back in order."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,37 @@ from torchless.numerics import pad
 from torchless.rows import Row, RowOutput
 from torchless.tokenizer import Tokenizer
 
-__all__ = ["Scheduler"]
+__all__ = ["Run", "Scheduler"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Rows on their way through the model.
+
+    Attributes:
+        batches: The indices of each batch's rows.
+        answers: The outputs of each batch, once they are there.
+    """
+
+    batches: Sequence[Sequence[int]]
+    answers: Sequence[Future[list[RowOutput]]]
+
+    def outputs(self) -> list[RowOutput]:
+        """Wait for the outputs, and return them in the order of the rows.
+
+        Raises:
+            InputError: A row cannot be run.
+        """
+        outputs: list[RowOutput] = [()] * sum(len(batch) for batch in self.batches)
+        try:
+            for batch, answer in zip(self.batches, self.answers, strict=True):
+                for index, output in zip(batch, answer.result(), strict=True):
+                    outputs[index] = output
+        except BaseException:  # an interrupt too: what has not begun must not run on
+            for answer in self.answers:
+                answer.cancel()
+            raise
+        return outputs
 
 
 class Scheduler:
@@ -31,9 +63,12 @@ class Scheduler:
         self._model = model
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self._pad_type_id = tokenizer.pad_token_type_id
-        self._takes_types = "token_type_ids" in tokenizer.model_input_names
+        self._gives_types = "token_type_ids" in tokenizer.model_input_names
+        self._needs_types = "token_type_ids" in model.session.inputs
+        self._axes = tuple(model.task.outputs.items())
         self._max_batch_tokens = max_batch_tokens
         self._max_batch_rows = 1 if max_batch_rows is None and model.batch_dependent else max_batch_rows
+        self._workers = ThreadPoolExecutor(model.session.workers, thread_name_prefix="torchless")
 
     def run(self, rows: Sequence[Row], *, max_batch_rows: int | None = None) -> list[RowOutput]:
         """Return the outputs of each row, in the order of the rows.
@@ -45,29 +80,42 @@ class Scheduler:
         Raises:
             InputError: A row cannot be run.
         """
-        outputs: list[RowOutput] = [()] * len(rows)
-        batches = plan(
+        batches = self._planned(rows, max_batch_rows)
+        if len(batches) == 1:  # at once, and on this thread
+            (batch,) = batches
+            outputs = self._run_batch([rows[index] for index in batch])
+            return [output for _, output in sorted(zip(batch, outputs, strict=True), key=lambda pair: pair[0])]
+        return self._started(rows, batches).outputs()
+
+    def start(self, rows: Sequence[Row], *, max_batch_rows: int | None = None) -> Run:
+        """Begin to run rows, on other threads; the arguments are those of `run`."""
+        return self._started(rows, self._planned(rows, max_batch_rows))
+
+    def _planned(self, rows: Sequence[Row], max_batch_rows: int | None) -> list[list[int]]:
+        return plan(
             [len(row) for row in rows],
             max_batch_tokens=self._max_batch_tokens,
             max_batch_rows=max_batch_rows or self._max_batch_rows,
         )
-        for batch in batches:
-            for index, output in zip(batch, self._run_batch([rows[index] for index in batch]), strict=True):
-                outputs[index] = output
-        return outputs
+
+    def _started(self, rows: Sequence[Row], batches: list[list[int]]) -> Run:
+        answers = [self._workers.submit(self._run_batch, [rows[index] for index in batch]) for batch in batches]
+        return Run(batches, answers)
 
     def _run_batch(self, rows: Sequence[Row]) -> list[RowOutput]:
-        width = max(len(row) for row in rows)
-        result = self._model(
-            input_ids=self._padded([row.encoding.ids for row in rows], width, self._pad_id),
-            attention_mask=self._padded([row.encoding.attention_mask for row in rows], width, 0),
-            token_type_ids=self._padded([row.encoding.type_ids for row in rows], width, self._pad_type_id)
-            if self._takes_types
-            else None,
-        )
-        arrays = [
-            (result[name].astype(np.float32, copy=False), axes) for name, axes in self._model.task.outputs.items()
-        ]
+        encodings = [row.encoding for row in rows]
+        width = max(map(len, encodings))
+        given = {
+            "input_ids": self._padded([encoding.ids for encoding in encodings], width, self._pad_id),
+            "attention_mask": self._padded([encoding.attention_mask for encoding in encodings], width, 0),
+        }
+        if self._gives_types:
+            types = [encoding.type_ids for encoding in encodings]
+            given["token_type_ids"] = self._padded(types, width, self._pad_type_id)
+        elif self._needs_types:
+            given["token_type_ids"] = np.zeros_like(given["input_ids"])
+        result = self._model.run(given)
+        arrays = [(result[name].astype(np.float32, copy=False), axes) for name, axes in self._axes]
         return [
             tuple(_unpadded(array[index], axes[1:], len(row)) for array, axes in arrays)
             for index, row in enumerate(rows)

@@ -2,12 +2,14 @@
 
 import warnings
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from itertools import chain
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from torchless.auto import Model
 from torchless.batching.policy import windows
-from torchless.batching.scheduler import Scheduler
+from torchless.batching.scheduler import Run, Scheduler
 from torchless.errors import TruncationWarning, check_whole_number
 from torchless.pipelines.options import updated
 from torchless.rows import Row, RowOutput
@@ -68,11 +70,13 @@ class Pipeline(ABC, Generic[OptionsT]):
         """
         chosen = self.with_options(self.options, options)
         _check_batch_size(batch_size)
-        if isinstance(inputs, list):
-            return self._answer(inputs, chosen, batch_size)
         if isinstance(inputs, Iterator):
             return self._stream(inputs, chosen, batch_size)
-        return self._answer([inputs], chosen, batch_size)[0]
+        if not isinstance(inputs, list):
+            return self._answer([inputs], chosen, batch_size)[0]
+        if len(inputs) <= _WINDOW_INPUTS:
+            return self._answer(inputs, chosen, batch_size)
+        return self._answer_windows(inputs, chosen, batch_size)
 
     @abstractmethod
     def preprocess(self, text: Any, options: OptionsT | None = None) -> list[Row]:
@@ -91,8 +95,7 @@ class Pipeline(ABC, Generic[OptionsT]):
         Raises:
             InputError: A row is longer than the model takes.
         """
-        for row in rows:
-            self.model.check_length(len(row), hint=self.too_long_hint)
+        self._check_lengths(rows)
         return self._scheduler.run(rows, max_batch_rows=batch_size)
 
     @abstractmethod
@@ -146,27 +149,85 @@ class Pipeline(ABC, Generic[OptionsT]):
 
     def _answer(self, inputs: Sequence[Any], options: OptionsT, batch_size: int | None) -> list[Any]:
         rows_of_inputs = [self.preprocess(text, options) for text in inputs]
-        self._warn_of_cuts(rows_of_inputs)
-        outputs = iter(self.forward([row for rows in rows_of_inputs for row in rows], batch_size=batch_size))
+        _warn_of_cuts(_Cuts.of(rows_of_inputs))
+        outputs = self.forward([row for rows in rows_of_inputs for row in rows], batch_size=batch_size)
+        return self._postprocessed(inputs, rows_of_inputs, outputs, options)
+
+    def _answer_windows(self, inputs: Sequence[Any], options: OptionsT, batch_size: int | None) -> list[Any]:
+        planned = windows(inputs, first=_WINDOW_INPUTS, largest=_WINDOW_INPUTS)
+        cuts, results = zip(*self._answered(planned, options, batch_size), strict=True)
+        _warn_of_cuts(_Cuts.total(cuts))
+        return list(chain.from_iterable(results))
+
+    def _stream(self, inputs: Iterable[Any], options: OptionsT, batch_size: int | None) -> Iterator[Any]:
+        for cuts, results in self._answered(windows(inputs, largest=_WINDOW_INPUTS), options, batch_size):
+            _warn_of_cuts(cuts)
+            yield from results
+
+    def _answered(
+        self, planned: Iterable[list[Any]], options: OptionsT, batch_size: int | None
+    ) -> Iterator[tuple["_Cuts", list[Any]]]:
+        """Yield the results of each window; while a full one runs, the next is encoded."""
+        begun: deque[tuple[list[Any], list[list[Row]], Run]] = deque()
+
+        def finished() -> tuple[_Cuts, list[Any]]:
+            window, rows_of_inputs, run = begun.popleft()
+            return _Cuts.of(rows_of_inputs), self._postprocessed(window, rows_of_inputs, run.outputs(), options)
+
+        for window in planned:
+            rows_of_inputs = [self.preprocess(text, options) for text in window]
+            rows = [row for rows in rows_of_inputs for row in rows]
+            self._check_lengths(rows)
+            begun.append((window, rows_of_inputs, self._scheduler.start(rows, max_batch_rows=batch_size)))
+            if len(begun) > 1 or len(window) < _WINDOW_INPUTS:
+                yield finished()
+        while begun:
+            yield finished()
+
+    def _postprocessed(
+        self,
+        inputs: Sequence[Any],
+        rows_of_inputs: Sequence[Sequence[Row]],
+        outputs: Sequence[RowOutput],
+        options: OptionsT,
+    ) -> list[Any]:
+        every = iter(outputs)
         return [
-            self.postprocess(text, rows, [next(outputs) for _ in rows], options)
+            self.postprocess(text, rows, [next(every) for _ in rows], options)
             for text, rows in zip(inputs, rows_of_inputs, strict=True)
         ]
 
-    def _stream(self, inputs: Iterable[Any], options: OptionsT, batch_size: int | None) -> Iterator[Any]:
-        for window in windows(inputs, largest=_WINDOW_INPUTS):
-            yield from self._answer(window, options, batch_size)
+    def _check_lengths(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self.model.check_length(len(row), hint=self.too_long_hint)
 
-    def _warn_of_cuts(self, rows_of_inputs: Sequence[Sequence[Row]]) -> None:
+
+class _Cuts(NamedTuple):
+    """How many of some inputs were cut, and to how many tokens at most."""
+
+    inputs: int
+    cut: int
+    longest: int
+
+    @staticmethod
+    def of(rows_of_inputs: Sequence[Sequence[Row]]) -> "_Cuts":
         cut = [rows for rows in rows_of_inputs if any(row.cut for row in rows)]
-        if cut:
-            longest = max(len(row) for rows in cut for row in rows)
-            warnings.warn(
-                f"{len(cut)} of {len(rows_of_inputs)} inputs were cut to {longest} tokens; the answers know nothing of "
-                "the rest. Where the task has them, windows= or stride= cover a text whole.",
-                TruncationWarning,
-                stacklevel=5,
-            )
+        return _Cuts(len(rows_of_inputs), len(cut), max((len(row) for rows in cut for row in rows), default=0))
+
+    @staticmethod
+    def total(parts: Sequence["_Cuts"]) -> "_Cuts":
+        inputs, cut, longest = zip(*parts, strict=True)
+        return _Cuts(sum(inputs), sum(cut), max(longest))
+
+
+def _warn_of_cuts(cuts: _Cuts) -> None:
+    if cuts.cut:
+        warnings.warn(
+            f"{cuts.cut} of {cuts.inputs} inputs were cut to {cuts.longest} tokens; the answers know nothing of the rest. "
+            "Where the task has them, windows= or stride= cover a text whole.",
+            TruncationWarning,
+            stacklevel=5,
+        )
 
 
 def _check_batch_size(batch_size: int | None) -> None:

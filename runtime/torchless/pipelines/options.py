@@ -62,8 +62,10 @@ def updated(options: OptionsT, changes: Mapping[str, Any], *, called: Callable[.
     Raises:
         OptionError: There is no such option (the hint lists those that exist), or a value is not possible.
     """
+    if not changes:
+        return options
     valid = [field.name for field in fields(options)]  # type: ignore[arg-type]
     for name in changes:
         if name not in valid:
             raise OptionError(f"{called} has no option {name!r}.", hint=nearest(name, valid))
-    return replace(options, **changes) if changes else options  # type: ignore[type-var]
+    return replace(options, **changes)  # type: ignore[type-var]

@@ -126,13 +126,16 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
         extras: dict[str, Any] = {"windows": len(rows)} if options.windows else {}
         if options.return_truncated:
             extras["truncated"] = any(row.cut for row in rows)
-        every: list[Classification] = [
-            {"label": self.model.config.id2label[index], "score": score.item(), **extras}  # type: ignore[typeddict-item]
-            for index, score in enumerate(scores)
-        ]
+        labels = self.model.config.id2label
+
+        def classification(index: int) -> Classification:
+            return {"label": labels[index], "score": scores[index].item(), **extras}  # type: ignore[typeddict-item]
+
         if options.top_k is not NOT_GIVEN:
-            return sorted(every, key=lambda one: -one["score"])[: options.top_k]
-        return every if options.return_all_scores is True else every[int(scores.argmax())]
+            return [classification(index) for index in np.argsort(-scores, kind="stable")[: options.top_k].tolist()]
+        if options.return_all_scores is True:
+            return [classification(index) for index in range(len(scores))]
+        return classification(int(scores.argmax()))
 
     def with_options(self, options: TextClassificationOptions, changes: Mapping[str, Any]) -> TextClassificationOptions:
         """Return options with some of them changed, as the reference merges them.

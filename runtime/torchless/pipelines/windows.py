@@ -75,6 +75,8 @@ class Windows:
         Returns:
             An array of that shape.
         """
+        if len(values) == 1:
+            return values[0]
         stacked = np.stack(values)  # (windows, …)
         if self.combine == "max":
             return np.asarray(stacked.max(axis=0))

@@ -88,6 +88,11 @@ class Session:
         """Whether the CPU alone computes the graph, as ONNX Runtime itself does it."""
         return self.providers == (CPU,)
 
+    @property
+    def workers(self) -> int:
+        """How many runs at once get the most done."""
+        return min(self.threads, CORES.count) if self.on_cpu else 1
+
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
         """Run the graph once.
 
