@@ -1,5 +1,6 @@
 """A table, as a suite describes it: for the screen and for the report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = ["Table"]
@@ -17,7 +18,7 @@ class Table:
 
     title: str
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
     def markdown(self) -> str:
         """Return the table in Markdown; figures on the right."""

@@ -4,11 +4,14 @@ import math
 import random
 from collections.abc import Callable
 from itertools import cycle
+from pathlib import Path
 from statistics import mean, median
+
+from tokenizers import Tokenizer
 
 from torchless_export.sample import sample_texts
 
-__all__ = ["described", "long_texts", "short_texts", "text_of"]
+__all__ = ["described", "long_texts", "short_texts", "text_of", "token_counter"]
 
 _MEDIAN_WORDS, _MEAN_WORDS = 175, 230  # IMDB's
 _LEAST_WORDS = 20
@@ -71,3 +74,18 @@ def described(texts: list[str], count: Callable[[str], int]) -> dict[str, float]
         "median_tokens": median(lengths),
         "max_tokens": max(lengths),
     }
+
+
+def token_counter(folder: Path, *, max_tokens: int | None = None) -> Callable[[str], int]:
+    """Return what counts the tokens of a text.
+
+    Args:
+        folder: It holds `tokenizer.json`.
+        max_tokens: Where a text is cut; None for nowhere.
+    """
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if max_tokens is not None:
+        tokenizer.enable_truncation(max_tokens)
+    return lambda text: len(tokenizer.encode(text).ids)

@@ -100,9 +100,11 @@ def _cosines(contest: Contest, sentences: list[str]) -> dict[str, float]:
     """Return by peer the least cosine of its embeddings and those of sentence-transformers on PyTorch."""
     reference = contest.answers(THEIRS[0].name, [sentences])
     found: dict[str, float] = {}
-    for name in [*contest] if reference else []:
+    if reference is None:
+        return found
+    for name in [*contest]:
         answers = contest.answers(name, [sentences])
-        if not answers:
+        if answers is None:
             continue
         found[name] = float((_unit(answers[0]) * _unit(reference[0])).sum(axis=1).min())
         if found[name] < LEAST_COSINE["other" if name.endswith(("8", "bf16")) else "fp32"]:

@@ -2,19 +2,12 @@
 
 from typing import Any
 
-from tokenizers import Tokenizer
-
-from benchmarks.checkpoints import checkpoint
 from benchmarks.contest import Contest
+from benchmarks.one_text import by_length
 from benchmarks.peers import Peer
 from benchmarks.table import Table
-from benchmarks.texts import text_of
-from benchmarks.timing import summary
 
 TOKENS = (16, 64, 128, 256)
-ROUNDS = 15
-CALLS = 10
-WARM_UP_CALLS = 3
 
 PEERS = (
     Peer(name="transformers.pipeline", engine="transformers_pipeline", model="distilbert"),
@@ -51,17 +44,10 @@ PEERS = (
 
 def measure() -> dict[str, Any]:
     """Time each peer on one text of each length, in turns."""
-    tokenizer = Tokenizer.from_file(str(checkpoint("distilbert") / "tokenizer.json"))
-    inputs = {}
     with Contest(PEERS) as contest:
-        for tokens in TOKENS:
-            print(f"  {tokens} tokens: {ROUNDS} rounds of {CALLS} calls each", flush=True)
-            text = text_of(tokens, lambda text: len(tokenizer.encode(text).ids))
-            rounds = contest.rounds([text], rounds=ROUNDS, repeats=CALLS, warm_up=[text] * WARM_UP_CALLS)
-            inputs[str(tokens)] = summary(rounds)
         return {
             "model": "DistilBERT-base's shape, random weights",
-            "inputs": inputs,
+            "inputs": by_length(contest, "distilbert", TOKENS),
             "skipped": contest.skipped,
             "failed": contest.failed,
         }

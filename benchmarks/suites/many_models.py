@@ -2,20 +2,13 @@
 
 from typing import Any
 
-from tokenizers import Tokenizer
-
-from benchmarks.checkpoints import checkpoint
 from benchmarks.contest import Contest
+from benchmarks.one_text import by_length
 from benchmarks.peers import Peer
 from benchmarks.table import Table
-from benchmarks.texts import text_of
-from benchmarks.timing import summary
 
 OTHERS = 5
 TOKENS = (16, 128)
-ROUNDS = 15
-CALLS = 10
-WARM_UP_CALLS = 3
 DTYPES = ("fp32", "q8")
 
 PEERS = tuple(
@@ -32,17 +25,10 @@ PEERS = tuple(
 
 def measure() -> dict[str, Any]:
     """Time a pipeline alone in its process, and one beside five others that are each called once before each of its calls."""
-    tokenizer = Tokenizer.from_file(str(checkpoint("distilbert") / "tokenizer.json"))
     with Contest(PEERS) as contest:
-        inputs = {}
-        for tokens in TOKENS:
-            print(f"  {tokens} tokens: {ROUNDS} rounds of {CALLS} calls each", flush=True)
-            text = text_of(tokens, lambda text: len(tokenizer.encode(text).ids))
-            rounds = contest.rounds([text], rounds=ROUNDS, repeats=CALLS, warm_up=[text] * WARM_UP_CALLS)
-            inputs[str(tokens)] = summary(rounds)
         return {
             "model": "DistilBERT-base's shape, random weights",
-            "inputs": inputs,
+            "inputs": by_length(contest, "distilbert", TOKENS),
             "skipped": contest.skipped,
             "failed": contest.failed,
         }

@@ -3,20 +3,15 @@
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from benchmarks.checkpoints import checkpoint
 from benchmarks.contest import Contest
+from benchmarks.one_text import by_length
 from benchmarks.peers import Peer
 from benchmarks.table import Table
-from benchmarks.texts import text_of
-from benchmarks.timing import summary
 from torchless_export.sample import sample_texts
 
 TOKENS = (16, 64, 128)
-ROUNDS = 15
-CALLS = 10
-WARM_UP_CALLS = 3
 SHAPES = {"MiniLM-L6": "sentiment", "DistilBERT-base": "distilbert"}
 GRAPHS = {
     "torchless, int8": "model_int8.onnx",
@@ -42,15 +37,9 @@ def measure() -> dict[str, Any]:
     skipped: dict[str, str] = {}
     failed: dict[str, str] = {}
     for shape, model in SHAPES.items():
-        print(f"  {shape}: {ROUNDS} rounds of {CALLS} calls each, at {', '.join(map(str, TOKENS))} tokens", flush=True)
-        tokenizer = Tokenizer.from_file(str(checkpoint(f"{model}-torchless") / "tokenizer.json"))
-        tokenizer.no_padding()
+        print(f"  {shape}", flush=True)
         with Contest(peers(model)) as contest:
-            shapes[shape] = {}
-            for tokens in TOKENS:
-                text = text_of(tokens, lambda text, tokenizer=tokenizer: len(tokenizer.encode(text).ids))
-                rounds = contest.rounds([text], rounds=ROUNDS, repeats=CALLS, warm_up=[text] * WARM_UP_CALLS)
-                shapes[shape][str(tokens)] = summary(rounds)
+            shapes[shape] = by_length(contest, f"{model}-torchless", TOKENS)
             if model == "sentiment":
                 answers = _answers(contest)
             skipped |= contest.skipped

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from benchmarks.batch_sizes import BATCH_SIZES, best, texts_a_second
 from benchmarks.checkpoints import checkpoint
 from benchmarks.contest import Contest
 from benchmarks.peers import Peer
 from benchmarks.table import Table
-from benchmarks.texts import described, long_texts, short_texts
+from benchmarks.texts import described, long_texts, short_texts, token_counter
 from benchmarks.timing import summary
 
 ROUNDS = 3
@@ -54,8 +52,7 @@ ONE_CORE = tuple(
 
 def measure() -> dict[str, Any]:
     """Time each peer on all the texts, in turns, PyTorch at the batch size that serves it best."""
-    tokenizer = Tokenizer.from_file(str(checkpoint("distilbert") / "tokenizer.json"))
-    tokenizer.enable_truncation(MAX_TOKENS)
+    count = token_counter(checkpoint("distilbert"), max_tokens=MAX_TOKENS)
     samples = {"short": short_texts(), "long": long_texts()}
     inputs: dict[str, Any] = {}
     with Contest((*PYTORCH, *OURS)) as contest:
@@ -64,7 +61,7 @@ def measure() -> dict[str, Any]:
             print(f"  {len(texts)} {kind} texts: {ROUNDS} rounds", flush=True)
             rounds = contest.rounds([texts], rounds=ROUNDS, warm_up=[texts[:WARM_UP_TEXTS]], batch_sizes=sizes)
             inputs[kind] = {
-                **described(texts, lambda text: len(tokenizer.encode(text).ids)),
+                **described(texts, count),
                 **summary(rounds),
                 "texts_a_second": texts_a_second(rounds, len(texts)),
                 "batch_sizes": sizes,
