@@ -12,6 +12,7 @@ from rich.table import Table as Screen
 from benchmarks.checkpoints import RESULTS
 from benchmarks.goals import GOALS, verdict, verdicts_table
 from benchmarks.machine import conditions
+from benchmarks.plots import draw
 from benchmarks.report import SUITES, figures_of, render
 from benchmarks.table import Table
 
@@ -23,10 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 1 if a peer failed, or with `--check` if a goal was not met.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("suites", nargs="*", choices=tuple(SUITES), help="what to measure; by default all")
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)}; by default all")
     parser.add_argument("--check", action="store_true", help="compare with the goals, and fail if one is not met")
     parser.add_argument("--report", action="store_true", help="measure nothing: report what is kept")
     given = parser.parse_args(arguments)
+    unknown = [name for name in given.suites if name not in SUITES]
+    if unknown:
+        parser.error(f"there is no suite {unknown[0]!r}; name one of {', '.join(SUITES)}")
     console, failed = Console(soft_wrap=True, highlight=False), False
     names = given.suites or list(SUITES)
     for name in () if given.report else names:
@@ -61,8 +65,6 @@ def _measure(name: str, suite: ModuleType, console: Console) -> bool:
 
 
 def _report(console: Console) -> None:
-    from benchmarks.plots import draw
-
     path = RESULTS / "report.md"
     path.write_text(render(), encoding="utf-8")
     drawn = draw(RESULTS)
