@@ -46,7 +46,7 @@ def draw(results: Path) -> list[Path]:
         "cold_start": ("cold_start", _cold_start),
         "memory": ("cold_start", _memory),
     }
-    style = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "torchless"}
+    style: Any = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "torchless"}
     for name, (suite, plot) in plots.items():
         figures = figures_of(suite, results)
         if figures is None:

@@ -1,5 +1,6 @@
 """Many texts at once: how many a second, short and long, by who batches them and how."""
 
+from statistics import median
 from typing import Any
 
 from benchmarks.batch_sizes import BATCH_SIZES, best, texts_a_second
@@ -93,21 +94,19 @@ def tables(figures: dict[str, Any]) -> list[Table]:
 
 
 def _policies(contest: Contest, texts: list[str]) -> dict[str, Any]:
-    """Return texts a second by batch size, and of torchless's own planning."""
-    found: dict[str, Any] = {}
-    for peer in OURS:
-        if peer.name not in contest:
-            continue
-        by_size = {}
-        for size in (None, *BATCH_SIZES):
-            warm_up = [texts[:WARM_UP_TEXTS]]
-            rounds = contest.rounds(
-                [texts], rounds=POLICY_ROUNDS, warm_up=warm_up, names=[peer.name], batch_sizes={peer.name: size}
-            )
-            if peer.name in rounds:
-                by_size["own" if size is None else str(size)] = texts_a_second(rounds, len(texts))[peer.name]["median"]
-        found[peer.name] = by_size
-    return found
+    """Return torchless's texts a second by batch size, and as it plans by itself: `own`."""
+    policies = {"own": None, **{str(size): size for size in BATCH_SIZES}}
+    names = [peer.name for peer in OURS if peer.name in contest]
+    rates: dict[str, dict[str, list[float]]] = {name: {policy: [] for policy in policies} for name in names}
+    for _ in range(POLICY_ROUNDS):
+        for policy, size in policies.items():
+            sizes = dict.fromkeys(names, size)
+            rounds = contest.rounds([texts], rounds=1, warm_up=[texts[:WARM_UP_TEXTS]], names=names, batch_sizes=sizes)
+            for name, rate in texts_a_second(rounds, len(texts)).items():
+                rates[name][policy].append(rate["median"])
+    return {
+        name: {policy: median(each) for policy, each in by_policy.items() if each} for name, by_policy in rates.items()
+    }
 
 
 def _cores(texts: list[str]) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
