@@ -21,14 +21,14 @@ def best(
         contest: Where the peers are.
         names: Whose to look for.
         texts: A part of what will be measured.
-        sizes: What to try.
+        sizes: What to try; a size above the number of texts is left out.
 
     Returns:
         By peer the best size, and by peer and size the texts a second.
     """
     found: dict[str, dict[str, float]] = {}
     print(f"  looking for the best batch sizes on {len(texts)} texts", flush=True)
-    for size in sizes:
+    for size in (size for size in sizes if size <= len(texts)):
         present = [name for name in names if name in contest]
         rounds = contest.rounds(
             [texts], rounds=1, warm_up=[texts[:8]], names=present, batch_sizes=dict.fromkeys(present, size)
