@@ -16,6 +16,8 @@ from benchmarks.plots import draw
 from benchmarks.report import SUITES, figures_of, render
 from benchmarks.table import Table
 
+_WIDTH_OF_A_FILE = 120
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure some suites.
@@ -31,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [name for name in given.suites if name not in SUITES]
     if unknown:
         parser.error(f"there is no suite {unknown[0]!r}; name one of {', '.join(SUITES)}")
-    console, failed = Console(soft_wrap=True, highlight=False), False
+    width = None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
+    console, failed = Console(width=width, soft_wrap=True, highlight=False), False
     names = given.suites or list(SUITES)
     for name in () if given.report else names:
         failed = not _measure(name, SUITES[name], console) or failed
@@ -73,6 +76,7 @@ def _report(console: Console) -> None:
 
 def _print(console: Console, table: Table) -> None:
     screen = Screen(*table.header, title=table.title, title_justify="left")
+    screen.columns[0].no_wrap = True
     for column in screen.columns[1:]:
         column.justify = "right"
     for row in table.rows:
