@@ -27,7 +27,7 @@ COLOURS = {
 }
 """One colour a peer, in every plot: PyTorch grey, torchless red."""
 
-_OURS = "torchless"
+_OURS, _REFERENCE = "torchless", "transformers.pipeline"
 
 
 def draw(results: Path) -> list[Path]:
@@ -112,35 +112,33 @@ def _throughput(canvas: Figure, figures: dict[str, Any]) -> None:
 
 
 def _cold_start(canvas: Figure, figures: dict[str, Any]) -> None:
-    seconds = figures["inputs"]["first_answer"]["seconds"]
-    values = {name: one["median"] for name, one in seconds.items()}
-    _bars(canvas.subplots(), values, "Seconds from import to the first answer, in a fresh process", "{:.2f} s")
+    one = figures["inputs"]["first_answer"]
+    values = {name: seconds["median"] for name, seconds in one["seconds"].items()}
+    less = {name: faster.get(_REFERENCE) for name, faster in one["times_faster"].items()}
+    _bars(canvas, values, less, "Seconds from import to the first answer, in a fresh process", "{:.2f} s")
 
 
 def _memory(canvas: Figure, figures: dict[str, Any]) -> None:
     values = {name: one["median"] / 1e6 for name, one in figures["peak_bytes"].items()}
-    _bars(canvas.subplots(), values, "Peak memory of that process", "{:.0f} MB")
+    less = {name: 1 / of[_REFERENCE] for name, of in figures["peak_memory_of"].items() if _REFERENCE in of}
+    _bars(canvas, values, less, "Peak memory of a fresh process, up to its first answer", "{:.0f} MB")
 
 
-def _bars(axes: Axes, values: Mapping[str, float], title: str, label: str) -> None:
+def _bars(
+    canvas: Figure, values: Mapping[str, float], less: Mapping[str, float | None], title: str, label: str
+) -> None:
+    """Draw a bar a peer, with its value and how many times less it is than the reference's."""
+    canvas.set_size_inches(8, 1.2 + 0.6 * len(values))
+    axes = canvas.subplots()
     names = [*values][::-1]
     bars = axes.barh(names, [values[name] for name in names], color=[COLOURS[name] for name in names], height=0.6)
-    reference = values.get("transformers.pipeline")
-    labels = []
-    for name in names:
-        words = label.format(values[name])
-        if reference is not None and name.startswith(_OURS):
-            words += f"   ({reference / values[name]:.1f}× less)"
-        labels.append(words)
+    labels = [label.format(values[name]) + (f"   ({less[name]:.1f}× less)" if less.get(name) else "") for name in names]
     axes.bar_label(bars, labels, padding=6)
     axes.set_title(title, loc="left")
     axes.spines["bottom"].set_visible(False)
     axes.xaxis.set_major_locator(NullLocator())
     axes.tick_params(left=False)
     axes.set_xlim(0, 1.25 * max(values.values()))
-    canvas = axes.get_figure()
-    if isinstance(canvas, Figure):
-        canvas.set_size_inches(8, 1.2 + 0.6 * len(names))
 
 
 def _plain_ticks(axes: Axes, values: tuple[int, ...]) -> None:
