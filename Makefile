@@ -8,6 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # A bare environment: the wheel, with nothing but what its users get.
 BARE := .venv-bare
 
+# The peers that are measured beside torchless, and torchless as its users install it.
+BENCH := .venv-bench
+
 # transformers.js, and what asks it.
 NODE := tests/interop/node
 
@@ -26,8 +29,9 @@ TEXT ?=
 COMMA := ,
 FIRST_DTYPE := $(firstword $(subst $(COMMA), ,$(DTYPE)))
 
-# make bench: what to measure.
+# make bench: the suites to measure, by default all; CHECK=1 compares with the goals, and fails if one is not met.
 ONLY ?=
+CHECK ?=
 
 SOURCES := $(shell find runtime export -name '*.py' -o -name '*.tsv')
 
@@ -82,11 +86,18 @@ format: setup ## Format the code.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: setup ## Measure (ONLY=latency or quantisation; by default all).
-	$(BIN)/python -m benchmarks $(ONLY)
+# transformers.js takes part where there is npm.
+bench: $(BENCH)/.installed $(if $(shell command -v npm),$(NODE)/node_modules/.installed) ## Measure beside the peers (ONLY=latency, CHECK=1).
+	$(BENCH)/bin/python -m benchmarks $(ONLY) $(if $(CHECK),--check)
+
+$(BENCH)/.installed: pyproject.toml constraints.txt
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt torch==2.13.0
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt --editable '.[bench]'
+	touch $@
 
 matrix: setup ## Write docs/verified.md: every architecture, task and dtype, verified.
 	PYTHONPATH=tests:. $(BIN)/python tests/matrix.py
 
 clean: ## Remove what the targets made.
-	rm -rf $(VENV) $(BARE) $(NODE)/node_modules dist models benchmarks/results .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(BARE) $(BENCH) $(NODE)/node_modules dist models benchmarks/results .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

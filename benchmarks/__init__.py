@@ -1,1 +1,1 @@
-"""Benchmarks against the PyTorch pipeline. Ratios are taken within one run; absolute times are the machine's."""
+"""Benchmarks against the peers. Ratios are taken within one run; absolute times are the machine's."""

@@ -1,60 +1,88 @@
-"""`make bench`: measure, print, and keep the figures in `benchmarks/results/`."""
+"""`make bench`: measure, print, and keep figures, tables and plots in `benchmarks/results/`."""
 
 import argparse
 import json
-import os
-import platform
-from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+import sys
+from collections.abc import Sequence
+from types import ModuleType
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Screen
 
-from benchmarks import latency, quantisation
-from torchless.threads import available_cpus
+from benchmarks.checkpoints import RESULTS
+from benchmarks.goals import GOALS, verdict, verdicts_table
+from benchmarks.machine import conditions
+from benchmarks.plots import draw
+from benchmarks.report import SUITES, figures_of, render
+from benchmarks.table import Table
 
-RESULTS = Path(__file__).parent / "results"
-
-
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on: CPU, threads, load and versions."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    model = next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
-    packages = ("torchless", "torch", "transformers", "tokenizers", "onnxruntime", "numpy")
-    return {
-        "cpu": model,
-        "threads": available_cpus(),
-        "load_before": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-    }
+_WIDTH_OF_A_FILE = 120
 
 
-SUITES: dict[str, Callable[[], tuple[dict[str, Any], list[Table]]]] = {
-    "latency": lambda: latency.report(latency.measure()),
-    "quantisation": lambda: quantisation.report(quantisation.measure()),
-}
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure some suites.
+
+    Returns:
+        The exit status: 1 if a peer failed, or with `--check` if a goal was not met.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)}; by default all")
+    parser.add_argument("--check", action="store_true", help="compare with the goals, and fail if one is not met")
+    parser.add_argument("--report", action="store_true", help="measure nothing: report what is kept")
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.suites if name not in SUITES]
+    if unknown:
+        parser.error(f"there is no suite {unknown[0]!r}; name one of {', '.join(SUITES)}")
+    width = None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
+    console, failed = Console(width=width, soft_wrap=True, highlight=False), False
+    names = given.suites or list(SUITES)
+    for name in () if given.report else names:
+        failed = not _measure(name, SUITES[name], console) or failed
+    _report(console)
+    if given.check:
+        kept = {name: figures_of(name) for name in names}
+        verdicts = [verdict(goal, kept[goal.suite] or {}) for goal in GOALS if goal.suite in kept]
+        _print(console, verdicts_table(verdicts))
+        failed = not all(one.met for one in verdicts) or failed
+    return int(failed)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("suites", nargs="*", choices=tuple(SUITES), help="what to measure; by default all")
-    console = Console(soft_wrap=True)
-    for name in parser.parse_args().suites or SUITES:
-        conditions = machine()
-        figures, tables = SUITES[name]()
-        for table in tables:
-            console.print(table)
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{name}.json"
-        path.write_text(json.dumps({"machine": conditions, **figures}, indent=2) + "\n", encoding="utf-8")
-        console.print(f"{conditions['cpu']}, {conditions['threads']} threads each. Kept in {path}", highlight=False)
+def _measure(name: str, suite: ModuleType, console: Console) -> bool:
+    """Measure a suite and keep its figures.
+
+    Returns:
+        Whether no peer failed.
+    """
+    console.print(f"[bold]{name}[/]: {suite.__doc__}")
+    machine = conditions()
+    figures = {"suite": name, "machine": machine, **suite.measure()}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    for table in suite.tables(figures):
+        _print(console, table)
+    for peer, reason in figures["skipped"].items():
+        console.print(f"{peer} skipped: {reason}", markup=False)
+    for peer, error in figures["failed"].items():
+        console.print(f"{peer} failed: {error}", markup=False, style="red")
+    return not figures["failed"]
+
+
+def _report(console: Console) -> None:
+    path = RESULTS / "report.md"
+    path.write_text(render(), encoding="utf-8")
+    drawn = draw(RESULTS)
+    console.print(f"Kept: {path}, and {len(drawn)} plots beside it")
+
+
+def _print(console: Console, table: Table) -> None:
+    screen = Screen(*table.header, title=table.title, title_justify="left")
+    screen.columns[0].no_wrap = True
+    for column in screen.columns[1:]:
+        column.justify = "right"
+    for row in table.rows:
+        screen.add_row(*row)
+    console.print(screen)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

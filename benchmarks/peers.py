@@ -1,69 +1,201 @@
-"""Who is measured: each peer in a process of its own, so that no idle thread pool slows the one whose turn it is."""
+"""Who is measured: a peer is an engine with its settings, in a process that is frozen while others have their turn."""
 
-import multiprocessing as mp
-from collections.abc import Callable
-from multiprocessing.connection import Connection
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Self
 
+from benchmarks.checkpoints import ROOT, checkpoint
 
-def load_pytorch(folder: Path) -> Callable[[Any], Any]:
-    """Load `transformers.pipeline` on PyTorch, as its users call it."""
-    import transformers
+__all__ = ["Peer", "PeerError", "Process", "available_threads"]
 
-    transformers.utils.logging.set_verbosity_error()
-    return transformers.pipeline("text-classification", model=str(folder), device="cpu")
-
-
-def load_torchless(folder: Path, dtype: str = "fp32") -> Callable[[Any], Any]:
-    """Load torchless."""
-    from torchless import pipeline
-
-    return pipeline("text-classification", folder, dtype=dtype)
+_NODE_PACKAGES = ROOT / "tests" / "interop" / "node"
+_PACKAGES = {
+    "torchless": ("onnxruntime", "tokenizers"),
+    "transformers_pipeline": ("torch", "transformers"),
+    "pytorch_by_hand": ("torch", "transformers"),
+    "optimum": ("torch", "transformers", "optimum"),
+    "openvino": ("openvino", "nncf"),
+    "sentence_transformers": ("torch", "sentence_transformers"),
+}
 
 
+class PeerError(Exception):
+    """A peer did not answer; in its own words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """A pipeline in its own process, asked in turns.
+    """An engine with a model and its settings.
 
-    Args:
-        name: For the report.
-        load: One of this module's functions.
-        folder: What it loads.
+    Attributes:
+        name: For tables and plots: who, and how.
+        engine: One of `engines.ENGINES`, or `transformers_js`.
+        model: One of the checkpoints' names.
+        settings: The engine's arguments beside the folder and the threads; `cores` binds its process to so many.
     """
 
-    def __init__(self, name: str, load: Callable[[Path], Callable[[Any], Any]], folder: Path) -> None:
-        self.name = name
-        context = mp.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, load, folder), daemon=True)
-        self._process.start()
-        theirs.close()
+    name: str
+    engine: str
+    model: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def times_ms(self, inputs: Any, repeats: int) -> list[float]:
-        """Return the time of each of some calls on the same inputs, in milliseconds."""
-        self._connection.send((inputs, repeats))
-        times: list[float] = self._connection.recv()
+    def absence(self) -> str | None:
+        """Say what is not installed that this peer needs, and what installs it; None if it can be measured."""
+        if self.engine == "transformers_js":
+            if shutil.which("node") is None:
+                return "there is no node; install Node.js 20 or newer"
+            return None if (_NODE_PACKAGES / "node_modules").is_dir() else "transformers.js is not there; make interop"
+        missing = [name for name in _PACKAGES[self.engine] if find_spec(name) is None]
+        if missing:
+            return f"{', '.join(missing)} not installed; pip install 'torchless[bench]'"
+        if self.settings.get("compiled") and not (shutil.which("g++") or shutil.which("clang++")):
+            return "torch.compile needs a C++ compiler; install g++"
+        return None
+
+    def command(self) -> list[str]:
+        """Return what starts its process; the checkpoint is made where there is none yet."""
+        settings = {"folder": str(checkpoint(self.model)), "threads": available_threads(), **self.settings}
+        if self.engine == "transformers_js":
+            settings["packages"] = str(_NODE_PACKAGES)
+            return [
+                shutil.which("node") or "node",
+                str(Path(__file__).parent / "transformers_js.mjs"),
+                json.dumps(settings),
+            ]
+        return [sys.executable, "-m", "benchmarks.worker", self.engine, json.dumps(settings)]
+
+
+class Process:
+    """A process that answers JSON with JSON, a line each, and stands still in between.
+
+    An idle peer's threads may spin for tens of milliseconds after its last answer, which slows whoever is next; so a
+    process runs only while it is asked.
+
+    Args:
+        command: What to start. Its first line tells that it is loaded.
+
+    Raises:
+        PeerError: It cannot be loaded.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        environment = os.environ | {
+            "TOKENIZERS_PARALLELISM": "true",
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+        }
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+        )
+        try:
+            self.load_ms: float = self._read()["load_ms"]
+        except PeerError:
+            self.close()
+            raise
+
+    def times_ms(
+        self, inputs: Sequence[Any], *, repeats: int = 1, warm_up: Sequence[Any] = (), batch_size: int | None = None
+    ) -> list[float]:
+        """Return the time of each call, in milliseconds.
+
+        Args:
+            inputs: What to call with, one after the other; each a text or a list of texts.
+            repeats: How often to go through them.
+            warm_up: What to call with before, unmeasured.
+            batch_size: None leaves it to the engine.
+
+        Raises:
+            PeerError: It fails, or its process ends.
+        """
+        times: list[float] = self._ask(inputs, repeats, warm_up, batch_size, answers=False)["times_ms"]
         return times
+
+    def answers(self, inputs: Sequence[Any], *, batch_size: int | None = None) -> list[Any]:
+        """Return the answer of each call.
+
+        Args:
+            inputs: What to call with, one after the other; each a text or a list of texts.
+            batch_size: None leaves it to the engine.
+
+        Raises:
+            PeerError: It fails, or its process ends.
+        """
+        answers: list[Any] = self._ask(inputs, 1, (), batch_size, answers=True)["answers"]
+        return answers
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            if stream is not None:
+                stream.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._connection.close()
-        self._process.join(timeout=10)
+        self.close()
 
-
-def _serve(connection: Connection, load: Callable[[Path], Callable[[Any], Any]], folder: Path) -> None:
-    pipe = load(folder)
-    while True:
+    def _ask(
+        self, inputs: Sequence[Any], repeats: int, warm_up: Sequence[Any], batch_size: int | None, *, answers: bool
+    ) -> dict[str, Any]:
+        request = {
+            "inputs": list(inputs),
+            "repeats": repeats,
+            "warm_up": list(warm_up),
+            "batch_size": batch_size,
+            "answers": answers,
+        }
+        self._process.send_signal(signal.SIGCONT)
+        assert self._process.stdin is not None
         try:
-            inputs, repeats = connection.recv()
-        except EOFError:
-            return
-        times_ms = []
-        for _ in range(repeats):
-            start = perf_counter()
-            pipe(inputs)
-            times_ms.append(1000 * (perf_counter() - start))
-        connection.send(times_ms)
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise PeerError(self._last_words()) from None
+        reply = self._read()
+        self.peak_bytes: int = reply["peak_bytes"]
+        return reply
+
+    def _read(self) -> dict[str, Any]:
+        """Return the next reply, and freeze the process."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise PeerError(self._last_words())
+        self._process.send_signal(signal.SIGSTOP)
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise PeerError(reply["error"])
+        return reply
+
+    def _last_words(self) -> str:
+        code = self._process.wait()
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return f"its process ended with {code}" + (f": {lines[-1]}" if lines else "")
+
+
+@cache
+def available_threads() -> int:
+    """Return the threads that each peer gets; asked in a process, so that this one never holds ONNX Runtime."""
+    program = "from torchless.threads import available_cpus; print(available_cpus())"
+    return int(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)

@@ -1,0 +1,217 @@
+"""The goals, each a bound on one figure of a suite; `make bench CHECK=1` compares."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.table import Table
+
+__all__ = ["GOALS", "Goal", "Verdict", "verdict", "verdicts_table"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """A bound on a figure.
+
+    Attributes:
+        suite: Where it is measured.
+        name: What is compared.
+        path: The keys that lead to the figure in the suite's JSON.
+        at_least: The bound from below.
+        at_most: The bound from above.
+        unit: Follows the figure.
+    """
+
+    suite: str
+    name: str
+    path: tuple[str, ...]
+    at_least: float | None = None
+    at_most: float | None = None
+    unit: str = "×"
+
+    def figure(self, figures: Mapping[str, Any]) -> float | None:
+        """Return the figure; None where a peer was absent or failed."""
+        found: Any = figures
+        for key in self.path:
+            if not isinstance(found, Mapping) or key not in found:
+                return None
+            found = found[key]
+        return None if found is None else float(found)
+
+    @property
+    def bound(self) -> str:
+        """The bound in words."""
+        if self.at_least is not None:
+            return f"≥ {self.at_least:g}{self.unit}"
+        return f"≤ {self.at_most:g}{self.unit}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of a goal.
+
+    Attributes:
+        goal: The goal.
+        figure: What was measured; None if it was not.
+    """
+
+    goal: Goal
+    figure: float | None
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is within its bound. What was not measured is not met."""
+        if self.figure is None:
+            return False
+        if self.goal.at_least is not None and self.figure < self.goal.at_least:
+            return False
+        return self.goal.at_most is None or self.figure <= self.goal.at_most
+
+    @property
+    def word(self) -> str:
+        """The verdict in a word or two."""
+        if self.figure is None:
+            return "not measured"
+        return "met" if self.met else "missed"
+
+
+def _faster(suite: str, name: str, key: str, ours: str, theirs: str, at_least: float) -> Goal:
+    return Goal(
+        suite=suite, name=name, path=("inputs", key, "times_faster", f"torchless, {ours}", theirs), at_least=at_least
+    )
+
+
+GOALS = (
+    _faster("latency", "16 tokens, fp32, vs transformers.pipeline", "16", "fp32", "transformers.pipeline", 2.5),
+    _faster("latency", "16 tokens, q8, vs transformers.pipeline", "16", "q8", "transformers.pipeline", 7),
+    _faster("latency", "16 tokens, q8, vs optimum's int8", "16", "q8", "optimum, int8", 1.2),
+    _faster("latency", "16 tokens, q8, vs transformers.js's q8", "16", "q8", "transformers.js, q8", 1.2),
+    *(
+        Goal(
+            suite="latency",
+            name=f"{tokens} tokens, q8, time of OpenVINO's int8",
+            path=("inputs", str(tokens), "times_faster", "OpenVINO, int8", "torchless, q8"),
+            at_most=1.15,
+        )
+        for tokens in (16, 64, 128, 256)
+    ),
+    Goal(
+        suite="quantisation",
+        name="q8's labels that are fp32's",
+        path=("answers", "torchless, q8", "agreement"),
+        at_least=0.995,
+        unit="",
+    ),
+    Goal(
+        suite="quantisation",
+        name="the same, above OpenVINO's int8",
+        path=("answers", "torchless, q8", "agreement_above_openvino"),
+        at_least=0.001,  # one text of the thousand
+        unit="",
+    ),
+    Goal(
+        suite="quantisation",
+        name="q8: what a batch changes in a score",
+        path=("answers", "torchless, q8", "batched_max_abs_diff"),
+        at_most=0,
+        unit="",
+    ),
+    _faster(
+        "throughput",
+        "2,000 short texts, fp32, vs PyTorch's best batch size",
+        "short",
+        "fp32",
+        "transformers.pipeline",
+        3.8,
+    ),
+    _faster(
+        "throughput", "2,000 short texts, q8, vs PyTorch's best batch size", "short", "q8", "transformers.pipeline", 10
+    ),
+    _faster(
+        "throughput", "200 long texts, fp32, vs PyTorch's best batch size", "long", "fp32", "transformers.pipeline", 1.9
+    ),
+    _faster(
+        "throughput", "200 long texts, q8, vs PyTorch's best batch size", "long", "q8", "transformers.pipeline", 4.5
+    ),
+    *(
+        Goal(
+            suite="throughput",
+            name=f"2 cores vs 1, {dtype}",
+            path=("cores", "times_faster", f"torchless, {dtype}", f"torchless, {dtype}, one core"),
+            at_least=1.85,
+        )
+        for dtype in ("fp32", "q8")
+    ),
+    _faster(
+        "embeddings",
+        "2,000 sentences, fp32, vs sentence-transformers on PyTorch",
+        "sentences",
+        "fp32",
+        "sentence-transformers",
+        4,
+    ),
+    _faster(
+        "embeddings",
+        "2,000 sentences, fp32, vs its own ONNX backend",
+        "sentences",
+        "fp32",
+        "sentence-transformers, ONNX",
+        1.3,
+    ),
+    _faster(
+        "cold_start",
+        "import to first answer, q8, vs transformers.pipeline",
+        "first_answer",
+        "q8",
+        "transformers.pipeline",
+        15,
+    ),
+    Goal(
+        suite="cold_start",
+        name="import to first answer, q8",
+        path=("inputs", "first_answer", "seconds", "torchless, q8", "median"),
+        at_most=0.25,
+        unit=" s",
+    ),
+    Goal(
+        suite="cold_start",
+        name="peak memory, q8, of transformers.pipeline's",
+        path=("peak_memory_of", "torchless, q8", "transformers.pipeline"),
+        at_most=0.25,
+    ),
+    Goal(
+        suite="cold_start",
+        name="installed size, of torch and transformers",
+        path=("installed", "torchless_of_pytorch"),
+        at_most=0.2,
+    ),
+    *(
+        Goal(
+            suite="many_models",
+            name=f"time with five other models called between, {dtype} (a goal of our own)",
+            path=("inputs", "16", "times_faster", f"torchless, {dtype}", f"torchless, {dtype}, five others called"),
+            at_most=1.05,
+        )
+        for dtype in ("fp32", "q8")
+    ),
+)
+"""Those of the design, and one of our own."""
+
+
+def verdict(goal: Goal, figures: Mapping[str, Any]) -> Verdict:
+    """Compare a goal with the figures of its suite."""
+    return Verdict(goal=goal, figure=goal.figure(figures))
+
+
+def verdicts_table(verdicts: Iterable[Verdict]) -> Table:
+    """Return the goals with their figures, for people."""
+    rows = [
+        (
+            f"{one.goal.suite}: {one.goal.name}",
+            one.goal.bound,
+            "–" if one.figure is None else f"{one.figure:.3g}{one.goal.unit}",
+            one.word,
+        )
+        for one in verdicts
+    ]
+    return Table(title="Goals", header=("goal", "bound", "figure", "verdict"), rows=rows)

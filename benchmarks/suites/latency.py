@@ -1,0 +1,82 @@
+"""One text at a time: how long until its answer, by its length."""
+
+from typing import Any
+
+from benchmarks.contest import Contest
+from benchmarks.one_text import by_length
+from benchmarks.peers import Peer
+from benchmarks.table import Table
+
+TOKENS = (16, 64, 128, 256)
+
+PEERS = (
+    Peer(name="transformers.pipeline", engine="transformers_pipeline", model="distilbert"),
+    Peer(
+        name="transformers.pipeline, bf16",
+        engine="transformers_pipeline",
+        model="distilbert",
+        settings={"dtype": "bfloat16"},
+    ),
+    Peer(
+        name="transformers.pipeline, torch.compile",
+        engine="transformers_pipeline",
+        model="distilbert",
+        settings={"compiled": True},
+    ),
+    Peer(name="optimum, fp32", engine="optimum", model="distilbert-optimum", settings={"file_name": "model.onnx"}),
+    Peer(
+        name="optimum, int8",
+        engine="optimum",
+        model="distilbert-optimum",
+        settings={"file_name": "model_quantized.onnx"},
+    ),
+    Peer(
+        name="transformers.js, q8",
+        engine="transformers_js",
+        model="distilbert-transformers-js",
+        settings={"dtype": "q8"},
+    ),
+    Peer(name="OpenVINO, int8", engine="openvino", model="distilbert-openvino"),
+    Peer(name="torchless, fp32", engine="torchless", model="distilbert-torchless"),
+    Peer(name="torchless, q8", engine="torchless", model="distilbert-torchless", settings={"dtype": "q8"}),
+)
+
+
+def measure() -> dict[str, Any]:
+    """Time each peer on one text of each length, in turns."""
+    with Contest(PEERS) as contest:
+        return {
+            "model": "DistilBERT-base's shape, random weights",
+            "inputs": by_length(contest, "distilbert", TOKENS),
+            "skipped": contest.skipped,
+            "failed": contest.failed,
+        }
+
+
+def tables(figures: dict[str, Any]) -> list[Table]:
+    """Return the times by length, and what they come to."""
+    inputs = figures["inputs"]
+    return [
+        Table(
+            title="One text, milliseconds: median (quartiles)",
+            header=("", *(f"{tokens} tokens" for tokens in inputs)),
+            rows=[(peer.name, *(_time(one, peer.name) for one in inputs.values())) for peer in PEERS],
+        ),
+        Table(
+            title="Times faster than transformers.pipeline",
+            header=("", *(f"{tokens} tokens" for tokens in inputs)),
+            rows=[(peer.name, *(_times(one, peer.name) for one in inputs.values())) for peer in PEERS[1:]],
+        ),
+    ]
+
+
+def _time(figures: dict[str, Any], name: str) -> str:
+    if name not in figures["ms"]:
+        return "–"
+    one = figures["ms"][name]
+    return "{:.2f} ({:.2f}–{:.2f})".format(one["median"], *one["quartiles"])
+
+
+def _times(figures: dict[str, Any], name: str) -> str:
+    times = figures["times_faster"].get(name, {}).get(PEERS[0].name)
+    return "–" if times is None else f"{times:.2f}×"

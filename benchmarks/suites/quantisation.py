@@ -1,0 +1,127 @@
+"""What 8 bits cost and save: torchless's q8 beside ONNX Runtime's dynamic int8 and OpenVINO's, in time and in answers."""
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.checkpoints import checkpoint
+from benchmarks.contest import Contest
+from benchmarks.one_text import by_length
+from benchmarks.peers import Peer
+from benchmarks.table import Table
+from torchless_export.sample import sample_texts
+
+TOKENS = (16, 64, 128)
+SHAPES = {"MiniLM-L6": "sentiment", "DistilBERT-base": "distilbert"}
+GRAPHS = {
+    "torchless, int8": "model_int8.onnx",
+    "torchless, q8": "model_quantized.onnx",
+    "torchless, fp32": "model.onnx",
+    "OpenVINO, int8": "model.bin",
+}
+EXACT, INT8, OPENVINO = "torchless, fp32", "torchless, int8", "OpenVINO, int8"
+
+
+def peers(model: str) -> tuple[Peer, ...]:
+    """Return who is compared on a model."""
+    ours = (
+        Peer(name=f"torchless, {dtype}", engine="torchless", model=f"{model}-torchless", settings={"dtype": dtype})
+        for dtype in ("int8", "q8", "fp32")
+    )
+    return (*ours, Peer(name=OPENVINO, engine="openvino", model=f"{model}-openvino"))
+
+
+def measure() -> dict[str, Any]:
+    """Time each dtype in turns on two shapes, and count what the answers of a real model come to."""
+    shapes: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    for shape, model in SHAPES.items():
+        print(f"  {shape}", flush=True)
+        with Contest(peers(model)) as contest:
+            shapes[shape] = by_length(contest, f"{model}-torchless", TOKENS)
+            if model == "sentiment":
+                answers = _answers(contest)
+            skipped |= contest.skipped
+            failed |= contest.failed
+    return {"shapes": shapes, "answers": answers, "skipped": skipped, "failed": failed}
+
+
+def tables(figures: dict[str, Any]) -> list[Table]:
+    """Return times by shape, and what became of the answers."""
+    rows = []
+    for shape, by_tokens in figures["shapes"].items():
+        for peer in peers(SHAPES[shape]):
+            cells = (_time(one, peer.name) for one in by_tokens.values())
+            rows.append((f"{shape}: {peer.name}", *cells))
+    times = Table(
+        title="Milliseconds a text (of int8's, in the same rounds)",
+        header=("", *(f"{tokens} tokens" for tokens in TOKENS)),
+        rows=rows,
+    )
+    answers = Table(
+        title="The sentiment model's answers to 1,000 texts, against fp32",
+        header=("", "labels agree", "mean |Δp|", "max |Δp|", "in batches of 8, |Δp|", "weights, of fp32's"),
+        rows=[
+            (
+                name,
+                f"{one['agreement']:.1%}",
+                f"{one['mean_abs_diff']:.4f}",
+                f"{one['max_abs_diff']:.3f}",
+                "–" if one["batched_max_abs_diff"] is None else f"{one['batched_max_abs_diff']:.3g}",
+                f"{one['size_of_fp32']:.0%}",
+            )
+            for name, one in figures["answers"].items()
+        ],
+    )
+    return [times, answers]
+
+
+def _time(figures: dict[str, Any], name: str) -> str:
+    if name not in figures["ms"]:
+        return "–"
+    of_int8 = 1.0 if name == INT8 else figures["times_faster"].get(INT8, {}).get(name)
+    median = figures["ms"][name]["median"]
+    return f"{median:.2f}" if of_int8 is None else f"{median:.2f} ({of_int8:.2f}×)"
+
+
+def _answers(contest: Contest) -> dict[str, Any]:
+    """Return by peer how its probabilities differ from fp32's, one text at a time and in batches of 8 as they come."""
+    texts = sample_texts()
+    batches = [texts[start : start + 8] for start in range(0, len(texts), 8)]
+    alone = {name: _probabilities(contest.answers(name, texts, batch_size=1)) for name in [*contest]}
+    batched = {name: _probabilities(contest.answers(name, batches, batch_size=8)) for name in alone if name != OPENVINO}
+    exact = alone.get(EXACT)
+    if exact is None:
+        return {}
+    fp32_bytes = _weights(EXACT).stat().st_size
+    found: dict[str, Any] = {}
+    for name, scores in alone.items():
+        if scores is None:
+            continue
+        together = batched.get(name)
+        found[name] = {
+            "agreement": float(((scores > 0.5) == (exact > 0.5)).mean()),
+            "mean_abs_diff": float(np.abs(scores - exact).mean()),
+            "max_abs_diff": float(np.abs(scores - exact).max()),
+            "batched_max_abs_diff": None if together is None else float(np.abs(scores - together).max()),
+            "size_of_fp32": _weights(name).stat().st_size / fp32_bytes,
+        }
+    if {"torchless, q8", OPENVINO} <= found.keys():
+        ahead = found["torchless, q8"]["agreement"] - found[OPENVINO]["agreement"]
+        found["torchless, q8"]["agreement_above_openvino"] = round(ahead, 6)
+    return found
+
+
+def _probabilities(answers: list[Any] | None) -> Any:
+    """Return the probability of the label POSITIVE for each text, (texts,)."""
+    if answers is None:
+        return None
+    flat = [one for answer in answers for one in answer]
+    return np.array([one["score"] if one["label"] == "POSITIVE" else 1 - one["score"] for one in flat])
+
+
+def _weights(name: str) -> Any:
+    if name == OPENVINO:
+        return checkpoint("sentiment-openvino") / GRAPHS[name]
+    return checkpoint("sentiment-torchless") / "onnx" / GRAPHS[name]

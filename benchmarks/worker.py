@@ -1,0 +1,97 @@
+"""One peer in a process of its own: `python -m benchmarks.worker ENGINE SETTINGS`, then JSON, a line a request.
+
+It says first how long loading took, from before the first import. Then each request names inputs, and each answer has the
+time of each call in milliseconds, or the answers themselves, or an error.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from benchmarks.engines import ENGINES, Loaded
+
+__all__ = ["main", "replies"]
+
+
+def replies(loaded: Loaded, requests: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Answer requests, one by one.
+
+    Args:
+        loaded: What answers.
+        requests: Each has `inputs`, a list of what to call with in turn; `repeats`, how often to go through it;
+            `warm_up`, what to call with before that, unmeasured; `batch_size`; and `answers`, whether to send them.
+
+    Yields:
+        `times_ms`, a time a call, or `answers`, one a call; and the peak of the process's memory in bytes.
+    """
+    for request in requests:
+        try:
+            yield _reply(loaded, **request) | {"peak_bytes": peak_bytes()}
+        except Exception as error:  # noqa: BLE001 - whatever a library raises is told, and the next request may work
+            yield {"error": _described(error)}
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process had at a time.
+
+    `ru_maxrss` begins with what the process had that started this one; `VmHWM` begins at zero.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
+    return 1024 * int(line.split()[1])
+
+
+def _reply(
+    loaded: Loaded, *, inputs: list[Any], repeats: int, warm_up: list[Any], batch_size: int | None, answers: bool
+) -> dict[str, Any]:
+    for one in warm_up:
+        loaded.answer(one, batch_size)
+    if answers:
+        return {"answers": [loaded.answer(one, batch_size) for one in inputs]}
+    times_ms = []
+    for one in inputs * repeats:
+        loaded.between()
+        start = perf_counter()
+        loaded.answer(one, batch_size)
+        times_ms.append(1000 * (perf_counter() - start))
+    return {"times_ms": times_ms}
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def main() -> None:
+    engine, settings = sys.argv[1], json.loads(sys.argv[2])
+    replying = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print is no reply
+
+    def say(reply: dict[str, Any]) -> None:
+        replying.write(json.dumps(reply, default=lambda value: value.tolist()) + "\n")
+        replying.flush()
+
+    cores = settings.pop("cores", None)
+    if cores is not None:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+        settings["threads"] = cores
+    start = perf_counter()
+    try:
+        loaded = ENGINES[engine](**settings)
+    except Exception as error:  # noqa: BLE001 - told, and the process ends
+        say({"error": _described(error)})
+        sys.exit(1)
+    say({"load_ms": 1000 * (perf_counter() - start)})
+    for reply in replies(loaded, map(json.loads, sys.stdin)):
+        say(reply)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""The report, from figures that are kept."""
+
+from benchmarks.report import render
+from benchmarks.table import Table
+
+
+def test_the_report_has_tables_conditions_and_goals(results):
+    text = render(results)
+    assert "A shape. A CPU, 2 threads each, load 0.50 before; Python 3.11.7, torch 2." in text
+    assert "| torchless, q8 | 2.00 (2.00–2.00) | 2.00 (2.00–2.00) |" in text
+    assert "| torchless, q8 | 10.62× | 10.62× |" in text
+    assert "| optimum, fp32 | – | – |" in text
+    assert "Skipped: OpenVINO, int8, not installed." in text
+    assert "Failed: optimum, int8: ValueError: no" in text
+    assert "| latency: 16 tokens, q8, vs transformers.pipeline | ≥ 7× | 10.6× | met |" in text
+    assert "| latency: 16 tokens, fp32, vs transformers.pipeline | ≥ 2.5× | – | not measured |" in text
+
+
+def test_suites_that_were_not_measured_are_left_out(results):
+    text = render(results)
+    assert "## Latency" in text
+    assert "## Cold start" in text
+    assert "throughput" not in text.lower()
+
+
+def test_a_table_in_markdown_has_its_figures_on_the_right():
+    table = Table(title="T", header=("", "ms"), rows=[("a", "1")])
+    assert table.markdown() == "|  | ms |\n| --- | ---: |\n| a | 1 |"
