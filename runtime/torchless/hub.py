@@ -1,6 +1,5 @@
 """Names on the Hugging Face Hub: the one module that imports huggingface_hub, once there is a name to look up."""
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -204,6 +203,8 @@ def _download(name: str, file: str, revision: str | None) -> Path:
 
 def _hashes(path: Path, listed: Any) -> tuple[str | None, str | None]:
     """Return the hash that a file should have, and the one it has: SHA-256 of large files, and of others Git's."""
+    import hashlib  # noqa: PLC0415 - it loads OpenSSL, which a folder has no use for
+
     with path.open("rb") as file:
         if listed.lfs is not None:
             return listed.lfs.sha256, hashlib.file_digest(file, "sha256").hexdigest()

@@ -58,7 +58,7 @@ class Scheduler:
     """
 
     def __init__(
-        self, model: Model, tokenizer: Tokenizer, *, max_batch_tokens: int = 512, max_batch_rows: int | None = None
+        self, model: Model, tokenizer: Tokenizer, *, max_batch_tokens: int = 384, max_batch_rows: int | None = None
     ) -> None:
         self._model = model
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0

@@ -22,7 +22,7 @@ __all__ = ["Pipeline"]
 OptionsT = TypeVar("OptionsT")
 
 # The most inputs that are planned together: enough to sort by length, few enough to stay lazy and small.
-_WINDOW_INPUTS = 256
+_WINDOW_INPUTS = 1024
 
 
 class Pipeline(ABC, Generic[OptionsT]):
