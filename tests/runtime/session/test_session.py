@@ -2,6 +2,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import onnx
@@ -80,13 +81,13 @@ def test_threads_are_by_default_what_the_machine_grants(sentiment, two_cores):
 
 
 def test_an_idle_session_does_not_spin(sentiment, two_cores):
-    sessions = [Session(sentiment / "onnx/model.onnx") for _ in range(3)]
-    for session in sessions:
+    session, busy_s = Session(sentiment / "onnx/model.onnx"), []
+    for _ in range(7):
         session.run(feeds_of(64))
-    time.sleep(0.05)  # the end of the last run
-    before = time.process_time()
-    time.sleep(0.3)
-    assert time.process_time() - before < 0.1
+        before = time.process_time()
+        time.sleep(0.02)
+        busy_s.append(time.process_time() - before)
+    assert median(busy_s) < 0.01  # threads that spin take all of it
 
 
 def test_memory_is_bounded_under_mixed_lengths(sentiment):
