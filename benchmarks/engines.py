@@ -27,7 +27,13 @@ class Loaded:
 
 
 def torchless(
-    folder: str, *, threads: int, task: str = "text-classification", others: int = 0, **options: Any
+    folder: str,
+    *,
+    threads: int,
+    task: str = "text-classification",
+    others: int = 0,
+    call_others: bool = False,
+    **options: Any,
 ) -> Loaded:
     """Load torchless, which finds out itself how many threads there are.
 
@@ -35,16 +41,23 @@ def torchless(
         folder: An exported folder.
         threads: What the others are told.
         task: The pipeline.
-        others: How many more pipelines to load, each called once before each call of the first.
+        others: How many more pipelines to load.
+        call_others: Whether each of them is called before each call of the first; else once, after loading.
         options: The pipeline's, `dtype` among them.
     """
     from torchless import pipeline
 
     pipe = pipeline(task, folder, **options)
     idle = [pipeline(task, folder, **options) for _ in range(others)]
+
+    def call() -> None:
+        for other in idle:
+            other("A film that is called between.")
+
+    call()
     return Loaded(
         answer=lambda inputs, batch_size: pipe(inputs, batch_size=batch_size),
-        between=lambda: [other("A film that is called between.") for other in idle],
+        between=call if call_others else lambda: None,
     )
 
 

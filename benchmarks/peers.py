@@ -90,7 +90,9 @@ class Process:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        environment = os.environ | {
+        # Modules are compiled once and kept, as in an installation: a cold start must not pay for that again.
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environment = kept | {
             "TOKENIZERS_PARALLELISM": "true",
             "HF_HUB_OFFLINE": "1",
             "TRANSFORMERS_VERBOSITY": "error",

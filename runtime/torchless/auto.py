@@ -103,7 +103,7 @@ class Model:
         revision: str | None = None,
         file_name: str | None = None,
         threads: int | None = None,
-        providers: Sequence[str] | None = None,
+        providers: str | Sequence[str] | None = None,
     ) -> Self:
         """Load the model of an exported folder, or of a name on the Hub.
 

@@ -45,11 +45,20 @@ def _app() -> Any:
         revision: str | None = typer.Option(None, help="A branch, tag or commit on the Hub."),
         file_name: str | None = typer.Option(None, help="The graph's own name, instead of a dtype."),
         threads: int | None = typer.Option(None, help="Threads a run.  [default: what the machine grants]"),
+        provider: str | None = typer.Option(None, help="What computes: cuda, openvino, …  [default: the CPU]"),
     ) -> None:
         """Answer texts, a line of JSON each, without PyTorch."""
         from torchless import pipeline
 
-        pipe = pipeline(task, model, dtype=dtype, revision=revision, file_name=file_name, threads=threads)
+        pipe = pipeline(
+            task,
+            model,
+            dtype=dtype,
+            revision=revision,
+            file_name=file_name,
+            threads=threads,
+            providers=provider,
+        )
         for text in texts or pipe.example_inputs():
             output = pipe(text, **({} if texts else pipe.task.options))
             line = json.dumps({"input": text, "output": output}, ensure_ascii=False)

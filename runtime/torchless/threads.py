@@ -1,36 +1,57 @@
-"""How many threads this process may really use: its CPU affinity and its container's quota."""
+"""How many threads this process may really use: its CPU affinity and its control groups' quotas."""
 
 import math
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 __all__ = ["available_cpus"]
 
-_CGROUP = Path("/sys/fs/cgroup")
+_MOUNTED = Path("/sys/fs/cgroup")
+_OWN = Path("/proc/self/cgroup")
 
 
-def available_cpus(cgroup: Path = _CGROUP) -> int:
+def available_cpus(mounted: Path = _MOUNTED, own: Path = _OWN) -> int:
     """Return the CPUs that the scheduler grants this process, at least 1.
 
     Args:
-        cgroup: Where the control group's files are mounted.
+        mounted: Where the files of control groups are.
+        own: The file that names the process's own groups.
 
     Returns:
-        The smaller of the affinity mask's size and the CPU quota, rounded up.
+        The smaller of the affinity mask's size and the least CPU quota, rounded up: of the process's group and of those
+        around it, in version 1 or 2 of control groups.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(cgroup)
-    return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))
+    quotas = [quota for folder in _folders(mounted, own) if (quota := _quota(folder)) is not None]
+    return max(1, min(affinity, math.ceil(min(quotas, default=affinity))))
 
 
-def _quota(cgroup: Path) -> float | None:
-    """Return the quota in CPUs: `cpu.max` of version 2, or the two files of version 1."""
+def _folders(mounted: Path, own: Path) -> Iterator[Path]:
+    """Yield the folders of the groups that may limit this process; a container sees its own group as the root."""
+    yield from (mounted, mounted / "cpu")
     try:
-        if (unified := cgroup / "cpu.max").is_file():
+        lines = own.read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:  # 0::/user.slice/session-1.scope, or of version 1: 4:cpu,cpuacct:/group
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        if (controllers and "cpu" not in controllers.split(",")) or not group.startswith("/"):
+            continue
+        root = mounted / "cpu" if controllers else mounted
+        inner = PurePosixPath(group).relative_to("/")
+        yield from (root / part for part in (inner, *inner.parents) if part.name and ".." not in part.parts)
+
+
+def _quota(folder: Path) -> float | None:
+    """Return a group's quota in CPUs: `cpu.max` of version 2, or the two files of version 1."""
+    try:
+        if (unified := folder / "cpu.max").is_file():
             quota, period = unified.read_text().split()
         else:
-            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
     except OSError:
         return None
     return None if quota in {"max", "-1"} else int(quota) / int(period)

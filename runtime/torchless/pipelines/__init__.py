@@ -73,7 +73,7 @@ def pipeline(
     revision: str | None = None,
     file_name: str | None = None,
     threads: int | None = None,
-    providers: Sequence[str] | None = None,
+    providers: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Pipeline[Any]:
     """Load an exported folder, or a name on the Hub, as a pipeline that answers like `transformers.pipeline`.
@@ -86,7 +86,8 @@ def pipeline(
         revision: A branch, tag or commit of the model on the Hub.
         file_name: The graph's own name, instead of a dtype: `onnx/model_O2.onnx`.
         threads: How many threads one run may use; by default what the machine grants this process.
-        providers: ONNX Runtime's execution providers, the preferred first; by default the CPU.
+        providers: What computes: `cuda`, `openvino` or another of ONNX Runtime's execution providers, built in or installed
+            as a plug-in; or several, the preferred first. By default the CPU.
         options: The task's options and `batch_size`, which each call may change for itself.
 
     Returns:
