@@ -71,10 +71,10 @@ def test_rows_run_one_by_one_where_they_would_change_each_other(dynamic, runs):
     assert list(classify(iter(texts))) == alone
     assert runs == [1] * 32
     runs.clear()
-    together = classify(texts, batch_size=8)
-    assert runs == [8, 8]
+    together = classify(texts, batch_size=4)
+    assert runs == [4, 4, 4, 4]
     assert together != alone
-    assert pipeline("text-classification", dynamic, dtype="int8", top_k=None, batch_size=8)(texts) == together
+    assert pipeline("text-classification", dynamic, dtype="int8", top_k=None, batch_size=4)(texts) == together
 
 
 def test_a_row_for_each_label_too(dynamic, runs):
