@@ -29,8 +29,9 @@ _ELEMENTWISE = {"Add", "And", "Cast", "Equal", "Mul", "Not", "Or", "Sub", "Where
 
 
 def fix_shapes(path: Path) -> None:
-    """Write what is known of a graph's shapes into it; its answers stay the same, bit by bit.
+    """Write what is known of a graph's shapes into it; run as it is written, it answers the same bit by bit.
 
+    ONNX Runtime may fuse what it could not before, the scaling of scores into their product: that is another rounding.
     What cannot be worked out stays as it is. Nodes inside of the branches of an `If` or `Loop` are left alone.
 
     Args:
