@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-__all__ = ["MICROSOFT", "Graph"]
+__all__ = ["MICROSOFT", "Graph", "taken_by_branches"]
 
 MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators, which all of its builds bring."""
@@ -23,6 +23,7 @@ class Graph:
     Attributes:
         nodes: The nodes in their order, which callers rewrite.
         constants: What is known beforehand, by name: the initializers, and the values of `Constant` nodes.
+        outputs: The names of what the graph returns.
         opset: The version of ONNX's own operators.
     """
 
@@ -30,6 +31,7 @@ class Graph:
         self._model = model
         self.nodes: list[Any] = list(model.graph.node)
         self.constants = _Constants(model.graph)
+        self.outputs = {value.name for value in model.graph.output}
         self.opset = next(one.version for one in model.opset_import if one.domain in {"", "ai.onnx"})
 
     def consumers(self) -> dict[str, list[Any]]:
@@ -101,7 +103,7 @@ class Graph:
             if not needed.isdisjoint(node.output):
                 kept.append(node)
                 needed.update(node.input)
-                needed.update(_taken_by_branches(node))
+                needed.update(taken_by_branches(node))
         del graph.node[:]
         graph.node.extend(reversed(kept))
         self.constants.keep(needed)
@@ -133,7 +135,7 @@ class _Constants:
 
     def add(self, name: str, values: NDArray[Any]) -> None:
         """Add an initializer."""
-        tensor = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        tensor = numpy_helper.from_array(np.asarray(values, order="C"), name)
         self._graph.initializer.append(tensor)
         self._tensors[name] = tensor
 
@@ -144,13 +146,13 @@ class _Constants:
         self._graph.initializer.extend(kept)
 
 
-def _taken_by_branches(node: Any) -> set[str]:
+def taken_by_branches(node: Any) -> set[str]:
     """Return what the branches of an `If` or `Loop` take from the graph around them."""
     graphs = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
     taken: set[str] = set()
     for graph in graphs:
         for inner in graph.node:
             taken.update(inner.input)
-            taken.update(_taken_by_branches(inner))
+            taken.update(taken_by_branches(inner))
         taken.update(value.name for value in graph.output)
     return taken

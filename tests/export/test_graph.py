@@ -100,3 +100,10 @@ def test_the_maximum_of_a_row(tmp_path, opset):
     graph.nodes = [graph.reduce_max("x", "y")]
     onnx.save(graph.model(), tmp_path / "b.onnx")
     np.testing.assert_array_equal(answers(tmp_path / "b.onnx")[0], X.max(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+def test_a_constant_keeps_its_shape(tmp_path, shape):
+    graph = Graph(onnx.load(write(tmp_path / "a.onnx", [helper.make_node("Identity", ["x"], ["y"])], {})))
+    graph.constant("c", np.zeros(shape, np.float32))
+    assert graph.constants.shape("c") == shape

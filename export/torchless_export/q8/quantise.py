@@ -20,6 +20,7 @@ import onnx
 from numpy.typing import NDArray
 
 from torchless_export.graph import MICROSOFT, Graph
+from torchless_export.q8.folding import fold_channels
 from torchless_export.q8.quantisers import SMALLEST, ByChannel, ByRow, Floats, Quantiser, outliers
 from torchless_export.q8.recording import record
 from torchless_export.q8.rounding import round_columns
@@ -98,6 +99,7 @@ def quantise(source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[An
     for node, table in _embeddings(graph):
         new[id(node)] = list(_write_embedding(graph, node, table))
     graph.nodes = [one for node in graph.nodes if id(node) not in gone for one in new.get(id(node), [node])]
+    fold_channels(graph)
     onnx.save(graph.model(domains=[MICROSOFT]), target)
 
 
