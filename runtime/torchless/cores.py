@@ -1,8 +1,6 @@
 """Who works on how many cores: all models of a process together never keep more threads busy than it may use."""
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Condition
 
 from torchless.threads import available_cpus
@@ -28,36 +26,36 @@ class Cores:
         """Whether a run that asked now would not be the only one."""
         return bool(self._queue) or self._free < self.count
 
-    @contextmanager
-    def lent(self, wanted: int, *, or_one: bool) -> Iterator[bool]:
-        """Lend some cores for as long as the context lasts; wait until they are free.
+    def take(self, wanted: int, *, or_one: bool) -> int:
+        """Take cores, once they are free.
 
         Args:
             wanted: How many, at most all there are.
             or_one: Whether one will do while others want cores too: many runs of one thread each get more done than one
                 run of many threads after the other.
 
-        Yields:
-            Whether it is as many as were wanted; else it is one.
+        Returns:
+            How many were taken, to be given back: as many as were wanted and there are, or one.
         """
-        ticket = object()
         with self._changed:
+            ticket = object()
             self._queue.append(ticket)
             try:
-                self._changed.wait_for(lambda: self._queue[0] is ticket and self._free >= self._due(wanted, or_one))
-            except BaseException:  # an interrupt while it waits
+                while self._queue[0] is not ticket or self._free < self._due(wanted, or_one):
+                    self._changed.wait()
+                taken = self._due(wanted, or_one)
+                self._free -= taken
+            finally:  # an interrupt ends the wait too
                 self._queue.remove(ticket)
-                self._changed.notify_all()
-                raise
-            lent = self._due(wanted, or_one)
-            self._queue.popleft()
-            self._free -= lent
-            self._changed.notify_all()
-        try:
-            yield lent == min(wanted, self.count)
-        finally:
-            with self._changed:
-                self._free += lent
+                if self._queue:
+                    self._changed.notify_all()
+            return taken
+
+    def give_back(self, taken: int) -> None:
+        """Give cores back that were taken."""
+        with self._changed:
+            self._free += taken
+            if self._queue:
                 self._changed.notify_all()
 
     def _due(self, wanted: int, or_one: bool) -> int:

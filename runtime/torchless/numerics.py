@@ -20,8 +20,8 @@ def softmax(logits: NDArray[np.floating], axis: int = -1) -> NDArray[np.floating
 
     Source: `softmax` in transformers 4.57.6, pipelines/text_classification.py.
     """
-    shifted = np.exp(logits - logits.max(axis=axis, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=axis, keepdims=True))
+    shifted = np.exp(logits - np.maximum.reduce(logits, axis=axis, keepdims=True))
+    return np.asarray(shifted / np.add.reduce(shifted, axis=axis, keepdims=True))
 
 
 def log_softmax(logits: NDArray[np.floating], axis: int = -1) -> NDArray[np.floating]:
@@ -64,6 +64,8 @@ def pad(sequences: Sequence[Sequence[int]], length: int, value: int) -> NDArray[
     Returns:
         int64, (sequences, length).
     """
+    if sequences and all(len(sequence) == length for sequence in sequences):
+        return np.array(sequences, dtype=np.int64)
     padded = np.full((len(sequences), length), value, dtype=np.int64)
     for row, sequence in zip(padded, sequences, strict=True):
         row[: len(sequence)] = sequence

@@ -65,6 +65,7 @@ class Scheduler:
         self._pad_type_id = tokenizer.pad_token_type_id
         self._gives_types = "token_type_ids" in tokenizer.model_input_names
         self._needs_types = "token_type_ids" in model.session.inputs
+        self._choices = "choices" in model.task.input_axes
         self._axes = tuple(model.task.outputs.items())
         self._max_batch_tokens = max_batch_tokens
         self._max_batch_rows = 1 if max_batch_rows is None and model.batch_dependent else max_batch_rows
@@ -103,28 +104,26 @@ class Scheduler:
         return Run(batches, answers)
 
     def _run_batch(self, rows: Sequence[Row]) -> list[RowOutput]:
+        # Padded on the right, whatever side the tokenizer pads: a row's positions then start at 0, as they do alone.
         encodings = [row.encoding for row in rows]
-        width = max(map(len, encodings))
+        lengths = [len(encoding) for encoding in encodings]
+        width = max(lengths)
         given = {
-            "input_ids": self._padded([encoding.ids for encoding in encodings], width, self._pad_id),
-            "attention_mask": self._padded([encoding.attention_mask for encoding in encodings], width, 0),
+            "input_ids": pad([encoding.ids for encoding in encodings], width, self._pad_id),
+            "attention_mask": pad([[1] * length for length in lengths], width, 0),
         }
         if self._gives_types:
-            types = [encoding.type_ids for encoding in encodings]
-            given["token_type_ids"] = self._padded(types, width, self._pad_type_id)
+            given["token_type_ids"] = pad([encoding.type_ids for encoding in encodings], width, self._pad_type_id)
         elif self._needs_types:
             given["token_type_ids"] = np.zeros_like(given["input_ids"])
+        if self._choices:
+            given = {name: array[:, None] for name, array in given.items()}  # (rows, 1, tokens)
         result = self._model.run(given)
         arrays = [(result[name].astype(np.float32, copy=False), axes) for name, axes in self._axes]
         return [
             tuple(_unpadded(array[index], axes[1:], len(row)) for array, axes in arrays)
             for index, row in enumerate(rows)
         ]
-
-    def _padded(self, sequences: Sequence[Sequence[int]], width: int, value: int) -> NDArray[np.int64]:
-        # On the right, whatever side the tokenizer pads: a row's positions then start at 0, as they do alone.
-        padded = pad(sequences, width, value)  # (rows, tokens)
-        return padded[:, None] if "choices" in self._model.task.input_axes else padded  # or (rows, 1, tokens)
 
 
 def _unpadded(array: NDArray[np.float32], axes: tuple[str, ...], tokens: int) -> NDArray[np.float32]:

@@ -1,7 +1,6 @@
 """An ONNX Runtime session, or two: one run on all cores, or many runs on a core each."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -62,6 +61,8 @@ class Session:
         inputs: What the graph takes, by name.
         outputs: What it answers, by name, in its order.
         providers: What computes it.
+        on_cpu: Whether the CPU alone does, as ONNX Runtime itself does it.
+        workers: How many runs at once get the most done.
         threads: As given, or as found.
 
     Raises:
@@ -76,22 +77,14 @@ class Session:
         self.graph = graph
         self.threads = threads or CORES.count
         self.providers = chosen_providers(providers)
+        self.on_cpu = self.providers == (CPU,)
+        self.workers = min(self.threads, CORES.count) if self.on_cpu else 1
         self._session = self._loaded(self.threads)
         self._single_threaded = self._session if self.threads == 1 else None
         self._loading = Lock()
         self._crowded_runs = 0
         self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
         self.outputs = {node.name: _tensor(node) for node in self._session.get_outputs()}
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether the CPU alone computes the graph, as ONNX Runtime itself does it."""
-        return self.providers == (CPU,)
-
-    @property
-    def workers(self) -> int:
-        """How many runs at once get the most done."""
-        return min(self.threads, CORES.count) if self.on_cpu else 1
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
         """Run the graph once.
@@ -106,24 +99,29 @@ class Session:
         Raises:
             InputError: ONNX Runtime refuses the arrays.
         """
-        with self._cores() as all_threads:
-            session = self._session if all_threads else self._for_single_threads()
-            try:
-                arrays: list[NDArray[Any]] = session.run(outputs, feeds)
-            except Exception as error:  # ONNX Runtime's own errors share no base class below Exception
-                shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
-                raise InputError(
-                    f"{self.graph} refuses these inputs ({shapes}): {_first_line(error)}",
-                    hint="Check the shapes; a text longer than the model takes needs truncation=True.",
-                ) from error
-        return arrays
-
-    def _cores(self) -> AbstractContextManager[bool]:
         if not self.on_cpu:  # another processor does the work
-            return nullcontext(enter_result=True)
+            return self._answered(self._session, feeds, outputs)
         if CORES.wanted_by_others:
             self._crowded_runs += 1
-        return CORES.lent(self.threads, or_one=self._crowded_runs > _CROWDED_RUNS)
+        taken = CORES.take(self.threads, or_one=self._crowded_runs > _CROWDED_RUNS)
+        try:
+            session = self._session if taken >= self.workers else self._for_single_threads()
+            return self._answered(session, feeds, outputs)
+        finally:
+            CORES.give_back(taken)
+
+    def _answered(
+        self, session: ort.InferenceSession, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None
+    ) -> list[NDArray[Any]]:
+        try:
+            arrays: list[NDArray[Any]] = session.run(outputs, feeds)
+        except Exception as error:  # ONNX Runtime's own errors share no base class below Exception
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
+            raise InputError(
+                f"{self.graph} refuses these inputs ({shapes}): {_first_line(error)}",
+                hint="Check the shapes; a text longer than the model takes needs truncation=True.",
+            ) from error
+        return arrays
 
     def _for_single_threads(self) -> ort.InferenceSession:
         with self._loading:
