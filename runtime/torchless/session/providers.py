@@ -10,7 +10,7 @@ import onnxruntime as ort
 
 from torchless.errors import OptionError, nearest
 
-__all__ = ["CPU", "chosen_providers", "use_providers"]
+__all__ = ["CPU", "check_providers", "chosen_providers", "use_providers"]
 
 CPU = "CPUExecutionProvider"
 _PLUGIN_PACKAGES = "onnxruntime_ep_"
@@ -48,6 +48,24 @@ def use_providers(settings: ort.SessionOptions, names: Sequence[str]) -> list[st
         # One device of each: a provider of several kinds of device lists the CPU first, which every machine has.
         settings.add_provider_for_devices([next(device for device in devices if device.ep_name == name)], {})
     return None
+
+
+def check_providers(asked: Sequence[str], used: Sequence[str]) -> None:
+    """Raise if ONNX Runtime left a provider out, as it does without an error where a library or a device is missing.
+
+    Args:
+        asked: Full names.
+        used: Those of a session.
+
+    Raises:
+        OptionError: One is missing.
+    """
+    for name in asked:
+        if name not in used:
+            raise OptionError(
+                f"{name} could not start: a library that it needs, or its device, is missing.",
+                hint="Install what it needs (ONNX Runtime prints which file it misses), or leave providers out.",
+            )
 
 
 def _full_name(name: str) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torchless.cores import CORES
 from torchless.errors import CheckpointError, InputError, check_whole_number
 from torchless.session.mapped_graph import mapped_graph
-from torchless.session.providers import CPU, chosen_providers, use_providers
+from torchless.session.providers import CPU, check_providers, chosen_providers, use_providers
 from torchless.session.saturation import eight_bit_products_saturate
 
 __all__ = ["Session", "Tensor"]
@@ -67,7 +67,7 @@ class Session:
 
     Raises:
         CheckpointError: The file is damaged, or not a graph that ONNX Runtime can run.
-        OptionError: There is no such provider here, or threads is below 1.
+        OptionError: There is no such provider here, it cannot start, or threads is below 1.
     """
 
     def __init__(
@@ -141,12 +141,16 @@ class Session:
         # Its kernel is slower than the addition and the normalisation that it replaces.
         slow = ["SkipLayerNormFusion"] if self.on_cpu else None
         try:
-            return ort.InferenceSession(self._model(settings), settings, providers=providers, disabled_optimizers=slow)
+            session = ort.InferenceSession(
+                self._model(settings), settings, providers=providers, disabled_optimizers=slow
+            )
         except Exception as error:  # as above
             raise CheckpointError(
                 f"ONNX Runtime cannot load {self.graph}: {_first_line(error)}",
                 hint="The file is damaged or was made for another version; copy it again, or export it again.",
             ) from error
+        check_providers(self.providers, session.get_providers())
+        return session
 
     def _model(self, settings: ort.SessionOptions) -> str | bytes:
         """Return the graph with its weights left in the file or, where another processor takes them over, its path."""

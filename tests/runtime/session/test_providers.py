@@ -65,3 +65,11 @@ def test_another_provider_of_this_build_computes_too(sentiment):
     ids = np.full((1, 5), 2000)
     feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     assert session.run(feeds)[0].shape == (1, 2)
+
+
+def test_a_provider_that_cannot_start_is_an_error(sentiment, monkeypatch):
+    cuda = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    monkeypatch.setattr("torchless.session.session.chosen_providers", lambda _: cuda)
+    monkeypatch.setattr("torchless.session.session.use_providers", lambda *_: ["CPUExecutionProvider"])
+    with pytest.raises(OptionError, match="CUDAExecutionProvider could not start"):
+        Session(sentiment / "onnx/model.onnx", providers="cuda")
