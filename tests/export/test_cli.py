@@ -44,7 +44,7 @@ def test_variants(tiny, tmp_path):
     assert made.returncode == 0, made.stderr
     assert made.stderr == ""
     (row,) = [line.split("│") for line in made.stdout.splitlines() if "int8" in line and "│" in line]
-    assert row[2].strip() == "1.1 MB (27%)"
+    assert row[2].strip() == "1.1 MB (26%)"
     assert row[5].strip().endswith("% of 20")
 
 

@@ -177,7 +177,7 @@ def test_native_code_is_refused(copy, name):
 def test_weights_outside_of_the_folder_are_refused(copy, tmp_path, kind):
     graph = copy / "onnx" / "model.onnx"
     onnx.save_model(
-        onnx.load(graph), graph, save_as_external_data=True, location="model.onnx_data", size_threshold=0
+        onnx.load(graph), graph, save_as_external_data=True, location="model.onnx_data"
     )  # fmt: skip
     (copy / "torchless.json").unlink()
     assert pipeline("sentiment-analysis", copy)("A film.")

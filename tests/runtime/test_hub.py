@@ -278,7 +278,7 @@ def test_weights_beside_the_graph(one_client, hub, files, folder, tmp_path, expe
     graph = tmp_path / "model_quantized.onnx"
     onnx.save_model(
         onnx.load(folder / "onnx" / "model.onnx"), graph, save_as_external_data=True,
-        location="model_quantized.onnx_data", size_threshold=0,
+        location="model_quantized.onnx_data",
     )  # fmt: skip
     parts = {f"onnx/{path.name}": path.read_bytes() for path in tmp_path.glob("model_quantized*")}
     hub.repositories[NAME] = Repository({FIRST: {**files, **parts}})

@@ -106,11 +106,10 @@ class Scheduler:
     def _run_batch(self, rows: Sequence[Row]) -> list[RowOutput]:
         # Padded on the right, whatever side the tokenizer pads: a row's positions then start at 0, as they do alone.
         encodings = [row.encoding for row in rows]
-        lengths = [len(encoding) for encoding in encodings]
-        width = max(lengths)
+        width = max(map(len, encodings))
         given = {
             "input_ids": pad([encoding.ids for encoding in encodings], width, self._pad_id),
-            "attention_mask": pad([[1] * length for length in lengths], width, 0),
+            "attention_mask": pad([encoding.attention_mask for encoding in encodings], width, 0),
         }
         if self._gives_types:
             given["token_type_ids"] = pad([encoding.type_ids for encoding in encodings], width, self._pad_type_id)
