@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["mapped_graph"]
+__all__ = ["has_weights_outside", "mapped_graph"]
 
 _MODEL_GRAPH = 7
 _GRAPH_INITIALIZER = 5
@@ -42,6 +42,26 @@ def mapped_graph(path: Path) -> bytes:
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return b"".join(_without_weights(content, path.name))
+
+
+def has_weights_outside(path: Path) -> bool:
+    """Return whether some of a graph's weights are in other files.
+
+    Args:
+        path: An ONNX file.
+
+    Raises:
+        ValueError: It is not a protocol buffer.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return any(
+            field.number == _TENSOR_EXTERNAL_DATA
+            for graph in _fields(content, 0, len(content))
+            if graph.number == _MODEL_GRAPH
+            for initializer in _fields(content, graph.content, graph.end)
+            if initializer.number == _GRAPH_INITIALIZER
+            for field in _fields(content, initializer.content, initializer.end)
+        )
 
 
 def _without_weights(content: mmap.mmap, name: str) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from torchless.cores import CORES
 from torchless.errors import CheckpointError, InputError, check_whole_number
-from torchless.session.mapped_graph import mapped_graph
+from torchless.session.mapped_graph import has_weights_outside, mapped_graph
 from torchless.session.providers import CPU, check_providers, chosen_providers, use_providers
 from torchless.session.saturation import eight_bit_products_saturate
 
@@ -156,12 +156,16 @@ class Session:
         """Return the graph with its weights left in the file or, where another processor takes them over, its path."""
         if not self.on_cpu:
             return str(self.graph)
-        graph = self.graph.resolve()  # the Hub's cache holds links to files of other names
-        settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
+        graph = self.graph.resolve()
         try:
-            return mapped_graph(graph)
+            # The Hub's cache holds links to files of other names: there ONNX Runtime itself finds what is beside the link.
+            if self.graph.is_symlink() and has_weights_outside(graph):
+                return str(self.graph)
+            model = mapped_graph(graph)
         except ValueError:  # damaged: ONNX Runtime says how
             return str(self.graph)
+        settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
+        return model
 
 
 def _tensor(node: Any) -> Tensor:

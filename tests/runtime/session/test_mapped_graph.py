@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from torchless.session import Session
-from torchless.session.mapped_graph import mapped_graph
+from torchless.session.mapped_graph import has_weights_outside, mapped_graph
 
 
 @pytest.fixture
@@ -78,6 +78,24 @@ def test_a_link_leads_to_the_weights(tmp_path, rng):
     total = saved(tmp_path / "blobs/3f2a", {"a": rng.random(500).astype(np.float32)})
     (tmp_path / "model.onnx").symlink_to("blobs/3f2a")
     (sums,) = Session(tmp_path / "model.onnx").run({"x": np.zeros(500, np.float32)})
+    np.testing.assert_array_equal(sums, total)
+
+
+def test_beside_a_link_too(tmp_path, rng):
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshot").mkdir()
+    total = saved(
+        tmp_path / "blobs/model.onnx",
+        {"a": rng.random(500).astype(np.float32)},
+        save_as_external_data=True,
+        location="model.onnx_data",
+        size_threshold=0,
+    )
+    assert has_weights_outside(tmp_path / "blobs/model.onnx")
+    for name in ("model.onnx", "model.onnx_data"):
+        (tmp_path / "blobs" / name).rename(tmp_path / "blobs" / f"3f2a-{name}")
+        (tmp_path / "snapshot" / name).symlink_to(f"../blobs/3f2a-{name}")
+    (sums,) = Session(tmp_path / "snapshot/model.onnx").run({"x": np.zeros(500, np.float32)})
     np.testing.assert_array_equal(sums, total)
 
 
