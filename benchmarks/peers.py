@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from benchmarks.checkpoints import ROOT, checkpoint
 
-__all__ = ["Peer", "PeerError", "Process", "available_threads"]
+__all__ = ["Peer", "PeerError", "Process", "available_threads", "ours"]
 
 _NODE_PACKAGES = ROOT / "tests" / "interop" / "node"
 _PACKAGES = {
@@ -73,6 +73,20 @@ class Peer:
                 json.dumps(settings),
             ]
         return [sys.executable, "-m", "benchmarks.worker", self.engine, json.dumps(settings)]
+
+
+def ours(model: str, dtypes: Sequence[str] = ("fp32", "q8"), **settings: Any) -> tuple[Peer, ...]:
+    """Return torchless as a peer, once for each dtype.
+
+    Args:
+        model: One of the checkpoints' names.
+        dtypes: The variants.
+        settings: The pipeline's, for all of them.
+    """
+    return tuple(
+        Peer(name=f"torchless, {dtype}", engine="torchless", model=model, settings={"dtype": dtype, **settings})
+        for dtype in dtypes
+    )
 
 
 class Process:

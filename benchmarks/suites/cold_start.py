@@ -4,7 +4,7 @@ from typing import Any
 
 from benchmarks.checkpoints import CheckpointError
 from benchmarks.installed import installed_bytes
-from benchmarks.peers import Peer, PeerError, Process
+from benchmarks.peers import Peer, PeerError, Process, ours
 from benchmarks.table import Table
 from benchmarks.timing import spread, summary
 
@@ -13,8 +13,7 @@ TEXT = "I've been waiting for a HuggingFace course my whole life."
 
 PEERS = (
     Peer(name="transformers.pipeline", engine="transformers_pipeline", model="distilbert"),
-    Peer(name="torchless, fp32", engine="torchless", model="distilbert-torchless"),
-    Peer(name="torchless, q8", engine="torchless", model="distilbert-torchless", settings={"dtype": "q8"}),
+    *ours("distilbert-torchless"),
 )
 INSTALLED = {"torchless": ("torchless",), "transformers.pipeline": ("torch", "transformers")}
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.batch_sizes import best, texts_a_second
 from benchmarks.contest import Contest
-from benchmarks.peers import Peer
+from benchmarks.peers import Peer, ours
 from benchmarks.table import Table
 from benchmarks.texts import short_texts
 from benchmarks.timing import summary
@@ -38,15 +38,7 @@ THEIRS = (
     ),
 )
 _EMBEDS = {"task": "feature-extraction", "pooling": "auto", "return_tensors": "np"}
-OURS = tuple(
-    Peer(
-        name=f"torchless, {dtype}",
-        engine="torchless",
-        model="embeddings-torchless",
-        settings={"dtype": dtype, **_EMBEDS},
-    )
-    for dtype in ("fp32", "q8")
-)
+OURS = ours("embeddings-torchless", **_EMBEDS)
 # By what may differ from PyTorch in fp32: the cosine of an embedding and the reference's.
 LEAST_COSINE = {"fp32": 0.99999, "other": 0.95}
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from benchmarks.contest import Contest
-from benchmarks.one_text import by_length
-from benchmarks.peers import Peer
+from benchmarks.one_text import distilbert_by_length
+from benchmarks.peers import Peer, ours
 from benchmarks.table import Table
 
 TOKENS = (16, 64, 128, 256)
@@ -37,20 +36,13 @@ PEERS = (
         settings={"dtype": "q8"},
     ),
     Peer(name="OpenVINO, int8", engine="openvino", model="distilbert-openvino"),
-    Peer(name="torchless, fp32", engine="torchless", model="distilbert-torchless"),
-    Peer(name="torchless, q8", engine="torchless", model="distilbert-torchless", settings={"dtype": "q8"}),
+    *ours("distilbert-torchless"),
 )
 
 
 def measure() -> dict[str, Any]:
     """Time each peer on one text of each length, in turns."""
-    with Contest(PEERS) as contest:
-        return {
-            "model": "DistilBERT-base's shape, random weights",
-            "inputs": by_length(contest, "distilbert", TOKENS),
-            "skipped": contest.skipped,
-            "failed": contest.failed,
-        }
+    return distilbert_by_length(PEERS, TOKENS)
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:

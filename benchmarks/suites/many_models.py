@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from benchmarks.contest import Contest
-from benchmarks.one_text import by_length
+from benchmarks.one_text import distilbert_by_length
 from benchmarks.peers import Peer
 from benchmarks.table import Table
 
@@ -32,13 +31,7 @@ def measure() -> dict[str, Any]:
 
     Those that are called leave no thread at work, but other weights in the CPU's caches.
     """
-    with Contest(PEERS) as contest:
-        return {
-            "model": "DistilBERT-base's shape, random weights",
-            "inputs": by_length(contest, "distilbert", TOKENS),
-            "skipped": contest.skipped,
-            "failed": contest.failed,
-        }
+    return distilbert_by_length(PEERS, TOKENS)
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.checkpoints import checkpoint
 from benchmarks.contest import Contest
 from benchmarks.one_text import by_length
-from benchmarks.peers import Peer
+from benchmarks.peers import Peer, ours
 from benchmarks.table import Table
 from torchless_export.sample import sample_texts
 
@@ -24,11 +24,8 @@ EXACT, INT8, OPENVINO = "torchless, fp32", "torchless, int8", "OpenVINO, int8"
 
 def peers(model: str) -> tuple[Peer, ...]:
     """Return who is compared on a model."""
-    ours = (
-        Peer(name=f"torchless, {dtype}", engine="torchless", model=f"{model}-torchless", settings={"dtype": dtype})
-        for dtype in ("int8", "q8", "fp32")
-    )
-    return (*ours, Peer(name=OPENVINO, engine="openvino", model=f"{model}-openvino"))
+    openvino = Peer(name=OPENVINO, engine="openvino", model=f"{model}-openvino")
+    return (*ours(f"{model}-torchless", ("int8", "q8", "fp32")), openvino)
 
 
 def measure() -> dict[str, Any]:

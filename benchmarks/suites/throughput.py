@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks.batch_sizes import BATCH_SIZES, best, texts_a_second
 from benchmarks.checkpoints import checkpoint
 from benchmarks.contest import Contest
-from benchmarks.peers import Peer
+from benchmarks.peers import Peer, ours
 from benchmarks.table import Table
 from benchmarks.texts import described, long_texts, short_texts, token_counter
 from benchmarks.timing import summary
@@ -36,15 +36,7 @@ PYTORCH = (
         settings={"dtype": "bfloat16"},
     ),
 )
-OURS = tuple(
-    Peer(
-        name=f"torchless, {dtype}",
-        engine="torchless",
-        model="distilbert-torchless",
-        settings={"dtype": dtype, **_CUT_THERE},
-    )
-    for dtype in ("fp32", "q8")
-)
+OURS = ours("distilbert-torchless", **_CUT_THERE)
 ONE_CORE = tuple(
     Peer(name=f"{peer.name}, one core", engine=peer.engine, model=peer.model, settings={**peer.settings, "cores": 1})
     for peer in OURS
