@@ -1,6 +1,6 @@
 """The one way from rows to their outputs: planned, padded within their batch, run, and given back in order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -34,16 +34,12 @@ class Run:
         Raises:
             InputError: A row cannot be run.
         """
-        outputs: list[RowOutput] = [()] * sum(len(batch) for batch in self.batches)
         try:
-            for batch, answer in zip(self.batches, self.answers, strict=True):
-                for index, output in zip(batch, answer.result(), strict=True):
-                    outputs[index] = output
+            return _in_order(self.batches, (answer.result() for answer in self.answers))
         except BaseException:  # an interrupt too: what has not begun must not run on
             for answer in self.answers:
                 answer.cancel()
             raise
-        return outputs
 
 
 class Scheduler:
@@ -84,8 +80,7 @@ class Scheduler:
         batches = self._planned(rows, max_batch_rows)
         if len(batches) == 1:  # at once, and on this thread
             (batch,) = batches
-            outputs = self._run_batch([rows[index] for index in batch])
-            return [output for _, output in sorted(zip(batch, outputs, strict=True), key=lambda pair: pair[0])]
+            return _in_order(batches, [self._run_batch([rows[index] for index in batch])])
         return self._started(rows, batches).outputs()
 
     def start(self, rows: Sequence[Row], *, max_batch_rows: int | None = None) -> Run:
@@ -123,6 +118,15 @@ class Scheduler:
             tuple(_unpadded(array[index], axes[1:], len(row)) for array, axes in arrays)
             for index, row in enumerate(rows)
         ]
+
+
+def _in_order(batches: Sequence[Sequence[int]], answers: Iterable[Sequence[RowOutput]]) -> list[RowOutput]:
+    """Return the outputs of batches in the order of their rows."""
+    outputs: list[RowOutput] = [()] * sum(len(batch) for batch in batches)
+    for batch, answer in zip(batches, answers, strict=True):
+        for index, output in zip(batch, answer, strict=True):
+            outputs[index] = output
+    return outputs
 
 
 def _unpadded(array: NDArray[np.float32], axes: tuple[str, ...], tokens: int) -> NDArray[np.float32]:
