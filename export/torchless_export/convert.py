@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from torchless.errors import ExportError, nearest
 from torchless.tasks import Task
+from torchless_export.first_token import keep_first_token
 from torchless_export.shapes import fix_shapes
 from torchless_export.source import LoadedModel
 
@@ -68,7 +69,9 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
         (folder / "onnx").mkdir()
         for path in Path(scratch).glob("*.onnx*"):
             shutil.move(path, folder / "onnx" / path.name)
-    fix_shapes(folder / "onnx" / "model.onnx")
+    graph = folder / "onnx" / "model.onnx"
+    fix_shapes(graph)
+    keep_first_token(graph)
     loaded.model.config.name_or_path = ""
     loaded.model.config.save_pretrained(folder)
     if task.cached:
