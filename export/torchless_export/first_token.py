@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from torchless_export.graph import Graph
 from torchless_export.shapes import outline
 
-__all__ = ["keep_first_token"]
+__all__ = ["keep_first_token", "with_every_token"]
 
 Needs: TypeAlias = Mapping[str, int | None]
 """What a node takes, by name: the axis along which it needs the first alone, or None where it needs all."""
@@ -24,6 +24,7 @@ Needs: TypeAlias = Mapping[str, int | None]
 _LOG = logging.getLogger(__name__)
 # One more than is needed: ONNX Runtime has a kernel for products of a single row, whose sums depend on the padding.
 _KEPT = 2
+_END = "first_token.end"
 _ELEMENTWISE = {
     *(
         "Add",
@@ -62,6 +63,18 @@ def keep_first_token(path: Path) -> None:
     _cut(graph, needs)
     onnx.save(graph.model(), path)
     _LOG.info("%s: %d nodes compute the first token alone.", path.name, len(needs))
+
+
+def with_every_token(model: Any) -> Any:
+    """Return a graph that computes of every token what `keep_first_token` took away: calibration has more to go by.
+
+    Args:
+        model: An ONNX model; it is changed.
+    """
+    for tensor in model.graph.initializer:
+        if tensor.name == _END:
+            tensor.CopyFrom(numpy_helper.from_array(np.array([np.iinfo(np.int64).max]), _END))
+    return model
 
 
 def _shapes(model: Any) -> dict[str, list[int | None]]:
@@ -147,6 +160,7 @@ def _of_operands(
 
 def _cut(graph: Graph, needs: Mapping[str, Needs]) -> None:
     """Cut what narrow nodes take of nodes that give all."""
+    bounds = [graph.constant("first_token.start", np.array([0])), graph.constant(_END, np.array([_KEPT]))]
     cuts: dict[str, Any] = {}
     for node in graph.nodes:
         own = needs.get(node.output[0], {})
@@ -156,14 +170,13 @@ def _cut(graph: Graph, needs: Mapping[str, Needs]) -> None:
                 continue
             cut = f"{name}.first_{axis}"
             if cut not in cuts:
-                bounds = {"starts": 0, "ends": _KEPT, "axes": axis}
-                numbers = [graph.constant(f"{cut}.{key}", np.array([number])) for key, number in bounds.items()]
-                cuts[cut] = (name, graph.node("Slice", [name, *numbers], cut))
+                axes = graph.constant(f"{cut}.axes", np.array([axis]))
+                cuts[cut] = graph.node("Slice", [name, *bounds, axes], cut)
             node.input[index] = cut
-    ordered = [cut for name, cut in cuts.values() if name not in {out for node in graph.nodes for out in node.output}]
+    given = {output for node in graph.nodes for output in node.output}
+    ordered = [cut for cut in cuts.values() if cut.input[0] not in given]
     for node in graph.nodes:
-        ordered.append(node)
-        ordered += [cut for name, cut in cuts.values() if name in node.output]
+        ordered += [node, *(cut for cut in cuts.values() if cut.input[0] in node.output)]
     graph.nodes = ordered
 
 
