@@ -1,0 +1,101 @@
+"""Decoders' graphs with constant shapes: as they were, and eased."""
+
+import shutil
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+
+import torchless_export.convert
+from torchless.session import Session
+from torchless.tasks import find_task
+from torchless_export.convert import convert
+from torchless_export.decoding import ease_decoding
+from torchless_export.source import find_source, load
+
+TASK = "text-generation"
+HEADS = {"gpt2": (2, 2), "llama": (4, 2), "qwen3": (4, 2)}  # of queries, of keys
+
+
+@pytest.fixture(params=HEADS, scope="module")
+def graphs(request, tiny, tmp_path_factory):
+    """(the family, its graph as it was, the same eased)."""
+    out = tmp_path_factory.mktemp(request.param)
+
+    def keep_both(path):
+        shutil.copy(path, out / "before.onnx")
+        ease_decoding(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torchless_export.convert, "ease_decoding", keep_both)
+        convert(load(find_source(str(tiny.checkpoint(request.param, TASK))), find_task(TASK)), find_task(TASK), out)
+    return request.param, out / "before.onnx", out / "onnx/model.onnx"
+
+
+def feeds(session, rows, tokens, past):
+    """Random tokens after a random past; the later rows begin with padding."""
+    rng = np.random.default_rng(rows)
+    mask = np.ones((rows, past + tokens), np.int64)
+    for row in range(1, rows):
+        mask[row, :row] = 0
+    given = {"input_ids": rng.integers(0, 1000, (rows, tokens)), "attention_mask": mask}
+    given["position_ids"] = np.maximum(mask.cumsum(axis=-1) - 1, 0)[:, past:]
+    for name, tensor in session.inputs.items():
+        if name.startswith("past"):
+            _, heads, _, width = tensor.shape
+            given[name] = rng.standard_normal((rows, heads, past, width)).astype(np.float32)
+    return {name: given[name] for name in session.inputs}, mask[:, past:] == 1
+
+
+@pytest.mark.parametrize(("rows", "tokens", "past"), [(1, 9, 0), (3, 9, 0), (1, 1, 5), (4, 1, 6), (2, 3, 4)])
+def test_answers_stay_the_same(graphs, rows, tokens, past):
+    _, *paths = graphs
+    before, after = (Session(path) for path in paths)
+    assert (before.inputs, before.outputs) == (after.inputs, after.outputs)
+    given, seen = feeds(before, rows, tokens, past)
+    expected, got = (dict(zip(one.outputs, one.run(given), strict=True)) for one in (before, after))
+    for one in (expected, got):
+        one["logits"] = one["logits"][seen]
+    for name, array in expected.items():
+        assert np.abs(got[name] - array).max() <= 2e-6 * np.abs(array).max()
+
+
+def test_nothing_copies_the_past_but_what_adds_to_it(graphs):
+    """Nothing scales or repeats keys and values; a transposed key goes straight into its product."""
+    family, before, after = graphs
+    (old, _), (new, consumers) = (parts(path) for path in (before, after))
+    layers = 2
+    assert old["Mul"] - new["Mul"] >= layers
+    assert new["Gemm"] == 0
+    assert new["Slice"] <= old["Slice"] - layers
+    if HEADS[family][0] != HEADS[family][1]:
+        assert old["Expand"] - new["Expand"] == 2 * layers
+    for layer in range(layers):
+        for kind, takers in (("key", {"Transpose"}), ("value", {"MatMul"})):
+            nodes = [node for node in consumers.get(f"present.{layer}.{kind}", []) if node.op_type != "Shape"]
+            assert {node.op_type for node in nodes} == takers
+            for transpose in nodes if kind == "key" else ():
+                assert [node.op_type for node in consumers[transpose.output[0]]] == ["MatMul"]
+
+
+def test_gpt2_keeps_its_rows(graphs):
+    family, _, after = graphs
+    if family == "gpt2":
+        operators, consumers = parts(after)
+        assert (
+            operators["Reshape"] == 2 * 4 + 2
+        )  # the heads of queries, keys, values and of what they give; the tokens'
+        assert not [
+            one for nodes in consumers.values() for one in nodes if one.op_type == "Reshape" and "c_" in one.output[0]
+        ]
+
+
+def parts(path):
+    """How often a graph has each operator, and who takes each value."""
+    graph = onnx.load(path).graph
+    consumers = {}
+    for node in graph.node:
+        for name in node.input:
+            consumers.setdefault(name, []).append(node)
+    return Counter(node.op_type for node in graph.node), consumers
