@@ -15,7 +15,10 @@ from torchless_export.graph import Graph, attribute
 from torchless_export.onnx_files import load_graph, save_graph
 from torchless_export.shapes import Shape, known_shapes
 
-__all__ = ["ease_decoding"]
+__all__ = ["KEPT_LOGITS", "ease_decoding"]
+
+KEPT_LOGITS = "num_logits_to_keep"
+"""The input of a decoder that says of how many tokens, from the end, the logits are wanted."""
 
 _LOG = logging.getLogger(__name__)
 _KEYS_TRANSPOSED = [0, 1, 3, 2]
@@ -36,6 +39,8 @@ def ease_decoding(path: Path) -> None:
     _drop_slices(graph, shapes)
     _scale_queries(graph)
     _group_queries(graph, shapes)
+    if not any(one.name == "encoder_hidden_states" or ".encoder." in one.name for one in model.graph.input):
+        _choose_logits(graph)
     model = graph.model()
     save_graph(model, path)
     _LOG.info("%s: %d of %d nodes are left.", path.name, len(model.graph.node), before)
@@ -153,6 +158,32 @@ def _shared(node: Any, producers: Mapping[str, Any], shapes: Mapping[str, Shape]
     ]:
         return None
     return name, heads, groups, transpose
+
+
+def _choose_logits(graph: Graph) -> None:
+    """Let callers say how many tokens, from the end, they want the logits of: after a prompt one is enough.
+
+    The input may be left out, and is 0 then: the logits of all tokens. ONNX Runtime does not list it among those that a
+    graph must be given, so whoever does not know of it is not asked for it.
+    """
+    head = graph.producers().get("logits")
+    if head is None or head.op_type != "MatMul":
+        return
+    count = graph.optional_input(KEPT_LOGITS, np.array([0], np.int64))
+    start, end, axis = f"{count}.start", f"{count}.end", f"{count}.axis"
+    slice_ = graph.node(
+        "Slice",
+        [
+            head.input[0],
+            start,
+            graph.constant(end, np.array([np.iinfo(np.int64).max], np.int64)),
+            graph.constant(axis, np.array([1], np.int64)),
+        ],
+        f"{count}.hidden",
+    )
+    at = next(index for index, node in enumerate(graph.nodes) if node is head)
+    graph.nodes[at:at] = [graph.node("Neg", [count], start), slice_]
+    head.input[0] = slice_.output[0]
 
 
 def _is_number(graph: Graph, name: str) -> bool:

@@ -11,7 +11,7 @@ import torchless_export.convert
 from torchless.session import Session
 from torchless.tasks import find_task
 from torchless_export.convert import convert
-from torchless_export.decoding import ease_decoding
+from torchless_export.decoding import KEPT_LOGITS, ease_decoding
 from torchless_export.source import find_source, load
 
 TASK = "text-generation"
@@ -99,3 +99,14 @@ def parts(path):
         for name in node.input:
             consumers.setdefault(name, []).append(node)
     return Counter(node.op_type for node in graph.node), consumers
+
+
+@pytest.mark.parametrize(("kept", "tokens"), [(None, 9), (0, 9), (1, 1), (4, 4)])
+def test_logits_of_the_last_tokens(graphs, kept, tokens):
+    """The input that says how many is none that must be given."""
+    session = Session(graphs[2])
+    assert KEPT_LOGITS not in session.inputs
+    given, _ = feeds(session, 2, 9, 3)
+    (every,) = session.run(given, ["logits"])
+    (got,) = session.run(given if kept is None else {**given, KEPT_LOGITS: np.array([kept])}, ["logits"])
+    np.testing.assert_allclose(got, every[:, -tokens:], rtol=0, atol=1e-6)
