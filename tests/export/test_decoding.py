@@ -55,10 +55,13 @@ def test_answers_stay_the_same(graphs, rows, tokens, past):
     assert (before.inputs, before.outputs) == (after.inputs, after.outputs)
     given, seen = feeds(before, rows, tokens, past)
     expected, got = (dict(zip(one.outputs, one.run(given), strict=True)) for one in (before, after))
-    for one in (expected, got):
-        one["logits"] = one["logits"][seen]
-    for name, array in expected.items():
-        assert np.abs(got[name] - array).max() <= 2e-6 * np.abs(array).max()
+    counts = given["attention_mask"] == 1
+    for name in expected:
+        # Nobody looks at what padding becomes.
+        ours, theirs = (
+            one[name][seen] if name == "logits" else one[name].swapaxes(1, 2)[counts] for one in (got, expected)
+        )
+        assert np.abs(ours - theirs).max() <= 2e-6 * np.abs(theirs).max()
 
 
 def test_nothing_copies_the_past_but_what_adds_to_it(graphs):
@@ -68,6 +71,7 @@ def test_nothing_copies_the_past_but_what_adds_to_it(graphs):
     layers = 2
     assert old["Mul"] - new["Mul"] >= layers
     assert new["Gemm"] == 0
+    assert new["IsNaN"] == 0
     assert new["Slice"] <= old["Slice"] - layers
     if HEADS[family][0] != HEADS[family][1]:
         assert old["Expand"] - new["Expand"] == 2 * layers
@@ -108,5 +112,5 @@ def test_logits_of_the_last_tokens(graphs, kept, tokens):
     assert KEPT_LOGITS not in session.inputs
     given, _ = feeds(session, 2, 9, 3)
     (every,) = session.run(given, ["logits"])
-    (got,) = session.run(given if kept is None else {**given, KEPT_LOGITS: np.array([kept])}, ["logits"])
+    (got,) = session.run(given if kept is None else {**given, KEPT_LOGITS: np.array(kept)}, ["logits"])
     np.testing.assert_allclose(got, every[:, -tokens:], rtol=0, atol=1e-6)
