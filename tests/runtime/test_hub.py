@@ -115,11 +115,7 @@ def test_both_graphs_of_an_encoder_decoder(one_client, hub, files):
     graphs = [f"onnx/{stem}_quantized.onnx" for stem in ("encoder_model", "decoder_model_merged")]
     others = ["onnx/encoder_model.onnx", "onnx/decoder_model_merged.onnx", "onnx/decoder_model_quantized.onnx"]
     settings = {name: files[name] for name in SETTINGS}
-    content = {
-        **settings,
-        **dict.fromkeys([*graphs, *others], files["onnx/model.onnx"]),
-        f"{graphs[1]}_data": b"weights",
-    }
+    content = {**settings, **{name: name.encode() for name in (*graphs, *others, f"{graphs[1]}_data")}}
     hub.repositories[NAME] = Repository({FIRST: content})
     look = f'[path.name for path in hub.open_checkpoint("{NAME}", dtype="q8").graphs("q8")]'
     names = ["encoder_model_quantized.onnx", "decoder_model_merged_quantized.onnx"]
