@@ -6,12 +6,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from torchless.errors import ExportError, nearest
+from torchless.layout import graph_names
 from torchless.tasks import Task
+from torchless_export.branches import merge
+from torchless_export.decoding import ease_decoding
 from torchless_export.first_token import keep_first_token
 from torchless_export.shapes import fix_shapes
 from torchless_export.source import LoadedModel
 
 __all__ = ["check_supported", "convert"]
+
+_DECODER = ("model.onnx",)
+_DECODERS = ("decoder_model.onnx", "decoder_with_past_model.onnx")
 
 
 def check_supported(model_type: str, task: Task) -> None:
@@ -47,7 +53,8 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
     Args:
         loaded: The model and its tokenizer.
         task: What the graph shall answer.
-        folder: An existing folder; the graph goes to `onnx/model.onnx` in it.
+        folder: An existing folder; the graphs go to `onnx/` in it: `model.onnx`, or of an encoder-decoder
+            `encoder_model.onnx` and `decoder_model_merged.onnx`.
 
     Raises:
         ExportError: optimum cannot convert this architecture for this task.
@@ -67,16 +74,32 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
                 hint="Choose another --task, or an architecture that optimum's ONNX exporter supports.",
             ) from error
         (folder / "onnx").mkdir()
-        for path in Path(scratch).glob("*.onnx*"):
-            shutil.move(path, folder / "onnx" / path.name)
-    graph = folder / "onnx" / "model.onnx"
-    fix_shapes(graph)
-    keep_first_token(graph)
+        _finish(Path(scratch), folder, task)
     loaded.model.config.name_or_path = ""
-    loaded.model.config.save_pretrained(folder)
+    with warnings.catch_warnings():
+        # Older checkpoints say in their configuration how to generate, and there it stays.
+        warnings.simplefilter("ignore")
+        loaded.model.config.save_pretrained(folder)
     if task.cached:
         # Not save_pretrained, which refuses what many a published checkpoint says, a temperature without sampling.
         loaded.model.generation_config.to_json_file(folder / "generation_config.json")
     # The chat template goes to its own file for `transformers`, and among the settings for transformers.js.
     loaded.tokenizer.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder, save_jinja_files=False)
+
+
+def _finish(written: Path, folder: Path, task: Task) -> None:
+    """Put what optimum wrote into a folder, as it is to be run."""
+    for graph in written.glob("*.onnx"):
+        if graph.name != "decoder_model_merged.onnx":
+            fix_shapes(graph)
+            keep_first_token(graph)
+    decoders = [written / name for name in (_DECODERS if task.encoder_decoder else _DECODER)]
+    for graph in decoders if task.cached else ():
+        ease_decoding(graph)
+    graph, *merged = (folder / name for name in graph_names("fp32", encoder_decoder=task.encoder_decoder))
+    if merged:
+        first, later = decoders
+        merge(first, later, merged[0])
+    for path in written.glob(f"{graph.name}*"):  # its weights may be beside it
+        shutil.move(path, graph.with_name(path.name))
