@@ -1,6 +1,8 @@
 """Texts to token ids and back: the one module that imports tokenizers."""
 
+import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from os import PathLike
 from threading import Lock
 from typing import Any, Literal, Self
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from torchless.checkpoint import Checkpoint
+from torchless.clean_up import clean_up
 from torchless.encoding import BatchEncoding
 from torchless.errors import CheckpointError, InputError, OptionError
 from torchless.hub import open_checkpoint
@@ -33,12 +36,6 @@ _ENCODING_FIELDS = {
     "offset_mapping": "offsets",
 }
 
-# Source: `clean_up_tokenization` in transformers 4.57.6, tokenization_utils_base.py.
-_CLEAN_UPS = (
-    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"),
-    (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
-)  # fmt: skip
-
 
 class Tokenizer:
     """A fast tokenizer that is called as those of `transformers` are. Any number of threads may call it at once.
@@ -53,6 +50,7 @@ class Tokenizer:
         padding_side: `right` or `left`.
         truncation_side: `right` or `left`.
         all_special_tokens: The model's own tokens, each once.
+        clean_up: Whether `decode` removes spaces before punctuation unless it is told.
 
     Source: `PreTrainedTokenizerFast` of transformers 4.57.6.
     """
@@ -67,7 +65,7 @@ class Tokenizer:
         backend.no_padding()
         self._special = special_tokens(config)
         self.all_special_tokens = all_special_tokens(config)
-        self._clean_up = bool(config.get("clean_up_tokenization_spaces", False))
+        self.clean_up = bool(config.get("clean_up_tokenization_spaces", False))
         self.model_max_length = int(config.get("model_max_length") or _NO_LIMIT)
         self.padding_side: str = config.get("padding_side", "right")
         self.truncation_side: str = config.get("truncation_side", "right")
@@ -328,10 +326,8 @@ class Tokenizer:
         """
         ids = [int(index) for index in ([token_ids] if isinstance(token_ids, int) else token_ids)]
         text: str = self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
-        if self._clean_up if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces:
-            for artifact, clean in _CLEAN_UPS:
-                text = text.replace(artifact, clean)
-        return text
+        wanted = self.clean_up if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
+        return clean_up(text) if wanted else text
 
     def batch_decode(
         self,
@@ -366,6 +362,19 @@ class Tokenizer:
         """Join tokens into text, as the tokenizer's decoder does."""
         decoder = self._backend.decoder
         return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+
+    @cached_property
+    def decoders(self) -> tuple[str, ...]:
+        """The kinds of what turns tokens into text, in their order; none where tokens are joined by spaces."""
+        decoder = self._backend.decoder
+        state = {} if decoder is None else json.loads(decoder.__getstate__())
+        return tuple(step["type"] for step in state.get("decoders", [state] if state else []))
+
+    @cached_property
+    def skipped_ids(self) -> frozenset[int]:
+        """The ids that `decode` leaves out with `skip_special_tokens`."""
+        added = self._backend.get_added_tokens_decoder()
+        return frozenset(index for index, token in added.items() if token.special)
 
     @property
     def continuing_subword_prefix(self) -> str | None:
