@@ -18,6 +18,7 @@ from torchless.clean_up import clean_up
 from torchless.encoding import BatchEncoding, spans_mask
 from torchless.errors import CheckpointError, InputError, OptionError
 from torchless.hub import open_checkpoint
+from torchless.languages import language_frame
 from torchless.padding import Padding, padded_width
 from torchless.special_tokens import all_special_tokens, model_input_names, special_tokens, special_tokens_map
 from torchless.text_batch import text_batch
@@ -48,6 +49,7 @@ class Tokenizer:
 
     Attributes:
         model_max_length: The longest input in tokens that the checkpoint declares, or 1e30.
+        language_frame: Where the language of a text to translate is said; None of a tokenizer that knows none.
         model_input_names: What calling the tokenizer returns by default.
         padding_side: `right` or `left`.
         truncation_side: `right` or `left`.
@@ -82,6 +84,7 @@ class Tokenizer:
         self.truncation_side: str = config.get("truncation_side", "right")
         self.pad_token_type_id = int(config.get("pad_token_type_id", 0))
         self.model_input_names = model_input_names(config)
+        self.language_frame = language_frame(config)
 
     @classmethod
     def from_pretrained(cls, source: str | PathLike[str], *, revision: str | None = None) -> Self:

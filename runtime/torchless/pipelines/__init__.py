@@ -22,7 +22,13 @@ if TYPE_CHECKING:  # a process loads the one that it uses
     from torchless.pipelines.fill_mask import FillMaskPipeline
     from torchless.pipelines.multiple_choice import MultipleChoicePipeline
     from torchless.pipelines.question_answering import QuestionAnsweringPipeline
+    from torchless.pipelines.text2text_generation import (
+        SummarizationPipeline,
+        Text2TextGenerationPipeline,
+        TranslationPipeline,
+    )
     from torchless.pipelines.text_classification import TextClassificationPipeline
+    from torchless.pipelines.text_generation import TextGenerationPipeline
     from torchless.pipelines.text_ranking import TextRankingPipeline
     from torchless.pipelines.token_classification import TokenClassificationPipeline
     from torchless.pipelines.zero_shot_classification import ZeroShotClassificationPipeline
@@ -49,15 +55,27 @@ def pipeline(
     task: Literal["question-answering"], model: Loadable | None = None, **settings: Any
 ) -> QuestionAnsweringPipeline: ...
 @overload
+def pipeline(task: Literal["summarization"], model: Loadable | None = None, **settings: Any) -> SummarizationPipeline: ...
+@overload
+def pipeline(
+    task: Literal["text2text-generation"], model: Loadable | None = None, **settings: Any
+) -> Text2TextGenerationPipeline: ...
+@overload
 def pipeline(
     task: Literal["text-classification", "sentiment-analysis"], model: Loadable | None = None, **settings: Any
 ) -> TextClassificationPipeline: ...
+@overload
+def pipeline(
+    task: Literal["text-generation"], model: Loadable | None = None, **settings: Any
+) -> TextGenerationPipeline: ...
 @overload
 def pipeline(task: Literal["text-ranking"], model: Loadable | None = None, **settings: Any) -> TextRankingPipeline: ...
 @overload
 def pipeline(
     task: Literal["token-classification", "ner"], model: Loadable | None = None, **settings: Any
 ) -> TokenClassificationPipeline: ...
+@overload
+def pipeline(task: Literal["translation"], model: Loadable | None = None, **settings: Any) -> TranslationPipeline: ...
 @overload
 def pipeline(
     task: Literal["zero-shot-classification"], model: Loadable | None = None, **settings: Any
@@ -126,7 +144,7 @@ def pipeline(
         tokenizer = Tokenizer.from_checkpoint(model.checkpoint)
     elif not isinstance(tokenizer, Tokenizer):
         tokenizer = Tokenizer.from_pretrained(tokenizer)
-    return pipeline_class(model, tokenizer, **options)
+    return pipeline_class(model, tokenizer, asked=task, **options)
 
 
 def _default_model(task: Task | None) -> str:
