@@ -1,5 +1,6 @@
 """The one table of tasks: what each is called, what its graph answers, which classes serve it. Data only."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ class Task:
             cut back to a row's own length after a batch; the axis `labels` is as long as `config.id2label`.
         pipeline: The pipeline class, as `module:class`; None where this version has none.
         cached: Whether the graph takes the keys and values of past tokens, and answers with all so far.
+        encoder_decoder: Whether there are two graphs, an encoder's and a decoder's; the outputs are the decoder's.
         heads: How the classes of models end that have its head, beside what `auto_class` says.
         examples: Inputs to try a model with; `{mask}` stands for the tokenizer's mask.
         options: The options to try it with.
@@ -37,6 +39,7 @@ class Task:
     examples: tuple[Any, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     cached: bool = False
+    encoder_decoder: bool = False
     heads: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     graph_of: str | None = None
@@ -85,6 +88,17 @@ TASKS: tuple[Task, ...] = (
         examples=({"question": "Where do I live?", "context": "My name is Wolfgang and I live in Berlin."},),
     ),
     Task(
+        name="summarization",
+        auto_class="AutoModelForSeq2SeqLM",
+        outputs={"logits": ("batch", "tokens", "vocabulary")},
+        graph_of="text2text-generation",
+        cached=True,
+        encoder_decoder=True,
+        examples=(
+            "The tower is 324 metres tall, as tall as a building of 81 storeys, and was the tallest structure for 41 years.",
+        ),
+    ),
+    Task(
         name="text-classification",
         aliases=("sentiment-analysis",),
         auto_class="AutoModelForSequenceClassification",
@@ -100,6 +114,15 @@ TASKS: tuple[Task, ...] = (
         outputs={"logits": ("batch", "tokens", "vocabulary")},
         cached=True,
         examples=("Hello, I'm a language model,",),
+    ),
+    Task(
+        name="text2text-generation",
+        auto_class="AutoModelForSeq2SeqLM",
+        heads=("ForConditionalGeneration", "MTModel"),
+        outputs={"logits": ("batch", "tokens", "vocabulary")},
+        cached=True,
+        encoder_decoder=True,
+        examples=("translate English to German: Where do you live?",),
     ),
     Task(
         name="text-ranking",
@@ -120,6 +143,15 @@ TASKS: tuple[Task, ...] = (
         examples=("My name is Sarah and I live in London.",),
     ),
     Task(
+        name="translation",
+        auto_class="AutoModelForSeq2SeqLM",
+        outputs={"logits": ("batch", "tokens", "vocabulary")},
+        graph_of="text2text-generation",
+        cached=True,
+        encoder_decoder=True,
+        examples=("Where do you live?",),
+    ),
+    Task(
         name="zero-shot-classification",
         auto_class="AutoModelForSequenceClassification",
         outputs={"logits": ("batch", "labels")},
@@ -131,6 +163,7 @@ TASKS: tuple[Task, ...] = (
     ),
 )
 
+_LANGUAGES = re.compile(r"translation_[^_]+_to_[^_]+")
 _BY_NAME = {name: task for task in TASKS for name in (task.name, *task.aliases)}
 
 
@@ -138,13 +171,13 @@ def find_task(name: str) -> Task:
     """Return the row of a task, by its name or an alias.
 
     Args:
-        name: For example `sentiment-analysis`.
+        name: For example `sentiment-analysis`; `translation_en_to_de` is a translation.
 
     Raises:
         TaskError: No task has that name; the hint lists those that exist.
     """
     try:
-        return _BY_NAME[name]
+        return _BY_NAME["translation" if _LANGUAGES.fullmatch(name) else name]
     except (KeyError, TypeError):
         raise TaskError(f"There is no task {name!r}.", hint=nearest(name, _BY_NAME)) from None
 
