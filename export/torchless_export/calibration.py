@@ -6,9 +6,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from torchless.checkpoint import Checkpoint
 from torchless.tasks import Task
 from torchless_export.cases import CASES, exported_pipeline
-from torchless_export.observed import ObservedSession
 
 __all__ = ["calibration_feeds"]
 
@@ -23,12 +23,18 @@ def calibration_feeds(folder: Path, task: Task, texts: Sequence[str], mask: str)
         mask: The tokenizer's mask token, or nothing.
 
     Returns:
-        Arrays by the graph's input names; their first axis is the text's rows, of which most tasks have one.
+        Arrays by the graph's input names, of an encoder-decoder the encoder's; their first axis is the text's rows, of
+        which most tasks have one.
     """
     case = CASES[task.graph]
-    pipe = exported_pipeline(folder, task, "fp32")
     seen: list[Mapping[str, NDArray[Any]]] = []
-    pipe.model.session = ObservedSession(pipe.model.session, lambda feeds, _: seen.append(dict(feeds)))
+    calibrated = Checkpoint(folder).graphs("fp32")[0]
+
+    def keep(graph: Path, feeds: Mapping[str, NDArray[Any]], _: Sequence[NDArray[Any]]) -> None:
+        if graph == calibrated:
+            seen.append(dict(feeds))
+
+    pipe = exported_pipeline(folder, task, "fp32", keep)
     for text in texts:
         pipe(case.ask(text, mask), **case.options)
     return seen

@@ -1,7 +1,7 @@
 """How each task is verified: what it is asked, by whom, and when two answers are the same."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 import torchless
 from torchless.auto import Model
 from torchless.tasks import Task
+from torchless_export.observed import ObservedSession, Observer
 from torchless_export.source import LoadedModel
+from torchless_export.told import ToldModel, logits_of_pytorch
 
 __all__ = ["CASES", "FP32_TOLERANCE", "Answerer", "Case", "Difference", "exported_pipeline", "reference_pipeline"]
 
@@ -40,19 +42,17 @@ class Case:
         compare: Compares (PyTorch's answer, ours).
         options: The options of each call.
         ask: Makes an input of a text; `mask` is the tokenizer's mask token.
+        tell: Makes the input that ours is given, of the same input and PyTorch's answer.
     """
 
     compare: Callable[[Any, Any], Difference]
     options: Mapping[str, Any] = field(default_factory=dict)
     ask: Callable[[str, str], Any] = lambda text, _mask: text
+    tell: Callable[[Any, Any], Any] = lambda asked, _answer: asked
 
 
 class Answerer(Protocol):
     """What answers inputs with a model of ours."""
-
-    @property
-    def model(self) -> Model:
-        """The model that answers."""
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """Answer one input."""
@@ -66,6 +66,8 @@ def reference_pipeline(loaded: LoadedModel, task: Task) -> Callable[..., Any]:
         return lambda question, **_: _choose(loaded, question)
     if task.name == "text-generation":
         return lambda text: _continue(loaded, text)
+    if task.encoder_decoder:
+        return lambda text: _reply(loaded, text)
     pipe: Callable[..., Any] = transformers.pipeline(
         task.graph, model=loaded.model, tokenizer=loaded.tokenizer, device="cpu"
     )
@@ -74,15 +76,38 @@ def reference_pipeline(loaded: LoadedModel, task: Task) -> Callable[..., Any]:
     return pipe
 
 
-def exported_pipeline(folder: Path, task: Task, dtype: str) -> Answerer:
-    """Return what answers a task with torchless: the pipeline, or the bare model where there is none."""
-    if task.graph != "text-generation":
-        pipe: Answerer = torchless.pipeline(task.graph, folder, dtype=dtype)
-        return pipe
-    return _Continuation(
-        torchless.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype),
-        torchless.AutoTokenizer.from_pretrained(folder),
+def exported_pipeline(folder: Path, task: Task, dtype: str, observer: Observer) -> Answerer:
+    """Return what answers a task with torchless: the pipeline, or the bare model where there is none.
+
+    Args:
+        folder: The exported folder.
+        task: The task.
+        dtype: The variant.
+        observer: Is told of each run of its graphs.
+    """
+    if task.encoder_decoder:
+        return _Reply(ToldModel(folder, dtype, observer))
+    answerer: Any = (
+        _Continuation(
+            torchless.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype),
+            torchless.AutoTokenizer.from_pretrained(folder),
+        )
+        if task.cached
+        else torchless.pipeline(task.graph, folder, dtype=dtype)
     )
+    answerer.model.session = ObservedSession(answerer.model.session, observer)
+    pipe: Answerer = answerer
+    return pipe
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """Says what an encoder-decoder answers a text with, after each token that PyTorch answered with."""
+
+    model: ToldModel
+
+    def __call__(self, inputs: str | tuple[str, Sequence[int]], **_: Any) -> "_NextTokens":
+        return _next_tokens(self.model(inputs) if isinstance(inputs, str) else self.model(*inputs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +142,13 @@ class _NextTokens:
         margins: By how much the logit of the first is the greater, (tokens,).
         logits: Those of about a thousand tokens, spread over the vocabulary, (tokens, some); every text's whole
             vocabulary would fill the memory.
+        said: Of an encoder-decoder, the tokens, which it answered with before.
     """
 
     best: NDArray[np.intp]
     margins: NDArray[np.floating]
     logits: NDArray[np.floating]
+    said: Sequence[int] = ()
 
 
 def _next_tokens(logits: NDArray[np.floating]) -> _NextTokens:
@@ -139,6 +166,11 @@ def _continue(loaded: LoadedModel, text: str) -> _NextTokens:
     inputs = loaded.tokenizer(text, truncation=True, return_tensors="pt", return_token_type_ids=False)
     with torch.inference_mode():
         return _next_tokens(loaded.model(**inputs).logits[0].numpy())
+
+
+def _reply(loaded: LoadedModel, text: str) -> _NextTokens:
+    said, logits = logits_of_pytorch(loaded, text)
+    return replace(_next_tokens(logits), said=said)
 
 
 def _compare_next_tokens(expected: _NextTokens, got: _NextTokens) -> Difference:
@@ -206,6 +238,7 @@ CASES: Mapping[str, Case] = {
     ),
     "text-classification": Case(compare=_compare_by("label"), options={"truncation": True, "top_k": None}),
     "text-generation": Case(compare=_compare_next_tokens),
+    "text2text-generation": Case(compare=_compare_next_tokens, tell=lambda text, answer: (text, answer.said)),
     "token-classification": Case(compare=_compare_entities, options={"ignore_labels": []}),
 }
 """By the task of the graph."""

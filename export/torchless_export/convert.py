@@ -6,7 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from torchless.errors import ExportError, nearest
+from torchless.layout import graph_names
 from torchless.tasks import Task
+from torchless_export.branches import merge
+from torchless_export.decoding import ease_decoding
 from torchless_export.shapes import fix_shapes
 from torchless_export.source import LoadedModel
 
@@ -46,7 +49,8 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
     Args:
         loaded: The model and its tokenizer.
         task: What the graph shall answer.
-        folder: An existing folder; the graph goes to `onnx/model.onnx` in it.
+        folder: An existing folder; the graphs go to `onnx/` in it: `model.onnx`, or of an encoder-decoder
+            `encoder_model.onnx` and `decoder_model_merged.onnx`.
 
     Raises:
         ExportError: optimum cannot convert this architecture for this task.
@@ -66,14 +70,33 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
                 hint="Choose another --task, or an architecture that optimum's ONNX exporter supports.",
             ) from error
         (folder / "onnx").mkdir()
-        for path in Path(scratch).glob("*.onnx*"):
-            shutil.move(path, folder / "onnx" / path.name)
-    fix_shapes(folder / "onnx" / "model.onnx")
+        _finish(Path(scratch), folder, task)
     loaded.model.config.name_or_path = ""
-    loaded.model.config.save_pretrained(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # older checkpoints say in the configuration how to generate, and it stays there
+        loaded.model.config.save_pretrained(folder)
     if task.cached:
         # Not save_pretrained, which refuses what many a published checkpoint says, a temperature without sampling.
         loaded.model.generation_config.to_json_file(folder / "generation_config.json")
     # The chat template goes to its own file for `transformers`, and among the settings for transformers.js.
     loaded.tokenizer.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder, save_jinja_files=False)
+
+
+def _finish(written: Path, folder: Path, task: Task) -> None:
+    """Put what optimum wrote into a folder, as it is to be run."""
+    for graph in written.glob("*.onnx"):
+        if graph.name != "decoder_model_merged.onnx":
+            fix_shapes(graph)
+    decoders = {"decoder_model.onnx", "decoder_with_past_model.onnx"} if task.encoder_decoder else {"model.onnx"}
+    if task.cached:
+        for name in decoders:
+            ease_decoding(written / name)
+    names = graph_names("fp32", encoder_decoder=task.encoder_decoder)
+    if task.encoder_decoder:
+        merge(written / "decoder_model.onnx", written / "decoder_with_past_model.onnx", folder / names[1])
+    data = written.glob(f"{Path(names[0]).name}_data")
+    for path in (written / Path(names[0]).name, *data):
+        shutil.move(path, folder / "onnx" / path.name)

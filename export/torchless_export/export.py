@@ -14,11 +14,12 @@ from torchless.errors import CheckpointError, OptionError, nearest
 from torchless.tasks import find_task
 from torchless_export.calibration import calibration_feeds
 from torchless_export.hashes import other_files
+from torchless_export.onnx_files import MAX_GRAPH_BYTES
 from torchless_export.preflight import preflight
 from torchless_export.source import find_source, load
 from torchless_export.staging import check_destination, staged
 from torchless_export.texts import calibration_texts, digest, verification_texts
-from torchless_export.variants import MAX_GRAPH_BYTES, VARIANTS, Feeds, declare_data, make_variant
+from torchless_export.variants import VARIANTS, Feeds, declare_data, is_calibrated, make_variant
 from torchless_export.verify import Track, reference_answers, verify
 
 __all__ = ["MIN_AGREEMENT", "Progress", "export"]
@@ -90,10 +91,6 @@ def export(
     _check_options(dtypes, min_agreement)
     texts = verification_texts(verify_with)
     shown = {"verification": digest(texts)}
-    calibration: list[str] = []
-    if any(VARIANTS[dtype].calibrated for dtype in dtypes):
-        calibration = calibration_texts(calibrate_with, texts)
-        shown["calibration"] = digest(calibration)
     chosen = None if task is None else find_task(task)
     check_destination(out)
     with progress.step(f"Finding {model}"):
@@ -105,6 +102,10 @@ def export(
             trust_remote_code=trust_remote_code,
         )
         chosen = chosen or source.task()
+        calibration: list[str] = []
+        if any(is_calibrated(dtype, chosen) for dtype in dtypes):
+            calibration = calibration_texts(calibrate_with, texts)
+            shown["calibration"] = digest(calibration)
         planned = Manifest(task=chosen.name, source={**source.record(), "texts": shown}, versions=_versions())
     current = _current(out)
     if current and not force and _same(current, planned, dtypes, min_agreement):
@@ -127,10 +128,10 @@ def export(
         variants: dict[str, Variant] = {}
         feeds: Feeds = ()
         for dtype in ("fp32", *(dtype for dtype in dtypes if dtype != "fp32")):
-            if VARIANTS[dtype].calibrated and not feeds:
+            if is_calibrated(dtype, chosen) and not feeds:
                 feeds = calibration_feeds(folder, chosen, calibration, loaded.tokenizer.mask_token or "")
             with progress.step("Verifying fp32" if dtype == "fp32" else f"Making and verifying {dtype}"):
-                variant = make_variant(folder, dtype, feeds, max_graph_bytes=max_graph_bytes)
+                variant = make_variant(folder, chosen, dtype, feeds, max_graph_bytes=max_graph_bytes)
                 measured = verify(folder, chosen, dtype, reference, progress.track, min_agreement=min_agreement)
                 variants[dtype] = replace(variant, verification=measured)
         verified = {dtype: variants[dtype] for dtype in dtypes}
@@ -167,7 +168,7 @@ def _current(out: Path) -> Manifest | None:
     try:
         checkpoint = Checkpoint(out)
         for dtype in checkpoint.manifest.variants if checkpoint.manifest else ():
-            checkpoint.graph(dtype)
+            checkpoint.graphs(dtype)
         checkpoint.file("tokenizer.json")
     except CheckpointError:
         return None

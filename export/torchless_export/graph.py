@@ -1,6 +1,6 @@
 """An ONNX graph in memory, as a list of nodes that can be rewritten."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-__all__ = ["MICROSOFT", "Graph", "taken_by_branches"]
+__all__ = ["MICROSOFT", "Graph", "attribute", "taken_by_branches"]
 
 MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators, which all of its builds bring."""
@@ -41,6 +41,20 @@ class Graph:
             for name in dict.fromkeys(node.input):
                 found.setdefault(name, []).append(node)
         return found
+
+    def producers(self) -> dict[str, Any]:
+        """Return the node that gives each value."""
+        return {output: node for node in self.nodes for output in node.output}
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Let nodes take other values.
+
+        Args:
+            names: The value to take, by the one that was taken.
+        """
+        for node in self.nodes:
+            for index, name in enumerate(node.input):
+                node.input[index] = names.get(name, name)
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
         """Add a constant, and return its name."""
@@ -144,6 +158,11 @@ class _Constants:
         kept = [tensor for tensor in self._graph.initializer if tensor.name in needed]
         del self._graph.initializer[:]
         self._graph.initializer.extend(kept)
+
+
+def attribute(node: Any, name: str) -> Any:
+    """Return the value of a node's attribute; None where it has none of that name."""
+    return next((helper.get_attribute_value(one) for one in node.attribute if one.name == name), None)
 
 
 def taken_by_branches(node: Any) -> set[str]:

@@ -1,6 +1,7 @@
 """A session that is watched while a pipeline uses it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
@@ -9,8 +10,8 @@ from torchless.session import Session
 
 __all__ = ["ObservedSession", "Observer"]
 
-Observer: TypeAlias = Callable[[Mapping[str, NDArray[Any]], Sequence[NDArray[Any]]], None]
-"""Is told of each run: what the graph was given, by name, and what it answered."""
+Observer: TypeAlias = Callable[[Path, Mapping[str, NDArray[Any]], Sequence[NDArray[Any]]], None]
+"""Is told of each run: the graph, what it was given, by name, and what it answered."""
 
 
 class ObservedSession(Session):
@@ -29,5 +30,5 @@ class ObservedSession(Session):
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
         """Run the graph, and tell of it."""
         arrays = self._observed.run(feeds, outputs)
-        self._observer(feeds, arrays)
+        self._observer(self.graph, feeds, arrays)
         return arrays

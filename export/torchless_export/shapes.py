@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from torchless_export.graph import Graph, taken_by_branches
 
-__all__ = ["fix_shapes"]
+__all__ = ["Shape", "fix_shapes", "known_shapes"]
 
 Shape: TypeAlias = Sequence[int | str]
 """A number, or the name of what is known at run time, an axis."""
@@ -38,7 +38,7 @@ def fix_shapes(path: Path) -> None:
         path: An ONNX file; it is replaced. Weights outside of it are not read.
     """
     model = onnx.load(path, load_external_data=False)
-    shapes = _shapes(model)
+    shapes = known_shapes(model)
     graph = Graph(model)
     before = len(graph.nodes)
     _fix_sizes(graph, shapes)
@@ -51,7 +51,7 @@ def fix_shapes(path: Path) -> None:
     _LOG.info("%s: %d of %d nodes are left.", path.name, len(model.graph.node), before)
 
 
-def _shapes(model: Any) -> dict[str, Shape]:
+def known_shapes(model: Any) -> dict[str, Shape]:
     """Return the shapes of all values, as far as they are known."""
     from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 

@@ -12,20 +12,20 @@ from typing import Any, TypeAlias
 from numpy.typing import NDArray
 
 from torchless.checkpoint import Part, Variant
-from torchless.layout import DTYPE_SUFFIXES
+from torchless.layout import graph_names
+from torchless.tasks import Task
 from torchless_export.hashes import sha256_of
+from torchless_export.onnx_files import MAX_GRAPH_BYTES, data_file, load_graph, pack, save_graph
 
-__all__ = ["MAX_GRAPH_BYTES", "VARIANTS", "Feeds", "Recipe", "declare_data", "make_variant"]
+__all__ = ["VARIANTS", "Feeds", "Recipe", "declare_data", "is_calibrated", "make_variant"]
 
 Feeds: TypeAlias = Sequence[Mapping[str, NDArray[Any]]]
-
-MAX_GRAPH_BYTES = 2_000_000_000
-"""A graph that is larger keeps its weights in a file of their own: protobuf takes less than 2 GiB."""
 
 # transformers.js's: what two masks add up to is still finite, and no weight comes near it.
 _LARGEST_FP16 = 1e4
 _Q4_BLOCK = 32
-_Q4_COMPUTES_IN_INT8 = 4
+_Q8_BLOCK = 128
+_COMPUTES_IN_INT8 = 4
 _BNB4_BLOCK = 64
 
 
@@ -35,7 +35,7 @@ class Recipe:
 
     Attributes:
         scheme: In words, for the manifest.
-        make: Writes the variant: (the fp32 graph, the file to write, calibration feeds). The fp32 graph is the exporter's.
+        make: Writes a graph of the variant: (the fp32 graph, the file to write, calibration feeds).
         batch_dependent: Whether another row's content changes an answer.
         calibrated: Whether it is made with calibration feeds.
     """
@@ -46,33 +46,64 @@ class Recipe:
     calibrated: bool = False
 
 
-def make_variant(folder: Path, dtype: str, feeds: Feeds = (), *, max_graph_bytes: int = MAX_GRAPH_BYTES) -> Variant:
-    """Make a variant of the fp32 graph in a folder.
+def is_calibrated(dtype: str, task: Task) -> bool:
+    """Whether a variant is made with calibration feeds.
 
     Args:
-        folder: It holds `onnx/model.onnx`; the variant is written beside it.
         dtype: A key of `VARIANTS`.
-        feeds: For a dtype that is calibrated: graph inputs by name, a text each.
-        max_graph_bytes: A graph that is larger keeps its weights in `model….onnx_data`.
+        task: What the graphs answer.
+    """
+    return any(recipe.calibrated for recipe in _recipes(dtype, task))
+
+
+def make_variant(
+    folder: Path, task: Task, dtype: str, feeds: Feeds = (), *, max_graph_bytes: int = MAX_GRAPH_BYTES
+) -> Variant:
+    """Make a variant of the fp32 graphs in a folder.
+
+    Args:
+        folder: It holds them in `onnx/`; the variant is written beside them.
+        task: What they answer.
+        dtype: A key of `VARIANTS`.
+        feeds: For a dtype that is calibrated: graph inputs by name, a text each; of an encoder-decoder, the encoder's.
+        max_graph_bytes: A graph that is larger keeps its weights in `….onnx_data`.
 
     Returns:
         What the manifest says of it, unverified.
     """
-    recipe = VARIANTS[dtype]
-    graph = _graph(folder, dtype)
-    if recipe.make is not None:
-        with _quiet():
-            recipe.make(_graph(folder, "fp32"), graph, feeds)
-    data = _pack(graph, max_graph_bytes)
-    part = _part(folder, graph)
+    recipes = _recipes(dtype, task)
+    sources, targets = (graph_names(one, encoder_decoder=task.encoder_decoder) for one in ("fp32", dtype))
+    files = []
+    for recipe, source, target in zip(recipes, sources, targets, strict=True):
+        graph = folder / target
+        if recipe.make is not None:
+            with _quiet():
+                _make(recipe.make, folder / source, graph, feeds)
+        data = pack(graph, max_graph_bytes)
+        files += [graph] if data is None else [graph, data]
+    schemes = dict.fromkeys(recipe.scheme for recipe in recipes)
     return Variant(
-        file=part.file,
-        size_bytes=part.size_bytes,
-        sha256=part.sha256,
-        data=_part(folder, data) if data else None,
-        scheme=recipe.scheme,
-        batch_dependent=recipe.batch_dependent,
+        parts=tuple(_part(folder, file) for file in files),
+        scheme=next(iter(schemes)) if len(schemes) == 1 else "encoder: {}; decoder: {}".format(*schemes),
+        batch_dependent=any(recipe.batch_dependent for recipe in recipes),
     )
+
+
+def _recipes(dtype: str, task: Task) -> tuple[Recipe, ...]:
+    """Return how each graph of a task is made."""
+    decoder = _DECODERS.get(dtype, VARIANTS[dtype])
+    if task.encoder_decoder:
+        return VARIANTS[dtype], decoder
+    return (decoder if task.cached else VARIANTS[dtype],)
+
+
+def _make(make: Callable[[Path, Path, Feeds], None], source: Path, target: Path, feeds: Feeds) -> None:
+    from torchless_export.branches import has_branches, remake
+
+    if has_branches(source):
+        remake(source, target, lambda branch, remade: make(branch, remade, feeds))
+    else:
+        make(source, target, feeds)
 
 
 def declare_data(folder: Path, variants: Mapping[str, Variant]) -> None:
@@ -87,7 +118,8 @@ def declare_data(folder: Path, variants: Mapping[str, Variant]) -> None:
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     said = config.pop("transformers.js_config", None)
-    chunks = {Path(variant.file).name: 1 for variant in variants.values() if variant.data}
+    named = [Path(part.file).name for variant in variants.values() for part in variant.parts]
+    chunks = {name: 1 for name in named if data_file(Path(name)).name in named}
     if chunks:
         config["transformers.js_config"] = {"use_external_data_format": chunks}
     if chunks or said is not None:
@@ -95,7 +127,7 @@ def declare_data(folder: Path, variants: Mapping[str, Variant]) -> None:
 
 
 def _fp16(source: Path, target: Path, _: Feeds) -> None:
-    _save(_as_fp16(_load(source)), target)
+    save_graph(_as_fp16(load_graph(source, typed=True)), target)
 
 
 def _int8(source: Path, target: Path, _: Feeds) -> None:
@@ -113,20 +145,30 @@ def _q8(source: Path, target: Path, feeds: Feeds) -> None:
 
 
 def _q4(source: Path, target: Path, _: Feeds) -> None:
-    _save(_as_q4(_load(source)), target)
+    save_graph(_in_blocks(load_graph(source), bits=4, block_size=_Q4_BLOCK), target)
 
 
 def _q4f16(source: Path, target: Path, _: Feeds) -> None:
     # fp16 comes first: it is guided by the shapes and types inferred, which end at the quantised operators.
-    _save(_as_q4(_as_fp16(_load(source))), target)
+    save_graph(
+        _in_blocks(_with_matmuls(_as_fp16(load_graph(source, typed=True))), bits=4, block_size=_Q4_BLOCK), target
+    )
+
+
+def _q8_decoder(source: Path, target: Path, _: Feeds) -> None:
+    save_graph(_in_blocks(_eight_bit_embeddings(load_graph(source)), bits=8, block_size=_Q8_BLOCK), target)
+
+
+def _q4_decoder(source: Path, target: Path, _: Feeds) -> None:
+    save_graph(_in_blocks(_eight_bit_embeddings(load_graph(source)), bits=4, block_size=_Q4_BLOCK), target)
 
 
 def _bnb4(source: Path, target: Path, _: Feeds) -> None:
     from onnxruntime.quantization.matmul_bnb4_quantizer import MatMulBnb4Quantizer
 
-    quantizer = MatMulBnb4Quantizer(_with_matmuls(_load(source)), MatMulBnb4Quantizer.NF4, _BNB4_BLOCK)
+    quantizer = MatMulBnb4Quantizer(_with_matmuls(load_graph(source, typed=True)), MatMulBnb4Quantizer.NF4, _BNB4_BLOCK)
     quantizer.process()
-    _save(quantizer.model.model, target)
+    save_graph(quantizer.model.model, target)
 
 
 VARIANTS: Mapping[str, Recipe] = {
@@ -165,24 +207,17 @@ VARIANTS: Mapping[str, Recipe] = {
 }
 """By dtype, transformers.js's names."""
 
-
-def _load(source: Path) -> Any:
-    """Return a graph with the types and shapes of what it computes."""
-    import onnx
-
-    # Inferred without the weights that lie outside: with them it may be more than protobuf takes.
-    model = onnx.shape_inference.infer_shapes(onnx.load(source, load_external_data=False))
-    onnx.external_data_helper.load_external_data_for_model(model, str(source.parent))
-    return model
-
-
-def _save(model: Any, target: Path) -> None:
-    """Write a graph, with its weights outside where protobuf could not take them."""
-    import onnx
-
-    del model.graph.value_info[:]  # what was inferred may not be so any more, and is inferred again where it is needed
-    outside = sum(tensor.ByteSize() for tensor in model.graph.initializer) > MAX_GRAPH_BYTES
-    onnx.save(model, target, save_as_external_data=outside, location=_data(target).name if outside else None)
+_DECODERS: Mapping[str, Recipe] = {
+    "q8": Recipe(
+        scheme=f"8-bit weights in blocks of {_Q8_BLOCK}, symmetric, and embeddings; matrix products in int8, the rest in float32",
+        make=_q8_decoder,
+    ),
+    "q4": Recipe(
+        scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric, 8-bit embeddings; matrix products in int8, the rest in float32",
+        make=_q4_decoder,
+    ),
+}
+"""What a decoder's graph is made by, where it is not what others are made by: its time goes into reading weights."""
 
 
 def _quantize_dynamic(source: Path, target: Path, *, signed: bool) -> None:
@@ -193,38 +228,47 @@ def _quantize_dynamic(source: Path, target: Path, *, signed: bool) -> None:
         target,
         per_channel=signed,
         weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
-        use_external_data_format=_data(source).exists(),
+        use_external_data_format=data_file(source).exists(),
         extra_options={"MatMulConstBOnly": True},
     )
 
 
-def _as_q4(model: Any) -> Any:
+def _in_blocks(model: Any, *, bits: int, block_size: int) -> Any:
+    """Return a graph whose constant matrices are integers, with a scale for each block of a column."""
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     quantizer = MatMulNBitsQuantizer(
-        _with_matmuls(model),
-        bits=4,
-        block_size=_Q4_BLOCK,
+        model,
+        bits=bits,
+        block_size=block_size,
         is_symmetric=True,
-        accuracy_level=_Q4_COMPUTES_IN_INT8,
+        accuracy_level=_COMPUTES_IN_INT8,
         op_types_to_quantize=("MatMul",),
     )
     quantizer.process()
     return quantizer.model.model
 
 
-def _with_matmuls(model: Any) -> Any:
-    """Write a decoder's linear layers as the 4-bit quantisers want them, a MatMul with a constant.
+def _eight_bit_embeddings(model: Any) -> Any:
+    """Return a decoder's graph with its embeddings in integers."""
+    from torchless_export.graph import Graph
+    from torchless_export.q8.embeddings import quantise_embeddings
 
-    GPT-2's are Gemm, and a head that shares the embedding is its transpose. An encoder's Gemms are its head, which is
-    small and decides: it stays whole.
+    graph = Graph(_with_matmuls(model))
+    quantise_embeddings(graph)
+    return graph.model()
+
+
+def _with_matmuls(model: Any) -> Any:
+    """Return a decoder's graph with a matrix for a head that is a transposed embedding, as quantisers want it.
+
+    An encoder's head is small and decides: it stays whole.
     """
     from torchless_export.graph import Graph
 
-    if not any(one.name.startswith("past_key_values") for one in model.graph.input):
+    if not any(one.name.startswith("present") for one in model.graph.output):
         return model
     graph = Graph(model)
-    graph.split_gemms()
     graph.fold_transposes()
     return graph.model()
 
@@ -312,45 +356,6 @@ def _tidy_casts(graph: Any) -> None:
             kept.append(node)
         del graph.node[:]
         graph.node.extend(kept)
-
-
-def _pack(graph: Path, max_graph_bytes: int) -> Path | None:
-    """Put the weights of a graph where they belong: into its one file, or all into one beside it.
-
-    Returns:
-        The file of the weights, if there is one.
-    """
-    import onnx
-
-    model = onnx.load(graph, load_external_data=False)
-    tensors = list(onnx.external_data_helper._get_all_tensors(model))  # noqa: SLF001 - it alone looks everywhere
-    places = {
-        entry.value
-        for tensor in tensors
-        if onnx.external_data_helper.uses_external_data(tensor)
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    files = [graph.with_name(place) for place in places]
-    outside = sum(path.stat().st_size for path in (graph, *files)) > max_graph_bytes
-    data = _data(graph)
-    if places != ({data.name} if outside else set()):
-        onnx.external_data_helper.load_external_data_for_model(model, str(graph.parent))
-        for path in files:
-            path.unlink()
-        onnx.save(model, graph, save_as_external_data=outside, location=data.name if outside else None)
-    if outside:
-        data.chmod(graph.stat().st_mode)  # onnx writes it for its owner alone
-    return data if outside else None
-
-
-def _graph(folder: Path, dtype: str) -> Path:
-    return folder / "onnx" / f"model{DTYPE_SUFFIXES[dtype]}.onnx"
-
-
-def _data(graph: Path) -> Path:
-    """Return the file of a graph's weights, as transformers.js and the Hub name it."""
-    return graph.with_name(f"{graph.name}_data")
 
 
 def _part(folder: Path, path: Path) -> Part:

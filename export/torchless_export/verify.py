@@ -14,9 +14,8 @@ from torchless.checkpoint import Verification
 from torchless.errors import ExportError
 from torchless.tasks import Task
 from torchless_export.cases import CASES, FP32_TOLERANCE, Difference, exported_pipeline, reference_pipeline
-from torchless_export.observed import ObservedSession
 from torchless_export.source import LoadedModel
-from torchless_export.variants import VARIANTS
+from torchless_export.variants import is_calibrated
 
 __all__ = ["Measurement", "Reference", "check", "failure", "measure", "reference_answers", "verify"]
 
@@ -68,13 +67,12 @@ def measure(folder: Path, task: Task, dtype: str, reference: Reference, track: T
         track: Wraps a loop over texts, to show its progress.
     """
     with np.errstate(all="ignore"):  # a graph that overflows is the gate's to judge
-        pipe = exported_pipeline(folder, task, dtype)
-        watch = _Watch()
-        pipe.model.session = ObservedSession(pipe.model.session, watch.keep)
-        answers, ms_per_text = _timed(pipe, task, reference.texts, track, dtype, after=watch.look)
-        compare = CASES[task.graph].compare
+        watch, case = _Watch(), CASES[task.graph]
+        pipe = exported_pipeline(folder, task, dtype, watch.keep)
+        asked = [case.tell(*pair) for pair in zip(reference.texts, reference.answers, strict=True)]
+        answers, ms_per_text = _timed(pipe, task, asked, track, dtype, after=watch.look)
         differences = [
-            compare(expected, got) if finite else Difference(0.0, np.array([np.nan]))
+            case.compare(expected, got) if finite else Difference(0.0, np.array([np.nan]))
             for expected, got, finite in zip(reference.answers, answers, watch.finite, strict=True)
         ]
     values = np.concatenate([difference.values.ravel() for difference in differences] or [np.zeros(0)])
@@ -113,7 +111,9 @@ def failure(dtype: str, measured: Measurement, *, min_agreement: float) -> str |
     return None
 
 
-def check(dtype: str, reference: Reference, measured: Measurement, *, min_agreement: float) -> None:
+def check(
+    dtype: str, reference: Reference, measured: Measurement, *, min_agreement: float, calibrated: bool = False
+) -> None:
     """Raise unless a variant may be published: the gate.
 
     Args:
@@ -121,6 +121,7 @@ def check(dtype: str, reference: Reference, measured: Measurement, *, min_agreem
         reference: PyTorch's answers.
         measured: The variant's.
         min_agreement: What any other than fp32 must reach, 0 to 1.
+        calibrated: Whether it was made with texts that could be others.
 
     Raises:
         ExportError: It may not. The error names the worst texts.
@@ -131,7 +132,7 @@ def check(dtype: str, reference: Reference, measured: Measurement, *, min_agreem
     if dtype == "fp32":
         hint = "Report it with the model's name: the conversion of this architecture is at fault."
     else:
-        calibrate = " calibrate with texts of your own (--calibrate-with FILE)," if VARIANTS[dtype].calibrated else ""
+        calibrate = " calibrate with texts of your own (--calibrate-with FILE)," if calibrated else ""
         hint = f"Leave {dtype} out of --dtype,{calibrate} or accept less with --min-agreement."
     raise ExportError(
         f"Verification failed: {problem}. The worst texts:\n{_worst(dtype, reference, measured)}\n",
@@ -156,7 +157,8 @@ def verify(
         ExportError: It may not be published.
     """
     measured = measure(folder, task, dtype, reference, track)
-    check(dtype, reference, measured, min_agreement=min_agreement)
+    calibrated = is_calibrated(dtype, task)
+    check(dtype, reference, measured, min_agreement=min_agreement, calibrated=calibrated)
     return measured.verification
 
 
@@ -187,7 +189,7 @@ class _Watch:
         self.finite: list[bool] = []
         self._seen: list[NDArray[Any]] = []
 
-    def keep(self, _: Mapping[str, NDArray[Any]], arrays: Sequence[NDArray[Any]]) -> None:
+    def keep(self, _graph: Path, _feeds: Mapping[str, NDArray[Any]], arrays: Sequence[NDArray[Any]]) -> None:
         """Keep what a run answers until it is looked at."""
         self._seen += arrays
 

@@ -14,7 +14,7 @@ from torchless.layout import (
     DTYPE_SUFFIXES,
     MANIFEST_NAME,
     check_graph_choice,
-    find_graph,
+    find_graphs,
     is_library,
     leads_outside,
     missing_graph,
@@ -23,7 +23,8 @@ from torchless.tasks import Task, find_task, task_of_architectures
 
 __all__ = ["Checkpoint", "Config", "Manifest", "Part", "Variant", "Verification"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_ONE_GRAPH_SCHEMA_VERSION = 1  # a variant was one graph
 
 # DynamicQuantizeLinear, DynamicQuantizeMatMul, DynamicQuantizeLSTM: an ONNX file holds the names of operators as text.
 _SCALES_A_BATCH = b"DynamicQuantize"
@@ -136,25 +137,30 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variant(Part):
-    """One graph of a folder.
+class Variant:
+    """What answers in one dtype: a graph, or the two of an encoder-decoder.
 
     Attributes:
-        data: The file of its weights, where they are not in the graph's own.
+        parts: Its files: the graphs, the encoder's first, and each one's weights where they are not in its own file.
         scheme: What the variant is, in words.
         batch_dependent: Whether an answer depends on the rows that share its batch.
         verification: How it compared with PyTorch.
     """
 
-    data: Part | None = None
+    parts: tuple[Part, ...]
     scheme: str = ""
     batch_dependent: bool = False
     verification: Verification | None = None
 
     @property
-    def parts(self) -> tuple[Part, ...]:
-        """Every file of the variant."""
-        return (self,) if self.data is None else (self, self.data)
+    def graphs(self) -> tuple[Part, ...]:
+        """The files of its graphs."""
+        return tuple(part for part in self.parts if part.file.endswith(".onnx"))
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all its files."""
+        return sum(part.size_bytes for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +171,7 @@ class Manifest:
         task: A name of `torchless.tasks`.
         source: Where the checkpoint came from: `name`, `revision` where there is one, and `files` with their SHA-256.
         versions: The packages that made it.
-        variants: The graphs by dtype.
+        variants: What answers, by dtype.
         files: The SHA-256 of every other file of the folder, by its path.
         schema_version: The version of this schema.
     """
@@ -197,10 +203,10 @@ class Manifest:
         if not path.is_file():
             return None
         values = read_json(path)
-        version = values.get("schema_version")
-        if version != SCHEMA_VERSION:
+        version = values.pop("schema_version", None)
+        if version not in {_ONE_GRAPH_SCHEMA_VERSION, SCHEMA_VERSION}:
             raise CheckpointError(
-                f"{path} has schema version {version!r}; this library reads version {SCHEMA_VERSION}.",
+                f"{path} has schema version {version!r}; this library reads up to version {SCHEMA_VERSION}.",
                 hint="Update torchless, or export the checkpoint again with `torchless export`.",
             )
         try:
@@ -294,8 +300,8 @@ class Checkpoint:
         return task_of_architectures(self.config.get("architectures") or ()) or find_task("feature-extraction")
 
     def dtypes(self) -> Iterator[str]:
-        """Yield the dtypes whose graph is there."""
-        return (dtype for dtype in DTYPE_SUFFIXES if find_graph(self.has, dtype))
+        """Yield the dtypes whose graphs are there."""
+        return (dtype for dtype in DTYPE_SUFFIXES if find_graphs(self.has, dtype))
 
     def graph(self, dtype: str, *, file_name: str | None = None) -> Path:
         """Return the ONNX file of a dtype, once it is known to be there and whole.
@@ -306,16 +312,54 @@ class Checkpoint:
 
         Raises:
             OptionError: There is no such dtype, or the name leads out of the folder.
-            CheckpointError: The folder has no such graph, or the file is not as long as the manifest says.
+            CheckpointError: The folder has no such graph, has an encoder and a decoder, or the file is not as long as the
+                manifest says.
+        """
+        graphs = self.graphs(dtype, file_name=file_name)
+        if len(graphs) > 1:
+            raise CheckpointError(
+                f"{self._title} holds an encoder-decoder, which is no model of one graph.",
+                hint="Load it with AutoModelForSeq2SeqLM.",
+            )
+        return graphs[0]
+
+    def encoder_and_decoder(self, dtype: str) -> tuple[Path, Path]:
+        """Return the ONNX files of an encoder-decoder, once they are known to be there and whole.
+
+        Args:
+            dtype: A key of `torchless.layout.DTYPE_SUFFIXES`.
+
+        Raises:
+            OptionError: There is no such dtype.
+            CheckpointError: The folder has no such graphs, has only one, or a file is not as long as the manifest says.
+        """
+        graphs = self.graphs(dtype)
+        if len(graphs) == 1:
+            raise CheckpointError(
+                f"{self._title} holds one graph, and an encoder-decoder has two.",
+                hint=f"Load it with {self.task().auto_class}.",
+            )
+        return graphs[0], graphs[1]
+
+    def graphs(self, dtype: str, *, file_name: str | None = None) -> tuple[Path, ...]:
+        """Return the ONNX files of a dtype, one or an encoder's and its decoder's, once they are known to be there and whole.
+
+        Args:
+            dtype: A key of `torchless.layout.DTYPE_SUFFIXES`.
+            file_name: A graph's own name, instead of a dtype: relative to the folder, or else to its `onnx/`.
+
+        Raises:
+            OptionError: There is no such dtype, or the name leads out of the folder.
+            CheckpointError: The folder has no such graphs, or a file is not as long as the manifest says.
         """
         check_graph_choice(dtype, file_name)
-        name = find_graph(self.has, dtype, file_name)
-        if name is None:
+        names = find_graphs(self.has, dtype, file_name)
+        if not names:
             files = (path.relative_to(self.folder).as_posix() for path in self.folder.glob("**/*.onnx"))
             raise missing_graph(
                 self._title, files, dtype, file_name, otherwise=f"export the checkpoint: {self._export}"
             )
-        variant = self.variant_of(name)
+        variant = self.variant_of(names[0])
         for part in variant.parts if variant else ():
             path = self.file(part.file)
             damage = part.damage(self.folder)
@@ -324,12 +368,12 @@ class Checkpoint:
                     f"{path} {damage}.",
                     hint=f"Copy the folder again, or export it again: {self._export}",
                 )
-        return self.folder / name
+        return tuple(self.folder / name for name in names)
 
     def variant_of(self, name: str) -> Variant | None:
         """Return what the manifest says of a graph's file; None where it says nothing."""
         variants = self.manifest.variants.values() if self.manifest else ()
-        return next((variant for variant in variants if variant.file == name), None)
+        return next((variant for variant in variants if any(part.file == name for part in variant.graphs)), None)
 
     def batch_dependent(self, graph: Path) -> bool:
         """Whether an answer of a graph depends on the rows that share its batch.
@@ -371,10 +415,14 @@ def _parsed(path: Path) -> Any:
 
 
 def _variant(values: Mapping[str, Any]) -> Variant:
-    nested = {"data": Part, "verification": Verification}
+    values = dict(values)
+    if "file" in values:  # of the first schema, where a variant was its graph
+        graph = {name: values.pop(name) for name in ("file", "size_bytes", "sha256")}
+        data = values.pop("data", None)
+        values["parts"] = [graph] if data is None else [graph, data]
+    verification = values.pop("verification", None)
     return Variant(
-        **{
-            name: nested[name](**value) if name in nested and value is not None else value
-            for name, value in values.items()
-        }
+        parts=tuple(Part(**part) for part in values.pop("parts")),
+        verification=verification and Verification(**verification),
+        **values,
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from torchless.checkpoint import Checkpoint
 from torchless.errors import CheckpointError, MissingExtraError, OptionError, TorchlessError
-from torchless.layout import CHAT_TEMPLATES, SETTINGS, check_graph_choice, data_files, find_graph, missing_graph
+from torchless.layout import CHAT_TEMPLATES, SETTINGS, check_graph_choice, data_files, find_graphs, missing_graph
 
 __all__ = ["is_path", "open_checkpoint", "snapshot"]
 
@@ -117,11 +117,12 @@ def _completed(name: str, revision: str | None, dtype: str | None, file_name: st
     first, *others = (file for file in SETTINGS if file in listing)
     files = [first, *sorted(file for file in listing if file.startswith(f"{CHAT_TEMPLATES}/")), *others]
     if dtype is not None:
-        graph = find_graph(listing.__contains__, dtype, file_name)
-        if graph is None:
+        graphs = find_graphs(listing.__contains__, dtype, file_name)
+        if not graphs:
             otherwise = f"export the checkpoint: torchless export {name} OUT"
             raise missing_graph(f"The repository {name!r}", listing, dtype, file_name, otherwise=otherwise)
-        files += [*data_files(listing, graph), graph]  # the graph last: where it is, nothing else is missing
+        # The graphs last: where they are, nothing else is missing.
+        files += [*(data for graph in graphs for data in data_files(listing, graph)), *graphs]
     paths = [_path_of(name, listing[file], info.sha) for file in files]
     folder = paths[0].parent  # that of config.json
     _remember(folder, revision)
@@ -175,8 +176,8 @@ def _cached(name: str, revision: str | None, dtype: str | None, file_name: str |
     folder = Path(config).parent
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     why = _unreachable(reason)
-    last = "tokenizer.json" if dtype is None else find_graph(files.__contains__, dtype, file_name)
-    if last in files:  # it is downloaded after all others
+    last = ("tokenizer.json",) if dtype is None else find_graphs(files.__contains__, dtype, file_name)
+    if last and files.issuperset(last):  # they are downloaded after all others
         _LOGGER.info("%s; %r is answered from the cache %s.", why, name, folder)
         return folder
     if _status(reason) in {401, 403, 404}:

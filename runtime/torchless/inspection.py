@@ -7,7 +7,7 @@ from typing import Any
 
 from torchless.checkpoint import Checkpoint, Verification
 from torchless.errors import CheckpointError
-from torchless.layout import DTYPE_SUFFIXES, POOLING_CONFIG, data_files, find_graph
+from torchless.layout import DTYPE_SUFFIXES, POOLING_CONFIG, data_files, find_graphs
 from torchless.pooling import Pooling
 from torchless.session import Session, Tensor
 
@@ -34,7 +34,7 @@ class TokenizerInspection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantInspection:
-    """A graph of the folder.
+    """A graph of the folder, or the two of an encoder-decoder.
 
     Attributes:
         dtype: A key of `torchless.layout.DTYPE_SUFFIXES`; None of a graph with a name of its own.
@@ -156,22 +156,28 @@ def _declared(tensor: Tensor) -> str:
 
 def _variants(checkpoint: Checkpoint) -> Iterator[VariantInspection]:
     """Yield the variants that the manifest lists, there or not, and then the other graphs that are there."""
-    listed = {
-        variant.file: dtype for dtype, variant in (checkpoint.manifest.variants if checkpoint.manifest else {}).items()
-    }
+    listed = checkpoint.manifest.variants if checkpoint.manifest else {}
     found = (path for path in checkpoint.folder.rglob("*.onnx*") if path.is_file())
     present = {path.relative_to(checkpoint.folder).as_posix() for path in found}
-    dtypes = {find_graph(present.__contains__, dtype): dtype for dtype in DTYPE_SUFFIXES} | listed
-    graphs = sorted(name for name in present - listed.keys() if name.endswith(".onnx"))
-    for name in (*listed, *graphs):
-        variant = checkpoint.variant_of(name)
-        files = [part.file for part in variant.parts] if variant else [name, *data_files(present, name)]
+    for dtype, variant in listed.items():
         yield VariantInspection(
-            dtype=dtypes.get(name),
+            dtype=dtype,
+            files={part.file: _size(checkpoint.folder / part.file) for part in variant.parts},
+            scheme=variant.scheme,
+            batch_dependent=variant.batch_dependent,
+            verification=variant.verification,
+        )
+    graphs = {name for name in present if name.endswith(".onnx") and not checkpoint.variant_of(name)}
+    named = {names: dtype for dtype in DTYPE_SUFFIXES if (names := find_graphs(graphs.__contains__, dtype))}
+    own_named = {(name,): None for name in graphs.difference(*named)}
+    for names, own_dtype in sorted((named | own_named).items()):
+        files = [file for name in names for file in (name, *data_files(present, name))]
+        yield VariantInspection(
+            dtype=own_dtype,
             files={file: _size(checkpoint.folder / file) for file in files},
-            scheme=variant.scheme if variant else "",
-            batch_dependent=checkpoint.batch_dependent(checkpoint.folder / name),
-            verification=variant.verification if variant else None,
+            scheme="",
+            batch_dependent=any(checkpoint.batch_dependent(checkpoint.folder / name) for name in names),
+            verification=None,
         )
 
 

@@ -15,7 +15,8 @@ __all__ = [
     "SETTINGS",
     "check_graph_choice",
     "data_files",
-    "find_graph",
+    "find_graphs",
+    "graph_names",
     "is_library",
     "leads_outside",
     "missing_graph",
@@ -61,6 +62,10 @@ SETTINGS = (
     "tokenizer.json",
 )
 
+# What a model is made of: one graph, or the two of an encoder-decoder.
+_ONE_GRAPH = ("model",)
+_TWO_GRAPHS = ("encoder_model", "decoder_model_merged")
+
 # transformers.js and optimum's newer repositories keep graphs in a folder of their own; older ones do not.
 _HOMES = ("onnx/", "")
 _LIBRARIES = (".dll", ".dylib", ".so")
@@ -91,16 +96,30 @@ def check_graph_choice(dtype: str, file_name: str | None = None) -> None:
         )
 
 
-def find_graph(has: Callable[[str], bool], dtype: str, file_name: str | None = None) -> str | None:
-    """Return the name of the graph that is asked for, as it is in a folder or repository; None if it has none.
+def graph_names(dtype: str, *, encoder_decoder: bool = False, home: str = "onnx/") -> tuple[str, ...]:
+    """Return how the graphs of a dtype are named: one, or those of an encoder and its decoder.
+
+    Args:
+        dtype: A key of `DTYPE_SUFFIXES`.
+        encoder_decoder: Whether there are two.
+        home: Where they are.
+    """
+    stems = _TWO_GRAPHS if encoder_decoder else _ONE_GRAPH
+    return tuple(f"{home}{stem}{DTYPE_SUFFIXES[dtype]}.onnx" for stem in stems)
+
+
+def find_graphs(has: Callable[[str], bool], dtype: str, file_name: str | None = None) -> tuple[str, ...]:
+    """Return the names of the graphs that are asked for, as they are in a folder or repository; none if one is missing.
+
+    Most models have one; an encoder-decoder has two, the encoder's and the decoder's.
 
     Args:
         has: Tells whether a file is there, by its path relative to the root.
         dtype: A key of `DTYPE_SUFFIXES`.
         file_name: A graph's own name, instead of a dtype: relative to the root, or else to `onnx/`.
     """
-    candidates = (file_name, f"onnx/{file_name}") if file_name is not None else _names(dtype)
-    return next((name for name in candidates if has(name)), None)
+    candidates = _names(dtype) if file_name is None else iter([(file_name,), (f"onnx/{file_name}",)])
+    return next((names for names in candidates if all(map(has, names))), ())
 
 
 def missing_graph(
@@ -116,10 +135,13 @@ def missing_graph(
         otherwise: What to do if there is no graph at all.
     """
     present = set(files)
-    dtypes = [dtype for dtype in DTYPE_SUFFIXES if find_graph(present.__contains__, dtype)]
-    others = {name for name in present if name.endswith(".onnx")} - {name for dtype in dtypes for name in _names(dtype)}
-    choices = [*(f"dtype={dtype!r}" for dtype in dtypes), *(f"file_name={name!r}" for name in sorted(others))]
-    asked = f"{next(_names(dtype))}, the graph of dtype {dtype!r}" if file_name is None else file_name
+    found = {dtype: find_graphs(present.__contains__, dtype) for dtype in DTYPE_SUFFIXES}
+    others = {name for name in present if name.endswith(".onnx")}.difference(*found.values())
+    choices = [
+        *(f"dtype={dtype!r}" for dtype, names in found.items() if names),
+        *(f"file_name={name!r}" for name in sorted(others)),
+    ]
+    asked = file_name if file_name is not None else f"{_missing(present, dtype)}, the graph of dtype {dtype!r}"
     return CheckpointError(
         f"{home} has no {asked}.",
         hint=f"It has {', '.join(choices)}." if choices else f"It has no graph at all; {otherwise}",
@@ -149,5 +171,13 @@ def leads_outside(name: str) -> bool:
     )
 
 
-def _names(dtype: str) -> Iterator[str]:
-    return (f"{home}model{DTYPE_SUFFIXES[dtype]}.onnx" for home in _HOMES)
+def _names(dtype: str) -> Iterator[tuple[str, ...]]:
+    return (graph_names(dtype, encoder_decoder=two, home=home) for two in (False, True) for home in _HOMES)
+
+
+def _missing(present: Collection[str], dtype: str) -> str:
+    """Return the first graph of a dtype that is not there, of two where an encoder's of any dtype is."""
+    two = any(
+        graph_names(dtype, encoder_decoder=True, home=home)[0] in present for dtype in DTYPE_SUFFIXES for home in _HOMES
+    )
+    return next(name for name in graph_names(dtype, encoder_decoder=two) if name not in present)

@@ -46,8 +46,9 @@ def test_the_manifest_tells_the_truth(checkpoint, out):
     assert left_behind(out) == ["out"]
     assert Manifest.read(out) == manifest
     variant = manifest.variants["fp32"]
-    graph = (out / variant.file).read_bytes()
-    assert (variant.size_bytes, variant.sha256) == (len(graph), hashlib.sha256(graph).hexdigest())
+    (part,) = variant.parts
+    graph = (out / part.file).read_bytes()
+    assert (part.size_bytes, part.sha256) == (len(graph), hashlib.sha256(graph).hexdigest())
     assert (manifest.task, variant.verification.agreement, variant.verification.texts) == (
         "text-classification",
         1,

@@ -76,7 +76,7 @@ def test_a_manifest_of_another_schema(copy):
 def test_a_manifest_cannot_lead_outside(copy, key):
     manifest = json.loads((copy / "torchless.json").read_text())
     if key == "variants":
-        manifest["variants"]["fp32"]["file"] = "../../etc/passwd"
+        manifest["variants"]["fp32"]["parts"][0]["file"] = "../../etc/passwd"
     else:
         manifest["files"]["../../etc/passwd"] = "0"
     (copy / "torchless.json").write_text(json.dumps(manifest))

@@ -97,10 +97,10 @@ def test_what_the_manifest_says_of_each_variant(copy, inspected):
     (copy / "onnx" / "model_int8.onnx").write_bytes(b"x" * (size_bytes // 2))
     (copy / "onnx" / "model_int8.onnx_data").write_bytes(b"x" * (size_bytes // 4))
     int8 = Variant(
-        file="onnx/model_int8.onnx",
-        size_bytes=size_bytes // 2,
-        sha256="",
-        data=Part(file="onnx/model_int8.onnx_data", size_bytes=size_bytes // 4, sha256=""),
+        parts=(
+            Part(file="onnx/model_int8.onnx", size_bytes=size_bytes // 2, sha256=""),
+            Part(file="onnx/model_int8.onnx_data", size_bytes=size_bytes // 4, sha256=""),
+        ),
         scheme="dynamic [bold]int8[/bold]",
         batch_dependent=True,
     )

@@ -7,9 +7,7 @@ column already.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onnx import helper
-
-from torchless_export.graph import Graph
+from torchless_export.graph import Graph, attribute
 from torchless_export.q8.quantisers import Floats
 
 __all__ = ["fold_channels"]
@@ -62,9 +60,9 @@ def _values(name: str, graph: Graph, producers: Mapping[str, Any], consumers: Ma
     between = [merge, back, average, *before]
     if (
         len(product.input) == 7
-        and _attribute(probabilities, "axis") in {-1, 3}
+        and attribute(probabilities, "axis") in {-1, 3}
         and all(len(consumers[one.output[0]]) == 1 and one.output[0] not in graph.outputs for one in between)
-        and all(_attribute(one, "perm") == _HEADS_FIRST for one in (there, back))
+        and all(attribute(one, "perm") == _HEADS_FIRST for one in (there, back))
         and all(one.input[1] in graph.constants for one in (split, merge))
     ):
         heads, width = graph.constants[split.input[1]], graph.constants.shape(product.input[1])[1]
@@ -72,10 +70,6 @@ def _values(name: str, graph: Graph, producers: Mapping[str, Any], consumers: Ma
         if len(heads) == 4 and heads[2] * heads[3] == width and whole[2:] in ([width], [-1]):
             return product
     return None
-
-
-def _attribute(node: Any, name: str) -> Any:
-    return next((helper.get_attribute_value(one) for one in node.attribute if one.name == name), None)
 
 
 def _scale_columns(product: Any, graph: Graph, factor: Floats, offset: Floats) -> None:

@@ -20,8 +20,9 @@ import onnx
 from numpy.typing import NDArray
 
 from torchless_export.graph import MICROSOFT, Graph
+from torchless_export.q8.embeddings import quantise_embeddings
 from torchless_export.q8.folding import fold_channels
-from torchless_export.q8.quantisers import SMALLEST, ByChannel, ByRow, Floats, Quantiser, outliers
+from torchless_export.q8.quantisers import ByChannel, ByRow, Floats, Quantiser, outliers
 from torchless_export.q8.recording import record
 from torchless_export.q8.rounding import round_columns
 
@@ -37,7 +38,6 @@ _MAX_SAMPLE_ROWS = 8192
 _MAX_SAMPLE_BYTES = 1 << 31
 _MAX_JUDGED_ROWS = 1024
 _MIN_WIDTH = 16
-_MIN_EMBEDDINGS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,8 @@ def quantise(source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[An
             nodes = [node for product in linear.products for node in product.nodes]
             new[id(nodes[0])] = list(_write_linear(graph, linear, rows))
             gone.update(id(node) for node in nodes[1:])
-    for node, table in _embeddings(graph):
-        new[id(node)] = list(_write_embedding(graph, node, table))
     graph.nodes = [one for node in graph.nodes if id(node) not in gone for one in new.get(id(node), [node])]
+    quantise_embeddings(graph)
     fold_channels(graph)
     onnx.save(graph.model(domains=[MICROSOFT]), target)
 
@@ -211,23 +210,3 @@ def _write_product(
     yield graph.node("MatMulIntegerToFloat", inputs, names[0], domain=MICROSOFT)
     for (operator, other), before, after in zip(steps, names, names[1:], strict=False):
         yield graph.node(operator, [before, other], after)
-
-
-def _embeddings(graph: Graph) -> Iterator[tuple[Any, str]]:
-    """Yield the nodes that look tokens up, and their tables."""
-    for node in graph.nodes:
-        if node.op_type == "Gather" and node.input[0] in graph.constants:
-            shape = graph.constants.shape(node.input[0])
-            if len(shape) == 2 and shape[0] >= _MIN_EMBEDDINGS and shape[1] >= _MIN_WIDTH:
-                yield node, node.input[0]
-
-
-def _write_embedding(graph: Graph, node: Any, table: str) -> Iterator[Any]:
-    """Yield the nodes that look up integers, and the scale of each token's own row."""
-    values, tokens, out = graph.constants[table], node.input[1], node.output[0]
-    scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, np.float32(SMALLEST))
-    integers = graph.constant(f"{out}.q8.table", np.rint(values / scales).astype(np.int8))
-    yield graph.node("Gather", [integers, tokens], f"{out}.q8")
-    yield graph.node("Gather", [graph.constant(f"{out}.q8.scales", scales), tokens], f"{out}.q8.scale")
-    yield graph.cast_to_float(f"{out}.q8", f"{out}.q8.whole")
-    yield graph.node("Mul", [f"{out}.q8.whole", f"{out}.q8.scale"], out)

@@ -111,7 +111,9 @@ class PromptScheduler:
         return together if max_batch_rows is None else max_batch_rows
 
     def _sees_padding(self, config: GenerationConfig) -> bool:
-        if any(getattr(config, name) != getattr(_NEUTRAL, name) for name in (_OF_ENCODER if self._encodes else _OF_PROMPT)):
+        if any(
+            getattr(config, name) != getattr(_NEUTRAL, name) for name in (_OF_ENCODER if self._encodes else _OF_PROMPT)
+        ):
             return True
         counts_prompt = (config.max_length and not config.max_new_tokens) or (
             config.min_length and not config.min_new_tokens

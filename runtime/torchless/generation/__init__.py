@@ -1,1 +1,1 @@
-"""Token after token: what comes next is chosen, and what is chosen is continued."""
+"""Generation: tokens chosen one after another, from whatever gives the logits that follow."""

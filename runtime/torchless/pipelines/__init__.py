@@ -55,7 +55,9 @@ def pipeline(
     task: Literal["question-answering"], model: Loadable | None = None, **settings: Any
 ) -> QuestionAnsweringPipeline: ...
 @overload
-def pipeline(task: Literal["summarization"], model: Loadable | None = None, **settings: Any) -> SummarizationPipeline: ...
+def pipeline(
+    task: Literal["summarization"], model: Loadable | None = None, **settings: Any
+) -> SummarizationPipeline: ...
 @overload
 def pipeline(
     task: Literal["text2text-generation"], model: Loadable | None = None, **settings: Any

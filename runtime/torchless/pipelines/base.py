@@ -172,7 +172,9 @@ class Pipeline(ABC, Generic[OptionsT]):
         return list(chain.from_iterable(results))
 
     def _stream(self, inputs: Iterable[Any], options: OptionsT, batch_size: int | None) -> Iterator[Any]:
-        for cuts, results in self._answered(windows(inputs, largest=self._scheduler.window_inputs), options, batch_size):
+        for cuts, results in self._answered(
+            windows(inputs, largest=self._scheduler.window_inputs), options, batch_size
+        ):
             _warn_of_cuts(cuts)
             yield from results
 

@@ -233,7 +233,9 @@ def _decoding(options: Text2TextOptions) -> dict[str, bool]:
 
 def _first_translation(model: Model) -> str:
     """Return the first translation that the model's configuration says something of."""
-    names: list[str] = [name for name in model.config.get("task_specific_params") or {} if name.startswith("translation")]
+    names: list[str] = [
+        name for name in model.config.get("task_specific_params") or {} if name.startswith("translation")
+    ]
     if not names:
         return "translation"
     warnings.warn(

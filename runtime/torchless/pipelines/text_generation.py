@@ -133,9 +133,7 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
         self._check_lengths([prompt])
         decoding = _decoding(chosen)
         unwanted = len(self.tokenizer.decode(prompt.encoding.ids, **decoding))
-        return text_stream(
-            self.model, self.tokenizer, prompt, before=prompt.ids, unwanted=unwanted, **decoding
-        )
+        return text_stream(self.model, self.tokenizer, prompt, before=prompt.ids, unwanted=unwanted, **decoding)
 
     def preprocess(self, text: str | Chat, options: TextGenerationOptions | None = None) -> list[Prompt]:
         """Turn a text or a chat into its prompt."""
@@ -180,9 +178,9 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
 
     def with_options(self, options: TextGenerationOptions, changes: Mapping[str, Any]) -> TextGenerationOptions:
         """Return options with some of them changed; the reference's other names for them are read too."""
-        changes = _with_return_type({
-            name: value for name, value in changes.items() if value is not None or name not in _NONE_IS_NOT_GIVEN
-        })
+        changes = _with_return_type(
+            {name: value for name, value in changes.items() if value is not None or name not in _NONE_IS_NOT_GIVEN}
+        )
         if "stop_sequence" in changes:
             ends = self.tokenizer.encode(changes.pop("stop_sequence"), add_special_tokens=False)
             changes["eos_token_id"] = ends
@@ -250,11 +248,12 @@ def _one_chat(inputs: Any) -> Any:
     return tuple(inputs) if isinstance(inputs[0], Mapping) else list(inputs)
 
 
-def _checked(chat: Chat) -> Chat:
+def _checked(chat: Sequence[Any]) -> Chat:
     for index, message in enumerate(chat):
         if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
             raise InputError(
-                f"Message {index} of the chat is {message!r}.", hint='Give messages as {"role": "user", "content": "…"}.'
+                f"Message {index} of the chat is {message!r}.",
+                hint='Give messages as {"role": "user", "content": "…"}.',
             )
     if not chat:
         raise InputError("The chat has no messages.", hint='Give [{"role": "user", "content": "…"}].')

@@ -62,11 +62,13 @@ class TestEveryArchitecture:
         assert np.linalg.norm(quantised - exact) < 0.05 * np.linalg.norm(exact - exact.mean())
 
     def test_a_text_is_answered_alike_in_any_batch(self, folder):
+        """Bit by bit; a decoder's products are the same but for the order in which they are summed, as in fp32."""
+        tolerance = 1e-6 if (folder / "generation_config.json").exists() else 0
         alone = [logits(folder, "q8", [text])[0] for text in TEXTS[:8]]
         for size in (2, 8):
             together = [one for start in range(0, 8, size) for one in logits(folder, "q8", TEXTS[start : start + size])]
             for one, other in zip(alone, together, strict=True):
-                np.testing.assert_array_equal(one, other)
+                np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
 
 
 class TestTheEmbeddedModel:
