@@ -128,8 +128,18 @@ def pipeline(
         chosen = chosen or checkpoint.task()
         pipeline_class = _pipeline_class(chosen, model)
         model_class: type[Model] = getattr(torchless.auto, chosen.auto_class)
-        graph = checkpoint.graph(dtype, file_name=file_name)
-        model = model_class(checkpoint, Session(graph, threads=threads, providers=providers))
+        if chosen.encoder_decoder and file_name is not None:
+            raise OptionError(
+                f"file_name={file_name!r} names one graph, and an encoder-decoder has two.",
+                hint='Choose both by a dtype: dtype="fp32"',
+            )
+        graphs = (
+            checkpoint.encoder_and_decoder(dtype)
+            if chosen.encoder_decoder
+            else (checkpoint.graph(dtype, file_name=file_name),)
+        )
+        sessions = (Session(graph, threads=threads, providers=providers) for graph in graphs)
+        model = model_class(checkpoint, *sessions)
     elif revision is not None or file_name is not None:
         raise OptionError(
             f"revision={revision!r} and file_name={file_name!r} say what to load, and the model is loaded already.",
