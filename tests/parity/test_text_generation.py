@@ -1,9 +1,13 @@
+import json
+import shutil
 from itertools import islice
 
 import pytest
+import transformers
 from fixtures.chat_templates import CHATML, GEMMA, MISTRAL
-from fixtures.comparison import assert_same
+from fixtures.comparison import Both, assert_same
 
+from torchless import pipeline
 from torchless.errors import InputError, OptionError
 
 TEXTS = ["It is a film of quiet power.", "Dull", "A delight , isn 't it? ¡Olé! 東京", "It is"]
@@ -27,6 +31,7 @@ def test_shapes_of_inputs(both, family, inputs):
     both(family).assert_same(inputs, **GREEDY)
 
 
+@pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     "options",
@@ -49,24 +54,18 @@ def test_shapes_of_inputs(both, family, inputs):
         {"stop_strings": ["a"], "return_tensors": True},
         {"max_new_tokens": None, "max_length": 24},
         {"min_new_tokens": 7, "eos_token_id": [5, 260]},
-        {"handle_long_generation": "hole", "max_new_tokens": 509},
     ],
     ids=str,
 )
 def test_options(both, family, options):
     pipes = both(family)
-    if "stop_strings" in options:
-        expected = pipes.reference(TEXTS, **GREEDY | options, tokenizer=pipes.reference.tokenizer)
-        assert_same(expected, pipes.ours(TEXTS, **GREEDY | options))
-    elif options.get("handle_long_generation") and family == "gpt2":
-        pipes.assert_same(TEXTS[0], **GREEDY | options)
-    else:
-        pipes.assert_same(
-            TEXTS,
-            **GREEDY
-            | {name: value for name, value in options.items() if name != "handle_long_generation"}
-            | {"max_new_tokens": min(options.get("max_new_tokens", 8) or 8, 8)},
-        )
+    needed = {"tokenizer": pipes.reference.tokenizer} if "stop_strings" in options else {}
+    expected = pipes.reference(TEXTS, **GREEDY | options, **needed)
+    assert_same(expected, pipes.ours(TEXTS, **GREEDY | options))
+
+
+def test_a_hole(both):
+    both().assert_same(TEXTS[0], do_sample=False, max_new_tokens=507, handle_long_generation="hole")
 
 
 @pytest.mark.parametrize("template", [CHATML, GEMMA, MISTRAL], ids=["chatml", "gemma", "mistral"])
@@ -119,23 +118,51 @@ def test_what_the_model_says_of_its_task(both, params):
     pipes.assert_same(TEXTS[0], **({} if "max_new_tokens" in params else {"max_new_tokens": 6}))
 
 
-@pytest.mark.parametrize("said", [{"max_length": 25}, {"num_beams": 2}, {"eos_token_id": 260}, {"top_k": 3}], ids=str)
-def test_what_the_checkpoint_says(both, said):
-    pipes = both(**said)
-    pipes.assert_same(TEXTS, do_sample=False, **({} if "max_length" in said else {"max_new_tokens": 6}))
+@pytest.fixture
+def both_say(tiny, tmp_path):
+    """Both pipelines on a checkpoint whose generation_config.json says more."""
+
+    def make(**said):
+        folders = []
+        for made in (tiny.checkpoint("gpt2", "text-generation"), tiny.export("gpt2", "text-generation")):
+            folders.append(shutil.copytree(made, tmp_path / made.name))
+            path = folders[-1] / "generation_config.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | said))
+        return Both(
+            transformers.pipeline("text-generation", model=str(folders[0]), device="cpu"),
+            pipeline("text-generation", folders[1]),
+        )
+
+    return make
 
 
-def test_the_checkpoints_and_the_tasks_defaults_settle_as_in_the_reference(both):
-    for said in ({}, {"max_length": 25}, {"temperature": 0.5, "do_sample": True, "top_p": 0.9}):
-        pipes = both(**said)
-        wanted, got = pipes.reference.generation_config, pipes.ours.generation_config
-        names = ("max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "pad_token_id", "eos_token_id")
-        assert {name: getattr(wanted, name) for name in names} == {name: getattr(got, name) for name in names}
+@pytest.mark.parametrize(
+    "said", [{"max_length": 25}, {"num_beams": 2}, {"eos_token_id": [0, 260]}, {"top_k": 3}], ids=str
+)
+def test_what_the_checkpoint_says(both_say, said):
+    both_say(**said).assert_same(TEXTS, do_sample=False, **({} if "max_length" in said else {"max_new_tokens": 6}))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"max_length": 25},
+        {"max_new_tokens": 9},
+        {"temperature": 0.5, "do_sample": True, "top_p": 0.9},
+    ],
+    ids=str,
+)
+def test_the_checkpoints_and_the_tasks_defaults_settle_as_in_the_reference(both_say, said):
+    pipes = both_say(**said)
+    wanted, got = pipes.reference.generation_config, pipes.ours.generation_config
+    names = ("max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "pad_token_id", "eos_token_id")
+    assert {name: getattr(wanted, name) for name in names} == {name: getattr(got, name) for name in names}
 
 
 def test_an_empty_prompt(both):
     for family in ("gpt2", "qwen3"):
-        pipes = both(family, **({"bos_token_id": 0} if family == "qwen3" else {}))
+        pipes = both(family, **({"bos_token_id": 5} if family == "qwen3" else {}))
         pipes.assert_same("", **GREEDY)
         pipes.assert_same("", **GREEDY, return_tensors=True)
 
@@ -177,6 +204,7 @@ def test_a_generator_is_read_as_answers_are_asked_for(both):
     assert len(read) < 4
 
 
+@pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
 @pytest.mark.parametrize("batch_size", [1, 3, None])
 def test_a_batch_changes_nothing(both, batch_size):
     ours = both("gpt2").ours
