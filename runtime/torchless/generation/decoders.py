@@ -80,9 +80,9 @@ class DecoderSteps:
         ids = np.empty((len(tokens), 1), np.int64)  # (slots, 1)
         ids[cache.slots, 0] = tokens
         mask = np.concatenate([cache.kept["attention_mask"], np.ones_like(ids)], axis=1)
-        cache.kept["attention_mask"] = mask
         counts = mask.sum(axis=1, keepdims=True)
         self._check_length(counts)
+        cache.kept["attention_mask"] = mask
         logits, present = self._run({"input_ids": ids, "position_ids": counts - 1}, self._growing)
         cache.kept.update(present)
         return logits if (cache.slots[:-1] < cache.slots[1:]).all() else logits[cache.slots]
