@@ -184,9 +184,7 @@ class Model:
                 f"The text has {tokens} tokens, and this model takes {limit}.", hint=hint.format(limit=limit)
             )
 
-    def _as_ids(
-        self, name: str, values: ArrayLike, *, like: NDArray[np.int64] | None = None
-    ) -> NDArray[np.int64]:
+    def _as_ids(self, name: str, values: ArrayLike, *, like: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         axes = ", ".join(self.task.input_axes).replace("batch", "texts")
         try:
             array = np.asarray(values)

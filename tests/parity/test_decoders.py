@@ -13,7 +13,7 @@ from fixtures.checkpoints import DECODERS, ENCODER_DECODERS
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from optimum.exporters.onnx import onnx_export_from_model
 
-from torchless import InputError
+from torchless import CheckpointError, InputError
 from torchless.generation.decoders import DecoderSteps
 from torchless.session import Session
 
@@ -194,6 +194,29 @@ def test_an_interrupt_leaves_the_graph_usable(decoder, rng, monkeypatch):
     again = DecoderSteps(session)
     again.begin(ids, mask)
     np.testing.assert_array_equal(again.advance(ids[:, 0]), expected)
+
+
+def test_only_the_last_logits_are_worked_out(tiny, rng, monkeypatch):
+    session = Session(tiny.export("llama", "text-generation") / "onnx/model.onnx")
+    assert "num_logits_to_keep" in session.optional_inputs
+    logits, run = [], session.run
+
+    def watched(*given):
+        arrays = run(*given)
+        logits.append(arrays[0].shape)
+        return arrays
+
+    monkeypatch.setattr(session, "run", watched)
+    ids, mask = prompts(rng, side="left")
+    steps = DecoderSteps(session)
+    steps.begin(ids, mask)
+    steps.advance(ids[:, 0])
+    assert [shape[:2] for shape in logits] == [(3, 1)] * 2
+
+
+def test_a_graph_without_a_past(tiny):
+    with pytest.raises(CheckpointError, match="takes input_ids, attention_mask"):
+        DecoderSteps(Session(tiny.export("llama", "feature-extraction") / "onnx/model.onnx"))
 
 
 def test_memory_does_not_grow_with_calls(decoder, rng):
