@@ -13,7 +13,7 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
 import torch
 import transformers
-from fixtures.checkpoints import CONFIGS, DECODERS, Silent, TinyModels
+from fixtures.checkpoints import CONFIGS, DECODERS, ENCODER_DECODERS, Silent, TinyModels
 
 from torchless.checkpoint import Manifest
 from torchless.errors import ExportError
@@ -47,7 +47,7 @@ def main() -> None:
         asked.write_text("\n".join(texts), encoding="utf-8")
         rows = [
             row(model_type, task, tiny, asked)
-            for model_type in [*CONFIGS, *DECODERS]
+            for model_type in [*CONFIGS, *DECODERS, *ENCODER_DECODERS]
             for task in TASKS
             if task.graph == task.name and has_head(model_type, task)
         ]
@@ -64,13 +64,13 @@ def main() -> None:
 def has_head(model_type: str, task: Task) -> bool:
     """Whether `transformers` has the task's head for an architecture, and optimum's exporter knows it."""
     config = transformers.AutoConfig.for_model(model_type)
-    decodes = task.name == "text-generation"
+    families = ENCODER_DECODERS if task.encoder_decoder else DECODERS if task.cached else CONFIGS
     known = type(config) in getattr(transformers, task.auto_class)._model_mapping.keys()  # noqa: SIM118 - lazy
     try:
         check_supported(model_type, task)
     except ExportError:
         return False
-    return known and decodes == (model_type in DECODERS)
+    return known and model_type in families
 
 
 def row(model_type: str, task: Task, tiny: TinyModels, texts: Path) -> str:

@@ -126,12 +126,10 @@ def _parted(model: Any) -> tuple[Any, Any]:
 
 
 def _graph_of(branch: Any, model: Any) -> Any:
-    empty = {node.output[0] for node in branch.node if node.op_type == "Constant"}
-    nodes = [
-        node
-        for node in branch.node
-        if node.op_type != "Constant" or not empty & {node.output[0]} & _names(branch.output)
-    ]
+    """Return a branch as a graph of its own, without the outputs that are empty in it."""
+    outputs = {one.name for one in branch.output}
+    empty = {node.output[0] for node in branch.node if node.op_type == "Constant" and node.output[0] in outputs}
+    nodes = [node for node in branch.node if empty.isdisjoint(node.output)]
     taken = set(chain.from_iterable((*node.input, *taken_by_branches(node)) for node in nodes))
     graph = helper.make_graph(
         nodes,
@@ -141,10 +139,6 @@ def _graph_of(branch: Any, model: Any) -> Any:
     )
     graph.initializer.extend(one for one in (*branch.initializer, *model.graph.initializer) if one.name in taken)
     return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-
-
-def _names(values: Any) -> set[str]:
-    return {one.name for one in values}
 
 
 def _opsets(*models: Any) -> list[Any]:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from torchless.checkpoint import Manifest, Variant
+from torchless.checkpoint import Manifest
 from torchless.errors import ExportWarning, MissingExtraError
 from torchless.inspection_report import verification_cells
 
@@ -138,14 +138,10 @@ def _table(manifest: Manifest) -> Table:
         agreement, largest, mean, ms_per_text, reference_ms_per_text = verification_cells(measured)
         if not table.rows:
             table.add_row("PyTorch", "", "", "", "", reference_ms_per_text)
-        share = f" ({_size_bytes(variant) / _size_bytes(whole):.0%})" if whole and variant is not whole else ""
-        size = f"{_size_bytes(variant) / 1e6:.1f} MB{share}"
+        share = f" ({variant.size_bytes / whole.size_bytes:.0%})" if whole and variant is not whole else ""
+        size = f"{variant.size_bytes / 1e6:.1f} MB{share}"
         table.add_row(name, size, largest, mean, agreement, ms_per_text)
     return table
-
-
-def _size_bytes(variant: Variant) -> int:
-    return sum(part.size_bytes for part in variant.parts)
 
 
 def _stop(number: int, _frame: object) -> NoReturn:

@@ -15,6 +15,9 @@ from torchless_export.source import LoadedModel
 
 __all__ = ["check_supported", "convert"]
 
+_DECODER = ("model.onnx",)
+_DECODERS = ("decoder_model.onnx", "decoder_with_past_model.onnx")
+
 
 def check_supported(model_type: str, task: Task) -> None:
     """Raise if optimum's exporter knows no graph of an architecture for a task.
@@ -73,9 +76,8 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
         _finish(Path(scratch), folder, task)
     loaded.model.config.name_or_path = ""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # older checkpoints say in the configuration how to generate, and it stays there
+        # Older checkpoints say in their configuration how to generate, and there it stays.
+        warnings.simplefilter("ignore")
         loaded.model.config.save_pretrained(folder)
     if task.cached:
         # Not save_pretrained, which refuses what many a published checkpoint says, a temperature without sampling.
@@ -90,13 +92,12 @@ def _finish(written: Path, folder: Path, task: Task) -> None:
     for graph in written.glob("*.onnx"):
         if graph.name != "decoder_model_merged.onnx":
             fix_shapes(graph)
-    decoders = {"decoder_model.onnx", "decoder_with_past_model.onnx"} if task.encoder_decoder else {"model.onnx"}
-    if task.cached:
-        for name in decoders:
-            ease_decoding(written / name)
-    names = graph_names("fp32", encoder_decoder=task.encoder_decoder)
-    if task.encoder_decoder:
-        merge(written / "decoder_model.onnx", written / "decoder_with_past_model.onnx", folder / names[1])
-    data = written.glob(f"{Path(names[0]).name}_data")
-    for path in (written / Path(names[0]).name, *data):
-        shutil.move(path, folder / "onnx" / path.name)
+    decoders = [written / name for name in (_DECODERS if task.encoder_decoder else _DECODER)]
+    for graph in decoders if task.cached else ():
+        ease_decoding(graph)
+    graph, *merged = (folder / name for name in graph_names("fp32", encoder_decoder=task.encoder_decoder))
+    if merged:
+        first, later = decoders
+        merge(first, later, merged[0])
+    for path in written.glob(f"{graph.name}*"):  # its weights may be beside it
+        shutil.move(path, graph.with_name(path.name))

@@ -15,10 +15,14 @@ from torchless_export.graph import Graph, attribute
 from torchless_export.onnx_files import load_graph, save_graph
 from torchless_export.shapes import Shape, known_shapes
 
-__all__ = ["ease_decoding"]
+__all__ = ["KEPT_LOGITS", "ease_decoding"]
+
+KEPT_LOGITS = "num_logits_to_keep"
+"""The input of a decoder that says of how many tokens, from the end, the logits are wanted."""
 
 _LOG = logging.getLogger(__name__)
 _KEYS_TRANSPOSED = [0, 1, 3, 2]
+_FORBIDDEN = float(np.finfo(np.float32).min)
 
 
 def ease_decoding(path: Path) -> None:
@@ -34,8 +38,11 @@ def ease_decoding(path: Path) -> None:
     graph.split_gemms()
     _keep_rows(graph, shapes)
     _drop_slices(graph, shapes)
+    _mask_once(graph)
     _scale_queries(graph)
     _group_queries(graph, shapes)
+    if not any(one.name == "encoder_hidden_states" or ".encoder." in one.name for one in model.graph.input):
+        _choose_logits(graph)
     model = graph.model()
     save_graph(model, path)
     _LOG.info("%s: %d of %d nodes are left.", path.name, len(model.graph.node), before)
@@ -86,6 +93,43 @@ def _drop_slices(graph: Graph, shapes: Mapping[str, Shape]) -> None:
         ):
             renamed[node.output[0]] = renamed.get(node.input[0], node.input[0])
     graph.rename(renamed)
+
+
+def _mask_once(graph: Graph) -> None:
+    """Let all layers add the same mask, with numbers in the place of infinity.
+
+    A row of nothing but infinity has no softmax, so the exporter's graphs look at every probability for what is no number.
+    Such a row is padding, which nobody looks at: what it becomes does not matter, as long as it is a number.
+    """
+    producers = graph.producers()
+    renamed: dict[str, str] = {}
+    masks: dict[str, str] = {}
+    for node in graph.nodes:
+        chain = _guarded_mask(node, producers) if node.op_type == "Where" else None
+        if chain is None:
+            continue
+        softmax, mask = chain
+        condition, allowed, forbidden = mask.input
+        if not all(_is_number(graph, name) for name in (allowed, forbidden)):
+            continue
+        if graph.constants[allowed].item() != 0 or graph.constants[forbidden].item() > _FORBIDDEN:
+            continue
+        mask.input[2] = graph.constant(f"{mask.output[0]}.forbidden", np.array(_FORBIDDEN, np.float32))
+        renamed[mask.output[0]] = masks.setdefault(condition, mask.output[0])
+        renamed[node.output[0]] = softmax.output[0]
+    graph.rename(renamed)
+
+
+def _guarded_mask(node: Any, producers: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    """Return the softmax that a choice guards from what is no number, and what makes the mask that is added before it."""
+    guard, softmax = producers.get(node.input[0]), producers.get(node.input[2])
+    if guard is None or softmax is None or (guard.op_type, softmax.op_type) != ("IsNaN", "Softmax"):
+        return None
+    add = producers.get(softmax.input[0])
+    if guard.input[0] != softmax.output[0] or add is None or add.op_type != "Add":
+        return None
+    masks = [producers[name] for name in add.input if name in producers and producers[name].op_type == "Where"]
+    return (softmax, masks[0]) if len(masks) == 1 else None
 
 
 def _scale_queries(graph: Graph) -> None:
@@ -153,6 +197,32 @@ def _shared(node: Any, producers: Mapping[str, Any], shapes: Mapping[str, Shape]
     ]:
         return None
     return name, heads, groups, transpose
+
+
+def _choose_logits(graph: Graph) -> None:
+    """Let callers say how many tokens, from the end, they want the logits of: after a prompt one is enough.
+
+    The name is that which transformers.js and ONNX Runtime's own tools give to such an input.
+    The input may be left out, and is 0 then: the logits of all tokens. ONNX Runtime does not list it among those that a
+    graph must be given, so whoever does not know of it is not asked for it.
+    """
+    head = graph.producers().get("logits")
+    if head is None or head.op_type != "MatMul":
+        return
+    count = graph.optional_input(KEPT_LOGITS, np.array(0, np.int64))
+    one, end = (np.array([number], np.int64) for number in (1, np.iinfo(np.int64).max))
+    added = [
+        graph.node("Neg", [count], f"{count}.negative"),
+        graph.node("Reshape", [f"{count}.negative", graph.constant(f"{count}.one", one)], f"{count}.start"),
+        graph.node(
+            "Slice",
+            [head.input[0], f"{count}.start", graph.constant(f"{count}.end", end), f"{count}.one"],
+            f"{count}.hidden",
+        ),
+    ]
+    at = next(index for index, node in enumerate(graph.nodes) if node is head)
+    graph.nodes[at:at] = added
+    head.input[0] = f"{count}.hidden"
 
 
 def _is_number(graph: Graph, name: str) -> bool:

@@ -61,6 +61,13 @@ class Graph:
         self.constants.add(name, values)
         return name
 
+    def optional_input(self, name: str, default: NDArray[Any]) -> str:
+        """Add an input that callers may leave out, and return its name."""
+        self.constants.add(name, default)
+        kind = helper.np_dtype_to_tensor_dtype(default.dtype)
+        self._model.graph.input.append(helper.make_tensor_value_info(name, kind, default.shape))
+        return name
+
     @staticmethod
     def node(op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> Any:
         """Return a node of one output."""

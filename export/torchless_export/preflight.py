@@ -12,8 +12,10 @@ from torchless_export.source import Source, load_config
 __all__ = ["check_disk", "preflight", "warn_of_trust"]
 
 _FP32_BYTES = 4
-# The graph that the exporter writes, and the one that is made of it.
+# The graph that the exporter writes, and the one that is made of it; a decoder it writes three times, for a first token,
+# for those with a past, and for both.
 _FP32_COPIES = 2
+_FP32_COPIES_OF_TWO_GRAPHS = 4
 
 
 def preflight(source: Source, task: Task, out: Path, dtypes: tuple[str, ...]) -> None:
@@ -38,7 +40,7 @@ def preflight(source: Source, task: Task, out: Path, dtypes: tuple[str, ...]) ->
     from torchless_export.convert import check_supported
 
     check_supported(config.model_type, task)
-    check_disk(source, out, dtypes)
+    check_disk(source, task, out, dtypes)
 
 
 def warn_of_trust(source: Source) -> None:
@@ -66,11 +68,12 @@ def warn_of_trust(source: Source) -> None:
         )
 
 
-def check_disk(source: Source, out: Path, dtypes: tuple[str, ...]) -> None:
+def check_disk(source: Source, task: Task, out: Path, dtypes: tuple[str, ...]) -> None:
     """Raise if what an export writes is more than the disk holds.
 
     Args:
         source: Its weights say how much that is; of an adapter, its base's.
+        task: What to export it for.
         out: The folder to write.
         dtypes: The variants to write.
 
@@ -79,7 +82,8 @@ def check_disk(source: Source, out: Path, dtypes: tuple[str, ...]) -> None:
     """
     fp32_bytes = sum(_fp32_bytes(path) for path in source.homes[-1].weights())
     # A variant that keeps the embeddings whole can be nearly as large as fp32.
-    needed_bytes = fp32_bytes * (_FP32_COPIES + len(set(dtypes) - {"fp32"}))
+    copies = _FP32_COPIES_OF_TWO_GRAPHS if task.encoder_decoder else _FP32_COPIES
+    needed_bytes = fp32_bytes * (copies + len(set(dtypes) - {"fp32"}))
     home = next(folder for folder in out.absolute().parents if folder.is_dir())
     free_bytes = shutil.disk_usage(home).free
     if needed_bytes > free_bytes:

@@ -91,10 +91,11 @@ def make_variant(
 
 def _recipes(dtype: str, task: Task) -> tuple[Recipe, ...]:
     """Return how each graph of a task is made."""
-    decoder = _DECODERS.get(dtype, VARIANTS[dtype])
+    plain = VARIANTS[dtype]
+    decoder = _DECODERS.get(dtype, plain)
     if task.encoder_decoder:
-        return VARIANTS[dtype], decoder
-    return (decoder if task.cached else VARIANTS[dtype],)
+        return (plain if plain.calibrated else decoder, decoder)
+    return (decoder if task.cached else plain,)
 
 
 def _make(make: Callable[[Path, Path, Feeds], None], source: Path, target: Path, feeds: Feeds) -> None:
@@ -217,7 +218,10 @@ _DECODERS: Mapping[str, Recipe] = {
         make=_q4_decoder,
     ),
 }
-"""What a decoder's graph is made by, where it is not what others are made by: its time goes into reading weights."""
+"""What a decoder's graph is made by, where it is not what others are made by: its time goes into reading weights.
+
+So is that of the encoder before it, unless calibration finds it something better: it has no head that decides.
+"""
 
 
 def _quantize_dynamic(source: Path, target: Path, *, signed: bool) -> None:

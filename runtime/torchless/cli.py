@@ -78,9 +78,9 @@ def _app() -> Any:
 
         checkpoint = open_checkpoint(model, revision=revision, dtype=graph)
         found = gather(checkpoint)
-        declared = None if graph is None else inspect_graph(checkpoint.graph(graph))
+        declared = [] if graph is None else [inspect_graph(path) for path in checkpoint.graphs(graph)]
         if as_json:
-            values = {**asdict(found), "graph": None if declared is None else asdict(declared)}
+            values = {**asdict(found), "graphs": [asdict(one) for one in declared]}
             typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
         else:
             report(found, declared)

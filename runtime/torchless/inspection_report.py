@@ -1,7 +1,7 @@
 """An inspection on a screen: lines of facts, a table of variants, and what is wrong."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -18,12 +18,12 @@ _MOST_LABELS = 12
 _HASH_DIGITS = 12
 
 
-def report(found: Inspection, declared: GraphInspection | None = None) -> None:
+def report(found: Inspection, declared: Sequence[GraphInspection] = ()) -> None:
     """Print what a folder holds.
 
     Args:
         found: What was gathered.
-        declared: What a graph of it declares, if that was asked for.
+        declared: What graphs of it declare, if that was asked for.
     """
     # What a folder says of itself is shown as it stands: nothing in it is markup.
     console = Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
@@ -37,9 +37,9 @@ def report(found: Inspection, declared: GraphInspection | None = None) -> None:
         console.print("Nothing was verified: no manifest says how a graph compares with PyTorch.", style="yellow")
     for problem in found.problems:
         console.print(_plain(problem), style="red", soft_wrap=True)
-    if declared is not None:
+    for graph in declared:
         console.print()
-        _print_lines(console, list(_graph(declared)))
+        _print_lines(console, list(_graph(graph)))
 
 
 def _print_lines(console: Console, lines: list[tuple[str, str]]) -> None:

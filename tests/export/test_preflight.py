@@ -66,8 +66,9 @@ class TestDisk:
         return sum(parameter.numel() for parameter in model.parameters())
 
     @pytest.mark.parametrize("dtypes", [("fp32",), ("fp32", "fp16", "q8")])
-    def test_the_limit(self, source, parameters, tmp_path, monkeypatch, dtypes):
-        needed_bytes = 4 * parameters * (1 + len(dtypes))
+    @pytest.mark.parametrize(("task", "copies"), [("feature-extraction", 2), ("summarization", 4)])
+    def test_the_limit(self, source, parameters, tmp_path, monkeypatch, dtypes, task, copies):
+        needed_bytes = 4 * parameters * (copies + len(dtypes) - 1)
         asked = []
 
         def disk_usage(folder):
@@ -76,19 +77,19 @@ class TestDisk:
 
         monkeypatch.setattr("shutil.disk_usage", disk_usage)
         free_bytes = needed_bytes
-        check_disk(source, tmp_path / "not" / "yet" / "out", dtypes)
+        check_disk(source, find_task(task), tmp_path / "not" / "yet" / "out", dtypes)
         free_bytes = needed_bytes - 1
         with pytest.raises(
             ExportError, match=r"needs about \d\.\d GB in .*, which has \d\.\d GB free[\s\S]*Free .* GB"
         ):
-            check_disk(source, tmp_path / "not" / "yet" / "out", dtypes)
+            check_disk(source, find_task(task), tmp_path / "not" / "yet" / "out", dtypes)
         assert asked == [tmp_path, tmp_path]
 
     def test_half_precision_counts_as_fp32(self, source, parameters, tmp_path, monkeypatch):
         transformers.AutoModel.from_pretrained(source.folder).half().save_pretrained(source.folder)
         monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(8 * parameters - 1))
         with pytest.raises(ExportError, match="The export needs"):
-            check_disk(source, tmp_path / "out", ("fp32",))
+            check_disk(source, find_task("feature-extraction"), tmp_path / "out", ("fp32",))
 
     @pytest.mark.usefixtures("no_weights")
     def test_before_anything_is_written(self, source, tmp_path, monkeypatch):

@@ -112,6 +112,24 @@ def test_greedy_generation(decoder, optimum_model):
     assert expected.tolist() == got.tolist()
 
 
+@pytest.mark.parametrize("family", ["bart", "marian", "pegasus", "t5"])
+@pytest.mark.parametrize(
+    "options", [{"do_sample": False}, {"num_beams": 3, "do_sample": False}], ids=["greedy", "beams"]
+)
+def test_generation_by_encoder_decoders(family, options, tiny):
+    checkpoint, folder = (make(family, "text2text-generation") for make in (tiny.checkpoint, tiny.export))
+    inputs = transformers.AutoTokenizer.from_pretrained(folder)(COURSE_TEXTS, padding=True, return_tensors="pt")
+    inputs.pop("token_type_ids", None)
+    expected, got = (
+        model.generate(**inputs, max_new_tokens=8, **options)
+        for model in (
+            transformers.AutoModelForSeq2SeqLM.from_pretrained(checkpoint),
+            optimum.onnxruntime.ORTModelForSeq2SeqLM.from_pretrained(folder),
+        )
+    )
+    assert expected.tolist() == got.tolist()
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_folders_that_optimum_wrote(task, tiny, tmp_path):
     _, family, config, asked, options = TASKS[task]

@@ -121,3 +121,17 @@ def test_chat(tiny, answer):
     options = {"max_new_tokens": 16, "do_sample": False}
     reference = transformers.pipeline("text-generation", model=str(checkpoint), device="cpu")
     assert answer(folder, "text-generation", [chat], **options) == [reference(chat, **options)]
+
+
+@pytest.mark.parametrize("family", ["bart", "t5"])
+def test_text2text_generation(family, tiny, answer):
+    checkpoint, folder = (make(family, "text2text-generation") for make in (tiny.checkpoint, tiny.export))
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(checkpoint)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    expected = []
+    for prompt in PROMPTS:
+        inputs = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+        with torch.inference_mode():
+            (said,) = model.generate(**inputs, max_new_tokens=12, do_sample=False, num_beams=1)
+        expected.append([{"generated_text": tokenizer.decode(said, skip_special_tokens=True)}])
+    assert answer(folder, "text2text-generation", PROMPTS, max_new_tokens=12, do_sample=False) == expected

@@ -9,23 +9,13 @@ import onnx
 import pytest
 import torch
 import transformers
-from benchmarks.random_weights import randomise
-from fixtures.checkpoints import DECODERS
+from fixtures.checkpoints import DECODERS, ENCODER_DECODERS
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from optimum.exporters.onnx import onnx_export_from_model
 
-from torchless import InputError
+from torchless import CheckpointError, InputError
 from torchless.generation.decoders import DecoderSteps
 from torchless.session import Session
-
-_SIZES = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
-_BART = {**_SIZES, "d_model": 32, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 64}
-ENCODER_DECODERS = {
-    "bart": _BART,
-    "marian": {**_BART, "pad_token_id": 99, "eos_token_id": 0, "decoder_start_token_id": 99},
-    "pegasus": _BART,
-    "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0},
-}
 
 # What becomes of three prompts: each goes on, is repeated, reordered, dropped, and follows another prompt.
 FATES = [
@@ -59,16 +49,13 @@ def decoder(request, tiny):
 
 
 @pytest.fixture(scope="module", params=ENCODER_DECODERS)
-def encoder_decoder(request, tmp_path_factory):
+def encoder_decoder(request, tiny, tmp_path_factory):
     """The reference's model, and our sessions of its encoder and its decoder, from graphs of optimum's own."""
     folder = tmp_path_factory.mktemp(request.param)
-    config = transformers.AutoConfig.for_model(request.param, vocab_size=100, **ENCODER_DECODERS[request.param])
-    model = transformers.AutoModelForSeq2SeqLM.from_config(config)
-    randomise(model, seed=0)
-    model.save_pretrained(folder / "checkpoint")  # of Marian all but its positions, which are no weights
+    checkpoint = tiny.checkpoint(request.param, "text2text-generation")
 
     def load():  # twice: the exporter changes the model that it is given
-        return transformers.AutoModelForSeq2SeqLM.from_pretrained(folder / "checkpoint")
+        return transformers.AutoModelForSeq2SeqLM.from_pretrained(checkpoint)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's
@@ -207,6 +194,29 @@ def test_an_interrupt_leaves_the_graph_usable(decoder, rng, monkeypatch):
     again = DecoderSteps(session)
     again.begin(ids, mask)
     np.testing.assert_array_equal(again.advance(ids[:, 0]), expected)
+
+
+def test_only_the_last_logits_are_worked_out(tiny, rng, monkeypatch):
+    session = Session(tiny.export("llama", "text-generation") / "onnx/model.onnx")
+    assert "num_logits_to_keep" in session.optional_inputs
+    logits, run = [], session.run
+
+    def watched(*given):
+        arrays = run(*given)
+        logits.append(arrays[0].shape)
+        return arrays
+
+    monkeypatch.setattr(session, "run", watched)
+    ids, mask = prompts(rng, side="left")
+    steps = DecoderSteps(session)
+    steps.begin(ids, mask)
+    steps.advance(ids[:, 0])
+    assert [shape[:2] for shape in logits] == [(3, 1)] * 2
+
+
+def test_a_graph_without_a_past(tiny):
+    with pytest.raises(CheckpointError, match="takes input_ids, attention_mask"):
+        DecoderSteps(Session(tiny.export("llama", "feature-extraction") / "onnx/model.onnx"))
 
 
 def test_memory_does_not_grow_with_calls(decoder, rng):

@@ -99,6 +99,23 @@ def test_a_manifest_from_before_it_listed_other_files(copy):
     assert Checkpoint(copy).manifest.files == {}
 
 
+@pytest.mark.parametrize("data", [None, {"file": "onnx/model.onnx_data", "size_bytes": 3, "sha256": "f00"}])
+def test_a_manifest_of_the_first_schema(copy, data):
+    """A variant was its one graph."""
+    expected = Manifest.read(copy)
+    manifest = json.loads((copy / "torchless.json").read_text())
+    for variant in manifest["variants"].values():
+        (part,) = variant.pop("parts")
+        variant.update(part, data=data)
+    (copy / "torchless.json").write_text(json.dumps({**manifest, "schema_version": 1}))
+    found = Checkpoint(copy).manifest
+    (graph, *more) = found.variants["fp32"].parts
+    assert (graph,) == expected.variants["fp32"].parts == found.variants["fp32"].graphs
+    assert [part.file for part in more] == ([] if data is None else ["onnx/model.onnx_data"])
+    if data is None:
+        assert found == expected
+
+
 def test_a_manifest_survives_writing_and_reading(copy, tmp_path):
     manifest = Manifest.read(copy)
     manifest.write(tmp_path)
@@ -138,6 +155,8 @@ def test_longest_input(config, limit):
         ({"architectures": ["BertModel"]}, "feature-extraction"),
         ({"architectures": ["GPT2LMHeadModel"]}, "text-generation"),
         ({"architectures": ["LlamaForCausalLM"]}, "text-generation"),
+        ({"architectures": ["T5ForConditionalGeneration"]}, "text2text-generation"),
+        ({"architectures": ["MarianMTModel"]}, "text2text-generation"),
         ({}, "feature-extraction"),
     ],
 )

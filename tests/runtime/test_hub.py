@@ -111,6 +111,19 @@ def test_only_what_is_needed_once(client, hub, expected):
     assert hub.sent() == []
 
 
+def test_both_graphs_of_an_encoder_decoder(one_client, hub, files):
+    graphs = [f"onnx/{stem}_quantized.onnx" for stem in ("encoder_model", "decoder_model_merged")]
+    others = ["onnx/encoder_model.onnx", "onnx/decoder_model_merged.onnx", "onnx/decoder_model_quantized.onnx"]
+    settings = {name: files[name] for name in SETTINGS}
+    content = {**settings, **{name: name.encode() for name in (*graphs, *others, f"{graphs[1]}_data")}}
+    hub.repositories[NAME] = Repository({FIRST: content})
+    look = f'[path.name for path in hub.open_checkpoint("{NAME}", dtype="q8").graphs("q8")]'
+    names = ["encoder_model_quantized.onnx", "decoder_model_merged_quantized.onnx"]
+    assert one_client(look) == names
+    assert hub.sent() == sorted([*SETTINGS, *graphs, f"{graphs[1]}_data"])
+    assert one_client(look, HF_HUB_OFFLINE="1") == names
+
+
 def test_without_the_hub(client, hub, expected):
     assert client(CLASSIFY) == expected
     hub.asked.clear()

@@ -72,3 +72,28 @@ def test_native_code(name, native):
 )
 def test_names_that_lead_outside(name, outside):
     assert leads_outside(name) is outside
+
+
+@pytest.mark.parametrize(
+    ("files", "dtype", "found"),
+    [
+        ({"onnx/encoder_model.onnx", "onnx/decoder_model_merged.onnx"}, "fp32", "onnx/"),
+        ({"encoder_model.onnx", "decoder_model_merged.onnx", "decoder_model.onnx"}, "fp32", ""),
+        ({"onnx/encoder_model.onnx", "decoder_model_merged.onnx"}, "fp32", None),
+        ({"onnx/encoder_model.onnx", "onnx/decoder_model.onnx"}, "fp32", None),
+        ({"onnx/encoder_model_quantized.onnx", "onnx/decoder_model_merged.onnx"}, "q8", None),
+    ],
+)
+def test_an_encoder_decoder_has_two_graphs(files, dtype, found):
+    expected = () if found is None else (f"{found}encoder_model.onnx", f"{found}decoder_model_merged.onnx")
+    assert find_graphs(files.__contains__, dtype) == expected
+
+
+def test_which_of_two_graphs_is_missing():
+    files = ["onnx/encoder_model.onnx", "onnx/decoder_model_merged.onnx", "onnx/encoder_model_q4.onnx"]
+    error = missing_graph("It", files, "q4", otherwise="")
+    assert error.problem == "It has no onnx/decoder_model_merged_q4.onnx, the graph of dtype 'q4'."
+    assert error.hint == "It has dtype='fp32', file_name='onnx/encoder_model_q4.onnx'."
+    assert missing_graph("It", files, "q8", otherwise="").problem.startswith(
+        "It has no onnx/encoder_model_quantized.onnx,"
+    )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.errors import InputError
+from torchless.errors import CheckpointError, InputError
 from torchless.generation.cache import Cache
 from torchless.session import Session
 
@@ -14,6 +14,12 @@ __all__ = ["DecoderSteps"]
 
 _PAST, _PRESENT = "past_key_values.", "present."
 _OF_ENCODER = ".encoder."
+# Of how many tokens, from the end, logits are wanted; 0 is all.
+_KEPT_LOGITS = "num_logits_to_keep"
+_GIVEN = frozenset({
+    "attention_mask", "encoder_attention_mask", "encoder_hidden_states", "input_ids", "position_ids", "use_cache_branch",
+    _KEPT_LOGITS,
+})  # fmt: skip
 
 
 class DecoderSteps:
@@ -23,10 +29,14 @@ class DecoderSteps:
     they are, so a cache is never copied on its way.
 
     Args:
-        session: The graph. What it takes of `attention_mask`, `position_ids` and `use_cache_branch`, it is given.
+        session: The graph. What it takes of `attention_mask`, `position_ids`, `use_cache_branch` and `num_logits_to_keep`,
+            it is given.
         encoded: What an encoder gave: `encoder_hidden_states`, (rows, tokens, hidden), and `encoder_attention_mask`,
             (rows, tokens).
         limit: How many tokens a row may have, by the model's positions; None without a limit.
+
+    Raises:
+        CheckpointError: The graph takes no past, or what is not known.
 
     Source: `GenerationMixin.prepare_inputs_for_generation` and `_update_model_kwargs_for_generation` in
         transformers 4.57.6, generation/utils.py; for the graphs' inputs, modeling_decoder.py and modeling_seq2seq.py of
@@ -40,6 +50,13 @@ class DecoderSteps:
         self._encoded = encoded or {}
         self._limit = limit
         self._past = tuple(name for name in session.inputs if name.startswith(_PAST))
+        others = session.inputs.keys() - set(self._past)
+        if not self._past or not others <= _GIVEN:
+            raise CheckpointError(
+                f"{session.graph} is no decoder that can be run token by token: it takes {', '.join(session.inputs)}.",
+                hint="Export the model with its past: torchless export MODEL OUT",
+            )
+        self._taken = (*session.inputs, *(_GIVEN & session.optional_inputs.keys()))
         # The encoder's keys and values stay as the first run gave them.
         self._growing = tuple(name for name in self._past if _OF_ENCODER not in name)
         self._cache = Cache(0)
@@ -62,7 +79,9 @@ class DecoderSteps:
         self._check_length(counts)
         past = {name: self._no_past(name, len(ids)) for name in self._past}
         logits, present = self._run(
-            {"input_ids": ids, "position_ids": np.where(attention_mask == 1, counts - 1, 1), **past}, self._past
+            {"input_ids": ids, "position_ids": np.where(attention_mask == 1, counts - 1, 1), **past},
+            self._past,
+            cached=False,
         )
         cache.shared.update({name: present.pop(name) for name in self._past if _OF_ENCODER in name})
         cache.kept.update(present)
@@ -80,24 +99,29 @@ class DecoderSteps:
         ids = np.empty((len(tokens), 1), np.int64)  # (slots, 1)
         ids[cache.slots, 0] = tokens
         mask = np.concatenate([cache.kept["attention_mask"], np.ones_like(ids)], axis=1)
-        cache.kept["attention_mask"] = mask
         counts = mask.sum(axis=1, keepdims=True)
         self._check_length(counts)
-        logits, present = self._run({"input_ids": ids, "position_ids": counts - 1}, self._growing)
+        cache.kept["attention_mask"] = mask
+        logits, present = self._run({"input_ids": ids, "position_ids": counts - 1}, self._growing, cached=True)
         cache.kept.update(present)
         return logits if (cache.slots[:-1] < cache.slots[1:]).all() else logits[cache.slots]
 
     def _run(
-        self, feeds: Mapping[str, NDArray[Any]], asked: Sequence[str]
+        self, feeds: Mapping[str, NDArray[Any]], asked: Sequence[str], *, cached: bool
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
-        """Run the graph on these, and on what the cache holds; return the last logits, (slots, vocabulary), and the past asked for."""
-        branch = np.array([asked is self._growing])
-        offered = {**self._cache.shared, **self._cache.kept, "use_cache_branch": branch, **feeds}
+        """Run the graph on these and on the cache; return the last logits, (slots, vocabulary), and the past asked for."""
+        offered = {
+            **self._cache.shared,
+            **self._cache.kept,
+            **feeds,
+            "use_cache_branch": np.array([cached]),
+            _KEPT_LOGITS: np.array(1, np.int64),
+        }
         logits, *present = self._session.run(
-            {name: offered[name] for name in self._session.inputs},
+            {name: offered[name] for name in self._taken},
             ["logits", *(name.replace(_PAST, _PRESENT) for name in asked)],
         )
-        # Of a prompt all logits come back: the copy lets go of the others. Of one token it is none.
+        # Where a prompt's logits all come back, the copy lets go of the others. Of one token it is none.
         return np.ascontiguousarray(logits[:, -1], np.float32), dict(zip(asked, present, strict=True))
 
     def _no_past(self, name: str, rows: int) -> NDArray[Any]:
