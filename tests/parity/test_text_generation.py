@@ -1,13 +1,9 @@
-import json
-import shutil
 from itertools import islice
 
 import pytest
-import transformers
 from fixtures.chat_templates import CHATML, GEMMA, MISTRAL
-from fixtures.comparison import Both, assert_same
+from fixtures.comparison import assert_same
 
-from torchless import pipeline
 from torchless.errors import InputError, OptionError
 
 TEXTS = ["It is a film of quiet power.", "Dull", "A delight , isn 't it? ¡Olé! 東京", "It is"]
@@ -52,7 +48,7 @@ def test_shapes_of_inputs(both, family, inputs):
         {"repetition_penalty": 1.5, "no_repeat_ngram_size": 2},
         {"stop_sequence": "e"},
         {"stop_strings": ["a"], "return_tensors": True},
-        {"max_new_tokens": None, "max_length": 24},
+        {"max_new_tokens": None, "max_length": 60},
         {"min_new_tokens": 7, "eos_token_id": [5, 260]},
     ],
     ids=str,
@@ -118,43 +114,27 @@ def test_what_the_model_says_of_its_task(both, params):
     pipes.assert_same(TEXTS[0], **({} if "max_new_tokens" in params else {"max_new_tokens": 6}))
 
 
-@pytest.fixture
-def both_say(tiny, tmp_path):
-    """Both pipelines on a checkpoint whose generation_config.json says more."""
-
-    def make(**said):
-        folders = []
-        for made in (tiny.checkpoint("gpt2", "text-generation"), tiny.export("gpt2", "text-generation")):
-            folders.append(shutil.copytree(made, tmp_path / made.name))
-            path = folders[-1] / "generation_config.json"
-            path.write_text(json.dumps(json.loads(path.read_text()) | said))
-        return Both(
-            transformers.pipeline("text-generation", model=str(folders[0]), device="cpu"),
-            pipeline("text-generation", folders[1]),
-        )
-
-    return make
-
-
 @pytest.mark.parametrize(
-    "said", [{"max_length": 25}, {"num_beams": 2}, {"eos_token_id": [0, 260]}, {"top_k": 3}], ids=str
+    "said", [{"max_length": 60}, {"num_beams": 2}, {"eos_token_id": [0, 260]}, {"top_k": 3}], ids=str
 )
 def test_what_the_checkpoint_says(both_say, said):
-    both_say(**said).assert_same(TEXTS, do_sample=False, **({} if "max_length" in said else {"max_new_tokens": 6}))
+    both_say("gpt2", "text-generation", generation_config=said).assert_same(
+        TEXTS, do_sample=False, **({} if "max_length" in said else {"max_new_tokens": 6})
+    )
 
 
 @pytest.mark.parametrize(
     "said",
     [
         {},
-        {"max_length": 25},
+        {"max_length": 60},
         {"max_new_tokens": 9},
         {"temperature": 0.5, "do_sample": True, "top_p": 0.9},
     ],
     ids=str,
 )
 def test_the_checkpoints_and_the_tasks_defaults_settle_as_in_the_reference(both_say, said):
-    pipes = both_say(**said)
+    pipes = both_say("gpt2", "text-generation", generation_config=said)
     wanted, got = pipes.reference.generation_config, pipes.ours.generation_config
     names = ("max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "pad_token_id", "eos_token_id")
     assert {name: getattr(wanted, name) for name in names} == {name: getattr(got, name) for name in names}
@@ -208,7 +188,7 @@ def test_a_generator_is_read_as_answers_are_asked_for(both):
 @pytest.mark.parametrize("batch_size", [1, 3, None])
 def test_a_batch_changes_nothing(both, batch_size):
     ours = both("gpt2").ours
-    for options in ({}, {"num_beams": 2}, {"repetition_penalty": 1.3}, {"max_new_tokens": None, "max_length": 20}):
+    for options in ({}, {"num_beams": 2}, {"repetition_penalty": 1.3}, {"max_new_tokens": None, "max_length": 60}):
         alone = [ours(text, **GREEDY | options, return_tensors=True) for text in TEXTS]
         assert ours(TEXTS, **GREEDY | options, return_tensors=True, batch_size=batch_size) == alone
 
