@@ -19,7 +19,7 @@ class Task:
         auto_class: The class for the steps by hand, in `torchless.auto`; `transformers` has one of the same name.
         outputs: The ONNX outputs that the graph must have, each with the names of its axes. The axis `tokens` is
             cut back to a row's own length after a batch; the axis `labels` is as long as `config.id2label`.
-        pipeline: The pipeline class, as `module:class`; None where this version has none.
+        pipeline: The pipeline class, as `module:class`.
         cached: Whether the graph takes the keys and values of past tokens, and answers with all so far.
         encoder_decoder: Whether there are two graphs, an encoder's and a decoder's; the outputs are the decoder's.
         heads: How the classes of models end that have its head, beside what `auto_class` says.
@@ -35,7 +35,7 @@ class Task:
     name: str
     auto_class: str
     outputs: Mapping[str, tuple[str, ...]]
-    pipeline: str | None = None
+    pipeline: str
     examples: tuple[Any, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     cached: bool = False

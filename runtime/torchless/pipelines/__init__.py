@@ -126,7 +126,7 @@ def pipeline(
     if not isinstance(model, Model):
         checkpoint = open_checkpoint(model, revision=revision, dtype=dtype, file_name=file_name)
         chosen = chosen or checkpoint.task()
-        pipeline_class = _pipeline_class(chosen, model)
+        pipeline_class = _pipeline_class(chosen)
         model_class: type[Model] = getattr(torchless.auto, chosen.auto_class)
         if chosen.encoder_decoder and file_name is not None:
             raise OptionError(
@@ -151,7 +151,7 @@ def pipeline(
             hint=f"Load it with {chosen.auto_class}.from_pretrained, or give its folder.",
         )
     else:
-        pipeline_class = _pipeline_class(chosen or model.task, model.checkpoint.folder)
+        pipeline_class = _pipeline_class(chosen or model.task)
     if tokenizer is None or tokenizer == source:
         tokenizer = Tokenizer.from_checkpoint(model.checkpoint)
     elif not isinstance(tokenizer, Tokenizer):
@@ -178,11 +178,6 @@ def _default_model(task: Task | None) -> str:
     return task.default_model
 
 
-def _pipeline_class(task: Task, folder: str | PathLike[str]) -> type[Pipeline[Any]]:
-    if task.pipeline is None:
-        raise TaskError(
-            f"This version has no pipeline for {task.name}.",
-            hint=f'Run the model by hand: {task.auto_class}.from_pretrained("{folder}")',
-        )
+def _pipeline_class(task: Task) -> type[Pipeline[Any]]:
     module, _, name = task.pipeline.partition(":")
     return getattr(import_module(module), name)  # type: ignore[no-any-return]
