@@ -53,7 +53,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 export: setup ## Export MODEL to OUT (TASK=, DTYPE=, BASE_MODEL=), verify it, and answer with it.
 	@$(BIN)/torchless export "$(SOURCE)" "$(OUT)" --dtype "$(DTYPE)" $(if $(TASK),--task "$(TASK)") $(if $(BASE_MODEL),--base-model "$(BASE_MODEL)")
-	@grep -q '"task": "text-generation"' "$(OUT)/torchless.json" || $(BIN)/torchless run "$(OUT)" --dtype "$(FIRST_DTYPE)"  # which has no pipeline yet
+	@$(BIN)/torchless run "$(OUT)" --dtype "$(FIRST_DTYPE)"
 
 run: $(if $(wildcard $(OUT)/torchless.json),setup,export) ## Answer TEXT with the model in OUT.
 	@$(BIN)/torchless run "$(OUT)" --dtype "$(FIRST_DTYPE)" $(if $(TEXT),"$(TEXT)")

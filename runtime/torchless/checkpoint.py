@@ -34,8 +34,9 @@ _COPY_AGAIN = "Copy the folder again, or export the checkpoint again."
 # Families whose position embeddings are a table: a text longer than the table has no answer.
 # Those of the second set count positions from the padding id, which costs them that many rows and one more.
 _COUNTED_FROM_ZERO = frozenset({
-    "albert", "bert", "big_bird", "convbert", "data2vec-text", "deberta", "deberta-v2", "distilbert", "electra",
-    "ernie", "gpt2", "gpt_bigcode", "gpt_neo", "mobilebert", "nystromformer", "opt", "roformer", "squeezebert",
+    "albert", "bart", "bert", "big_bird", "blenderbot", "blenderbot-small", "convbert", "data2vec-text", "deberta",
+    "deberta-v2", "distilbert", "electra", "ernie", "gpt2", "gpt_bigcode", "gpt_neo", "marian", "mbart", "mobilebert",
+    "nystromformer", "opt", "pegasus", "roformer", "squeezebert",
 })  # fmt: skip
 _COUNTED_FROM_PADDING = frozenset({
     "camembert", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",

@@ -1,11 +1,11 @@
 """What a tokenizer returns: model inputs by name, with the encodings that they came from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tokenizers import Encoding
 
-__all__ = ["BatchEncoding"]
+__all__ = ["BatchEncoding", "spans_mask"]
 
 
 class BatchEncoding(dict[str, Any]):
@@ -37,3 +37,20 @@ class BatchEncoding(dict[str, Any]):
     def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
         """Return whether each token of a row is of the text (0) or its pair (1); None for special tokens."""
         return list(self.encodings[batch_index].sequence_ids)
+
+
+def spans_mask(encoding: Encoding, spans: Iterable[tuple[int, int]]) -> list[int]:
+    """Return 1 for each token of a row that lies in one of some spans of its text, and 0 for the others.
+
+    Args:
+        encoding: The row.
+        spans: Starts and ends, in characters. One that begins in what was cut off ends the mask.
+    """
+    mask = [0] * len(encoding)
+    for start, end in spans:
+        first, last = encoding.char_to_token(start), encoding.char_to_token(end - 1)
+        if first is None:
+            break
+        stop = last + 1 if last else len(mask)
+        mask[first:stop] = [1] * (stop - first)
+    return mask

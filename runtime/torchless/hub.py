@@ -10,7 +10,7 @@ from typing import Any
 
 from torchless.checkpoint import Checkpoint
 from torchless.errors import CheckpointError, MissingExtraError, OptionError, TorchlessError
-from torchless.layout import SETTINGS, check_graph_choice, data_files, find_graphs, missing_graph
+from torchless.layout import CHAT_TEMPLATES, SETTINGS, check_graph_choice, data_files, find_graphs, missing_graph
 
 __all__ = ["is_path", "open_checkpoint", "snapshot"]
 
@@ -114,7 +114,8 @@ def _completed(name: str, revision: str | None, dtype: str | None, file_name: st
         raise CheckpointError(
             f"The repository {name!r} has no config.json.", hint="Name one that holds a model of transformers."
         )
-    files = [file for file in SETTINGS if file in listing]
+    first, *others = (file for file in SETTINGS if file in listing)
+    files = [first, *sorted(file for file in listing if file.startswith(f"{CHAT_TEMPLATES}/")), *others]
     if dtype is not None:
         graphs = find_graphs(listing.__contains__, dtype, file_name)
         if not graphs:

@@ -6,6 +6,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 from torchless.errors import CheckpointError, OptionError, nearest
 
 __all__ = [
+    "CHAT_TEMPLATE",
+    "CHAT_TEMPLATES",
     "DTYPE_SUFFIXES",
     "LIMIT_FILES",
     "MANIFEST_NAME",
@@ -22,6 +24,10 @@ __all__ = [
 
 MANIFEST_NAME = "torchless.json"
 POOLING_CONFIG = "1_Pooling/config.json"
+
+# A model's chat template, and the folder of those that have another name.
+CHAT_TEMPLATE = "chat_template.jinja"
+CHAT_TEMPLATES = "additional_chat_templates"
 
 # transformers.js's names for the variants of a graph, and its file suffixes.
 DTYPE_SUFFIXES: Mapping[str, str] = {
@@ -46,7 +52,7 @@ SETTINGS = (
     "config.json",
     MANIFEST_NAME,
     "generation_config.json",
-    "chat_template.jinja",
+    CHAT_TEMPLATE,
     "modules.json",
     "config_sentence_transformers.json",
     *LIMIT_FILES,

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["log_softmax", "pad", "sigmoid", "softmax"]
+__all__ = ["log_softmax", "pad", "sigmoid", "softmax", "top_k"]
+
+_BLOCK = 16
 
 
 def softmax(logits: NDArray[np.floating], axis: int = -1) -> NDArray[np.floating]:
@@ -70,3 +72,29 @@ def pad(sequences: Sequence[Sequence[int]], length: int, value: int) -> NDArray[
     for row, sequence in zip(padded, sequences, strict=True):
         row[: len(sequence)] = sequence
     return padded
+
+
+def top_k(values: NDArray[np.floating], count: int) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+    """Find the largest values of each row.
+
+    Args:
+        values: (rows, width).
+        count: How many, at most `width`.
+
+    Returns:
+        The values, and where they are: both (rows, count), the largest first.
+    """
+    columns = values.shape[1] // _BLOCK
+    if columns <= count:
+        order = np.argsort(-values, axis=-1, kind="stable")[:, :count]
+        return np.take_along_axis(values, order, axis=-1), order
+    # The largest lie in the `count` columns of blocks whose maxima are the largest, or in what no block holds: one fast
+    # pass over all, and a sort of few.
+    blocks = values[:, : columns * _BLOCK].reshape(len(values), _BLOCK, columns)
+    best = np.argpartition(blocks.max(axis=1), columns - count, axis=-1)[:, -count:]  # (rows, count)
+    places = best[:, None, :] + np.arange(0, columns * _BLOCK, columns)[:, None]  # (rows, block, count)
+    rest = np.broadcast_to(np.arange(columns * _BLOCK, values.shape[1]), (len(values), values.shape[1] % _BLOCK))
+    places = np.sort(np.concatenate([places.reshape(len(values), -1), rest], axis=1), axis=-1)
+    candidates = np.take_along_axis(values, places, axis=-1)
+    order = np.argsort(-candidates, axis=-1, kind="stable")[:, :count]
+    return np.take_along_axis(candidates, order, axis=-1), np.take_along_axis(places, order, axis=-1)

@@ -1,17 +1,19 @@
 """Rows: what preprocessing makes of an input, and what the model answers to each."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
+from torchless.errors import InputError
+from torchless.generation.config import GenerationConfig
 from torchless.tokenizer import Encoding
 
-__all__ = ["Row", "RowOutput"]
+__all__ = ["Prompt", "Row", "RowOutput"]
 
-# The arrays that the model answers for one row, in the order of `Task.outputs`, padding cut off.
-RowOutput: TypeAlias = tuple[NDArray[np.float32], ...]
+# The arrays that the model answers for one row, padding cut off: floats, in the order of `Task.outputs`; or the token ids
+# of each sequence that a prompt was answered with.
+RowOutput: TypeAlias = tuple[NDArray[Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +35,27 @@ class Row:
     def text_tokens(self) -> int:
         """How many of its tokens are the text's own, not special ones."""
         return len(self) - int(sum(self.encoding.special_tokens_mask))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt(Row):
+    """A row that is continued, or answered, token by token.
+
+    Attributes:
+        config: How.
+    """
+
+    config: GenerationConfig
+
+    @property
+    def ids(self) -> list[int]:
+        """Its token ids; of an empty prompt, the one that begins a text.
+
+        Raises:
+            InputError: It is empty, and no token begins a text.
+        """
+        if len(self):
+            return list(self.encoding.ids)
+        if self.config.bos_token_id is None:
+            raise InputError("The prompt is empty.", hint="Give a text; this model has no token that begins one.")
+        return [self.config.bos_token_id]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["all_special_tokens", "model_input_names", "special_tokens"]
+__all__ = ["all_special_tokens", "model_input_names", "special_tokens", "special_tokens_map"]
 
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
@@ -30,6 +30,15 @@ def all_special_tokens(config: Mapping[str, Any]) -> list[str]:
     """Return every special token, those with a role first, each once."""
     additional = [_content(token) for token in config.get("additional_special_tokens") or ()]
     return list(dict.fromkeys(token for token in (*special_tokens(config).values(), *additional) if token))
+
+
+def special_tokens_map(config: Mapping[str, Any]) -> dict[str, str | list[str]]:
+    """Return the special tokens that there are by role, the additional ones as a list."""
+    additional = [_content(token) or "" for token in config.get("additional_special_tokens") or ()]
+    extra = config.get("extra_special_tokens")
+    named = {role: _content(token) for role, token in extra.items()} if isinstance(extra, dict) else {}
+    by_role = {**special_tokens(config), **named, "additional_special_tokens": additional}
+    return {role: token for role, token in by_role.items() if token}
 
 
 def model_input_names(config: Mapping[str, Any]) -> list[str]:

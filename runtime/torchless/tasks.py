@@ -19,7 +19,7 @@ class Task:
         auto_class: The class for the steps by hand, in `torchless.auto`; `transformers` has one of the same name.
         outputs: The ONNX outputs that the graph must have, each with the names of its axes. The axis `tokens` is
             cut back to a row's own length after a batch; the axis `labels` is as long as `config.id2label`.
-        pipeline: The pipeline class, as `module:class`; None where this version has none.
+        pipeline: The pipeline class, as `module:class`.
         cached: Whether the graph takes the keys and values of past tokens, and answers with all so far.
         encoder_decoder: Whether there are two graphs, an encoder's and a decoder's; the outputs are the decoder's.
         heads: How the classes of models end that have its head, beside what `auto_class` says.
@@ -35,7 +35,7 @@ class Task:
     name: str
     auto_class: str
     outputs: Mapping[str, tuple[str, ...]]
-    pipeline: str | None = None
+    pipeline: str
     examples: tuple[Any, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     cached: bool = False
@@ -94,6 +94,7 @@ TASKS: tuple[Task, ...] = (
         graph_of="text2text-generation",
         cached=True,
         encoder_decoder=True,
+        pipeline="torchless.pipelines.text2text_generation:SummarizationPipeline",
         examples=(
             "The tower is 324 metres tall, as tall as a building of 81 storeys, and was the tallest structure for 41 years.",
         ),
@@ -113,6 +114,7 @@ TASKS: tuple[Task, ...] = (
         heads=("LMHeadModel",),
         outputs={"logits": ("batch", "tokens", "vocabulary")},
         cached=True,
+        pipeline="torchless.pipelines.text_generation:TextGenerationPipeline",
         examples=("Hello, I'm a language model,",),
     ),
     Task(
@@ -122,6 +124,7 @@ TASKS: tuple[Task, ...] = (
         outputs={"logits": ("batch", "tokens", "vocabulary")},
         cached=True,
         encoder_decoder=True,
+        pipeline="torchless.pipelines.text2text_generation:Text2TextGenerationPipeline",
         examples=("translate English to German: Where do you live?",),
     ),
     Task(
@@ -149,6 +152,7 @@ TASKS: tuple[Task, ...] = (
         graph_of="text2text-generation",
         cached=True,
         encoder_decoder=True,
+        pipeline="torchless.pipelines.text2text_generation:TranslationPipeline",
         examples=("Where do you live?",),
     ),
     Task(

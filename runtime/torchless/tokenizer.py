@@ -1,6 +1,8 @@
 """Texts to token ids and back: the one module that imports tokenizers."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from os import PathLike
 from threading import Lock
 from typing import Any, Literal, Self
@@ -10,12 +12,15 @@ import tokenizers
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
+from torchless.chat_template import choose_template, conversations_of, read_templates, render
 from torchless.checkpoint import Checkpoint
-from torchless.encoding import BatchEncoding
+from torchless.clean_up import clean_up
+from torchless.encoding import BatchEncoding, spans_mask
 from torchless.errors import CheckpointError, InputError, OptionError
 from torchless.hub import open_checkpoint
+from torchless.languages import language_frame
 from torchless.padding import Padding, padded_width
-from torchless.special_tokens import all_special_tokens, model_input_names, special_tokens
+from torchless.special_tokens import all_special_tokens, model_input_names, special_tokens, special_tokens_map
 from torchless.text_batch import text_batch
 from torchless.truncation import Truncation, TruncationStrategy, read_truncation
 
@@ -33,12 +38,6 @@ _ENCODING_FIELDS = {
     "offset_mapping": "offsets",
 }
 
-# Source: `clean_up_tokenization` in transformers 4.57.6, tokenization_utils_base.py.
-_CLEAN_UPS = (
-    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"),
-    (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
-)  # fmt: skip
-
 
 class Tokenizer:
     """A fast tokenizer that is called as those of `transformers` are. Any number of threads may call it at once.
@@ -46,33 +45,46 @@ class Tokenizer:
     Args:
         backend: The tokenizer of `tokenizer.json`.
         config: The values of `tokenizer_config.json`, `special_tokens_map.json` beneath them.
+        chat_template: How chats become texts: a Jinja template, or several by name.
 
     Attributes:
         model_max_length: The longest input in tokens that the checkpoint declares, or 1e30.
+        language_frame: Where the language of a text to translate is said; None of a tokenizer that knows none.
         model_input_names: What calling the tokenizer returns by default.
         padding_side: `right` or `left`.
         truncation_side: `right` or `left`.
         all_special_tokens: The model's own tokens, each once.
+        special_tokens_map: The same by role, which chat templates read.
+        clean_up: Whether `decode` removes spaces before punctuation unless it is told.
 
     Source: `PreTrainedTokenizerFast` of transformers 4.57.6.
     """
 
     is_fast = True
 
-    def __init__(self, backend: tokenizers.Tokenizer, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        config: Mapping[str, Any],
+        *,
+        chat_template: str | Mapping[str, str] | None = None,
+    ) -> None:
         self._backend = backend
         self._lock = Lock()
         self._truncation: Truncation | None = None
         backend.no_truncation()
         backend.no_padding()
         self._special = special_tokens(config)
+        self.special_tokens_map = special_tokens_map(config)
+        self.chat_template = chat_template
         self.all_special_tokens = all_special_tokens(config)
-        self._clean_up = bool(config.get("clean_up_tokenization_spaces", False))
+        self.clean_up = bool(config.get("clean_up_tokenization_spaces", False))
         self.model_max_length = int(config.get("model_max_length") or _NO_LIMIT)
         self.padding_side: str = config.get("padding_side", "right")
         self.truncation_side: str = config.get("truncation_side", "right")
         self.pad_token_type_id = int(config.get("pad_token_type_id", 0))
         self.model_input_names = model_input_names(config)
+        self.language_frame = language_frame(config)
 
     @classmethod
     def from_pretrained(cls, source: str | PathLike[str], *, revision: str | None = None) -> Self:
@@ -106,7 +118,7 @@ class Tokenizer:
         for name in ("special_tokens_map.json", "tokenizer_config.json"):
             if checkpoint.has(name):
                 config |= checkpoint.read_json(name)
-        return cls(backend, config)
+        return cls(backend, config, chat_template=read_templates(checkpoint, config))
 
     def __call__(
         self,
@@ -328,10 +340,8 @@ class Tokenizer:
         """
         ids = [int(index) for index in ([token_ids] if isinstance(token_ids, int) else token_ids)]
         text: str = self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
-        if self._clean_up if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces:
-            for artifact, clean in _CLEAN_UPS:
-                text = text.replace(artifact, clean)
-        return text
+        wanted = self.clean_up if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
+        return clean_up(text) if wanted else text
 
     def batch_decode(
         self,
@@ -350,6 +360,95 @@ class Tokenizer:
             for sequence in sequences
         ]
 
+    def apply_chat_template(
+        self,
+        conversation: Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+        tools: Sequence[Mapping[str, Any] | Callable[..., Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        chat_template: str | None = None,
+        *,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool = False,
+        tokenize: bool = True,
+        padding: bool | Padding = False,
+        truncation: bool | TruncationStrategy = False,
+        max_length: int | None = None,
+        return_tensors: Literal["np"] | None = None,
+        return_dict: bool = False,
+        return_assistant_tokens_mask: bool = False,
+        tokenizer_kwargs: Mapping[str, Any] | None = None,
+        **variables: Any,
+    ) -> Any:
+        """Turn a chat, or a list of chats, into what the model was trained to continue. It needs the extra `chat`.
+
+        Args:
+            conversation: Messages, each with a `role` and most often a `content`; or a list of such lists.
+            tools: What the model may call: JSON schemas, or functions with type hints and a docstring.
+            documents: What it may read.
+            chat_template: A Jinja template, or the name of one of the model's; by default the model's own.
+            add_generation_prompt: End with what begins the assistant's turn.
+            continue_final_message: Leave the last message open, so that the model continues it.
+            tokenize: Return token ids; otherwise the text.
+            padding: As of a call.
+            truncation: As of a call.
+            max_length: As of a call.
+            return_tensors: As of a call.
+            return_dict: Return all that a call returns, not the ids alone.
+            return_assistant_tokens_mask: Also return `assistant_masks`, 1 where the template's `{% generation %}` blocks are.
+            tokenizer_kwargs: Further options of the call.
+            variables: What else the template reads, for example `enable_thinking=False`.
+
+        Returns:
+            Text, token ids or model inputs; a list or rows of them for a list of chats.
+
+        Raises:
+            InputError: There is no template, it refuses the messages, or they are none.
+            OptionError: The template is malformed, or options contradict each other.
+            MissingExtraError: jinja2 is not installed.
+
+        Source: `apply_chat_template` in transformers 4.57.6, tokenization_utils_base.py.
+        """
+        _check_chat_options(
+            tokenize=tokenize,
+            return_dict=return_dict,
+            mask=return_assistant_tokens_mask,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+        )
+        template = choose_template(self.chat_template, chat_template, tools=tools is not None)
+        one, chats = conversations_of(conversation)
+        rendered = [
+            render(
+                template,
+                chat,
+                tools=tools,
+                documents=documents,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=continue_final_message,
+                variables={**self.special_tokens_map, **variables},
+                track_assistant=return_assistant_tokens_mask,
+            )
+            for chat in chats
+        ]
+        texts = [chat.text for chat in rendered]
+        if not tokenize:
+            return texts[0] if one else texts
+        encoded = self(
+            texts[0] if one else texts,
+            padding=padding,
+            truncation=truncation,
+            max_length=max_length,
+            add_special_tokens=False,
+            return_tensors=return_tensors,
+            **(tokenizer_kwargs or {}),
+        )
+        if return_assistant_tokens_mask:
+            pairs = zip(encoded.encodings, rendered, strict=True)
+            masks = [spans_mask(encoding, chat.assistant) for encoding, chat in pairs]
+            listed = masks[0] if one else masks
+            encoded["assistant_masks"] = listed if return_tensors is None else _array(masks)
+        return encoded if return_dict else encoded["input_ids"]
+
     def get_vocab(self) -> dict[str, int]:
         """Return every token with its id, added ones included."""
         return dict(self._backend.get_vocab(with_added_tokens=True))
@@ -366,6 +465,19 @@ class Tokenizer:
         """Join tokens into text, as the tokenizer's decoder does."""
         decoder = self._backend.decoder
         return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+
+    @cached_property
+    def decoders(self) -> tuple[str, ...]:
+        """The kinds of what turns tokens into text, in their order; none where tokens are joined by spaces."""
+        decoder = self._backend.decoder
+        state = {} if decoder is None else json.loads(decoder.__getstate__())
+        return tuple(step["type"] for step in state.get("decoders", [state] if state else []))
+
+    @cached_property
+    def skipped_ids(self) -> frozenset[int]:
+        """The ids that `decode` leaves out with `skip_special_tokens`."""
+        added = self._backend.get_added_tokens_decoder()
+        return frozenset(index for index, token in added.items() if token.special)
 
     @property
     def continuing_subword_prefix(self) -> str | None:
@@ -433,6 +545,21 @@ class Tokenizer:
                 pad_type_id=self.pad_token_type_id,
                 pad_token=self.pad_token,
             )
+
+
+def _check_chat_options(
+    *, tokenize: bool, return_dict: bool, mask: bool, add_generation_prompt: bool, continue_final_message: bool
+) -> None:
+    """Raise if options of a chat contradict each other."""
+    contradictions = {
+        ("return_dict=True", "tokenize=False"): return_dict and not tokenize,
+        ("return_assistant_tokens_mask=True", "return_dict=False"): mask and not return_dict,
+        ("continue_final_message=True", "add_generation_prompt=True"): continue_final_message and add_generation_prompt,
+        ("continue_final_message=True", "return_assistant_tokens_mask=True"): continue_final_message and mask,
+    }
+    for (one, other), holds in contradictions.items():
+        if holds:
+            raise OptionError(f"{one} and {other} contradict each other.", hint="Leave one of them out.")
 
 
 def _array(rows: list[Any]) -> NDArray[np.int64]:

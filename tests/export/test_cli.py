@@ -66,11 +66,12 @@ def test_options_that_cannot_be(tmp_path, options, message):
     assert message in line
 
 
-def test_a_task_without_a_pipeline(tiny):
-    result = torchless("run", tiny.export("gpt2", "text-generation"))
-    assert result.returncode == 1
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("torchless: This version has no pipeline for text-generation. Run the model by hand: ")
+def test_run_continues_a_text(tiny):
+    result = torchless("run", tiny.export("gpt2", "text-generation"), "It is")
+    assert result.returncode == 0, result.stderr
+    (line,) = result.stdout.splitlines()
+    (answer,) = json.loads(line)["output"]
+    assert answer["generated_text"].startswith("It is")
 
 
 def test_without_a_hub_one_clear_line(tmp_path):

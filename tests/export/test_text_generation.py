@@ -11,7 +11,7 @@ from fixtures.checkpoints import CHAT_TEMPLATE, Silent
 from onnx import numpy_helper
 
 import torchless_export.convert
-from torchless import AutoModelForCausalLM, ExportError, TaskError, pipeline
+from torchless import AutoModelForCausalLM, ExportError
 from torchless.checkpoint import Checkpoint
 from torchless_export.cases import CASES, _next_tokens
 from torchless_export.export import export
@@ -61,13 +61,6 @@ def test_the_chat_template_travels(tiny):
     assert tokenizer.apply_chat_template([{"role": "user", "content": "Hi."}], tokenize=False) == (
         "<|im_start|>user\nHi.<|im_end|>\n"
     )
-
-
-def test_there_is_no_pipeline_yet(tiny):
-    folder = tiny.export("gpt2", TASK)
-    for task, model in ((TASK, folder), (None, folder), (None, AutoModelForCausalLM.from_pretrained(folder))):
-        with pytest.raises(TaskError, match=rf'no pipeline for {TASK}[\s\S]*CausalLM.from_pretrained\("{folder}"\)'):
-            pipeline(task, model)
 
 
 def test_a_wrong_weight_is_found(tiny, tmp_path, monkeypatch):

@@ -31,12 +31,14 @@ def models(sentiment, embeddings, tiny, tmp_path_factory):
         "sentiment": sentiment,
         "embeddings": embeddings,
         "choice": tiny.export("bert", "multiple-choice"),
+        "chat": tiny.export("qwen3", "text-generation"),
         "gpt2": tiny.export("gpt2", "text-generation"),
         "mask": tiny.export("bert", "fill-mask"),
         "ner": tiny.export("bert", "token-classification", num_labels=5),
         "nli": tiny.export("bert", "text-classification", **nli),
         "qa": tiny.export("bert", "question-answering"),
         "ranker": tiny.export("bert", "text-classification", num_labels=1),
+        "t5": tiny.export("t5", "text2text-generation"),
     }
     for name, export in exports.items():
         (folder / name).symlink_to(export)

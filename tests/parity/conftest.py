@@ -1,5 +1,7 @@
 """The reference beside us, on the same checkpoint."""
 
+import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -33,6 +35,35 @@ def both_on(tiny: TinyModels, reference: Callable[..., Any]) -> Callable[..., Bo
         return Both(
             reference(task, tiny.checkpoint(model_type, graph, **config), **(built or {})),
             torchless.pipeline(task, tiny.export(model_type, graph, **config), **(built or {})),
+        )
+
+    return make
+
+
+@pytest.fixture
+def both_say(tiny: TinyModels, tmp_path: Path) -> Callable[..., Both]:
+    """Both sides on a tiny model whose files say more: its family, its task, its configuration, and what files say."""
+
+    def make(
+        model_type: str,
+        task: str,
+        *,
+        config: dict[str, Any] | None = None,
+        generation_config: dict[str, Any] | None = None,
+        **built: Any,
+    ) -> Both:
+        graph = torchless.tasks.find_task(task).graph
+        said = {"config.json": config or {}, "generation_config.json": generation_config or {}}
+        folders = [
+            shutil.copytree(made, tmp_path / made.name)
+            for made in (tiny.checkpoint(model_type, graph), tiny.export(model_type, graph))
+        ]
+        for path, values in ((folder / name, values) for folder in folders for name, values in said.items()):
+            path.write_text(json.dumps(json.loads(path.read_text()) | values))
+        checkpoint, export = folders
+        return Both(
+            transformers.pipeline(task, model=str(checkpoint), device="cpu", **built),
+            torchless.pipeline(task, export, **built),
         )
 
     return make

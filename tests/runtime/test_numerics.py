@@ -1,9 +1,10 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from torchless.numerics import log_softmax, pad, sigmoid, softmax
+from torchless.numerics import log_softmax, pad, sigmoid, softmax, top_k
 
 logits = arrays.arrays(
     np.float32, arrays.array_shapes(min_dims=1, max_dims=3), elements=st.floats(-1000, 1000, width=32)
@@ -41,3 +42,12 @@ def test_pad():
     padded = pad([[1, 2], [3]], 3, 0)
     assert padded.tolist() == [[1, 2, 0], [3, 0, 0]]
     assert padded.dtype == np.int64
+
+
+@pytest.mark.parametrize("width", [5, 16 * 7 - 1, 500])
+@pytest.mark.parametrize("count", [1, 5])
+def test_top_k_is_what_sorting_finds(width, count):
+    values = np.random.default_rng(width).permutation(3 * width).reshape(3, width).astype(np.float32)
+    best, places = top_k(values, count)
+    np.testing.assert_array_equal(best, -np.sort(-values, axis=1)[:, :count])
+    np.testing.assert_array_equal(np.take_along_axis(values, places, axis=1), best)

@@ -51,7 +51,12 @@ class Scheduler:
         max_batch_tokens: The price of a batch, padding included, in tokens.
         max_batch_rows: The most rows a batch may have. None sets no bound, but where an answer depends on the rows that
             share its batch, each row then runs alone.
+
+    Attributes:
+        window_inputs: The most inputs to plan together: enough to sort by length, few enough to stay lazy and small.
     """
+
+    window_inputs = 1024
 
     def __init__(
         self, model: Model, tokenizer: Tokenizer, *, max_batch_tokens: int = 384, max_batch_rows: int | None = None

@@ -22,7 +22,13 @@ if TYPE_CHECKING:  # a process loads the one that it uses
     from torchless.pipelines.fill_mask import FillMaskPipeline
     from torchless.pipelines.multiple_choice import MultipleChoicePipeline
     from torchless.pipelines.question_answering import QuestionAnsweringPipeline
+    from torchless.pipelines.text2text_generation import (
+        SummarizationPipeline,
+        Text2TextGenerationPipeline,
+        TranslationPipeline,
+    )
     from torchless.pipelines.text_classification import TextClassificationPipeline
+    from torchless.pipelines.text_generation import TextGenerationPipeline
     from torchless.pipelines.text_ranking import TextRankingPipeline
     from torchless.pipelines.token_classification import TokenClassificationPipeline
     from torchless.pipelines.zero_shot_classification import ZeroShotClassificationPipeline
@@ -50,14 +56,28 @@ def pipeline(
 ) -> QuestionAnsweringPipeline: ...
 @overload
 def pipeline(
+    task: Literal["summarization"], model: Loadable | None = None, **settings: Any
+) -> SummarizationPipeline: ...
+@overload
+def pipeline(
+    task: Literal["text2text-generation"], model: Loadable | None = None, **settings: Any
+) -> Text2TextGenerationPipeline: ...
+@overload
+def pipeline(
     task: Literal["text-classification", "sentiment-analysis"], model: Loadable | None = None, **settings: Any
 ) -> TextClassificationPipeline: ...
+@overload
+def pipeline(
+    task: Literal["text-generation"], model: Loadable | None = None, **settings: Any
+) -> TextGenerationPipeline: ...
 @overload
 def pipeline(task: Literal["text-ranking"], model: Loadable | None = None, **settings: Any) -> TextRankingPipeline: ...
 @overload
 def pipeline(
     task: Literal["token-classification", "ner"], model: Loadable | None = None, **settings: Any
 ) -> TokenClassificationPipeline: ...
+@overload
+def pipeline(task: Literal["translation"], model: Loadable | None = None, **settings: Any) -> TranslationPipeline: ...
 @overload
 def pipeline(
     task: Literal["zero-shot-classification"], model: Loadable | None = None, **settings: Any
@@ -106,10 +126,20 @@ def pipeline(
     if not isinstance(model, Model):
         checkpoint = open_checkpoint(model, revision=revision, dtype=dtype, file_name=file_name)
         chosen = chosen or checkpoint.task()
-        pipeline_class = _pipeline_class(chosen, model)
+        pipeline_class = _pipeline_class(chosen)
         model_class: type[Model] = getattr(torchless.auto, chosen.auto_class)
-        graph = checkpoint.graph(dtype, file_name=file_name)
-        model = model_class(checkpoint, Session(graph, threads=threads, providers=providers))
+        if chosen.encoder_decoder and file_name is not None:
+            raise OptionError(
+                f"file_name={file_name!r} names one graph, and an encoder-decoder has two.",
+                hint='Choose both by a dtype: dtype="fp32"',
+            )
+        graphs = (
+            checkpoint.encoder_and_decoder(dtype)
+            if chosen.encoder_decoder
+            else (checkpoint.graph(dtype, file_name=file_name),)
+        )
+        sessions = (Session(graph, threads=threads, providers=providers) for graph in graphs)
+        model = model_class(checkpoint, *sessions)
     elif revision is not None or file_name is not None:
         raise OptionError(
             f"revision={revision!r} and file_name={file_name!r} say what to load, and the model is loaded already.",
@@ -121,12 +151,12 @@ def pipeline(
             hint=f"Load it with {chosen.auto_class}.from_pretrained, or give its folder.",
         )
     else:
-        pipeline_class = _pipeline_class(chosen or model.task, model.checkpoint.folder)
+        pipeline_class = _pipeline_class(chosen or model.task)
     if tokenizer is None or tokenizer == source:
         tokenizer = Tokenizer.from_checkpoint(model.checkpoint)
     elif not isinstance(tokenizer, Tokenizer):
         tokenizer = Tokenizer.from_pretrained(tokenizer)
-    return pipeline_class(model, tokenizer, **options)
+    return pipeline_class(model, tokenizer, asked=task, **options)
 
 
 def _default_model(task: Task | None) -> str:
@@ -148,11 +178,6 @@ def _default_model(task: Task | None) -> str:
     return task.default_model
 
 
-def _pipeline_class(task: Task, folder: str | PathLike[str]) -> type[Pipeline[Any]]:
-    if task.pipeline is None:
-        raise TaskError(
-            f"This version has no pipeline for {task.name}.",
-            hint=f'Run the model by hand: {task.auto_class}.from_pretrained("{folder}")',
-        )
+def _pipeline_class(task: Task) -> type[Pipeline[Any]]:
     module, _, name = task.pipeline.partition(":")
     return getattr(import_module(module), name)  # type: ignore[no-any-return]

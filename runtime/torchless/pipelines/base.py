@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from torchless.auto import Model
 from torchless.batching.policy import windows
+from torchless.batching.prompt_scheduler import PromptRun, PromptScheduler
 from torchless.batching.scheduler import Run, Scheduler
 from torchless.errors import TruncationWarning, check_whole_number
 from torchless.pipelines.options import updated
@@ -21,16 +22,16 @@ __all__ = ["Pipeline"]
 
 OptionsT = TypeVar("OptionsT")
 
-# The most inputs that are planned together: enough to sort by length, few enough to stay lazy and small.
-_WINDOW_INPUTS = 1024
-
 
 class Pipeline(ABC, Generic[OptionsT]):
     """Three steps around rows: `preprocess`, `forward`, `postprocess`.
 
+    Rows of tasks whose graph continues what it wrote are prompts: `forward` generates, and their options are in the rows.
+
     Args:
         model: The model, loaded.
         tokenizer: Its tokenizer.
+        asked: The name that the task was asked for by, where it has several: `translation_en_to_de` for `translation`.
         batch_size: The most rows a batch may have; by default only the tokens in it are bounded, and a model whose
             answers depend on the batch runs its rows one by one.
         options: The task's options, which each call may change for itself.
@@ -49,11 +50,21 @@ class Pipeline(ABC, Generic[OptionsT]):
     options_class: ClassVar[type[Any]]
     too_long_hint: ClassVar[str] = "Cut it with truncation=True, max_length={limit} (or less)."
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, *, batch_size: int | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: Tokenizer,
+        *,
+        asked: str | None = None,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self.asked = asked or self.task.name
         _check_batch_size(batch_size)
-        self._scheduler = Scheduler(model, tokenizer, max_batch_rows=batch_size)
+        scheduler = PromptScheduler if self.task.cached else Scheduler
+        self._scheduler: Scheduler | PromptScheduler = scheduler(model, tokenizer, max_batch_rows=batch_size)
         self.options: OptionsT = self.with_options(self.options_class(), options)
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
@@ -74,12 +85,12 @@ class Pipeline(ABC, Generic[OptionsT]):
             return self._stream(inputs, chosen, batch_size)
         if not isinstance(inputs, list):
             return self._answer([inputs], chosen, batch_size)[0]
-        if len(inputs) <= _WINDOW_INPUTS:
+        if len(inputs) <= self._scheduler.window_inputs:
             return self._answer(inputs, chosen, batch_size)
         return self._answer_windows(inputs, chosen, batch_size)
 
     @abstractmethod
-    def preprocess(self, text: Any, options: OptionsT | None = None) -> list[Row]:
+    def preprocess(self, text: Any, options: OptionsT | None = None) -> Sequence[Row]:
         """Turn one input into its rows."""
 
     def forward(self, rows: Sequence[Row], *, batch_size: int | None = None) -> list[RowOutput]:
@@ -154,13 +165,16 @@ class Pipeline(ABC, Generic[OptionsT]):
         return self._postprocessed(inputs, rows_of_inputs, outputs, options)
 
     def _answer_windows(self, inputs: Sequence[Any], options: OptionsT, batch_size: int | None) -> list[Any]:
-        planned = windows(inputs, first=_WINDOW_INPUTS, largest=_WINDOW_INPUTS)
+        largest = self._scheduler.window_inputs
+        planned = windows(inputs, first=largest, largest=largest)
         cuts, results = zip(*self._answered(planned, options, batch_size), strict=True)
         _warn_of_cuts(_Cuts.total(cuts))
         return list(chain.from_iterable(results))
 
     def _stream(self, inputs: Iterable[Any], options: OptionsT, batch_size: int | None) -> Iterator[Any]:
-        for cuts, results in self._answered(windows(inputs, largest=_WINDOW_INPUTS), options, batch_size):
+        for cuts, results in self._answered(
+            windows(inputs, largest=self._scheduler.window_inputs), options, batch_size
+        ):
             _warn_of_cuts(cuts)
             yield from results
 
@@ -168,7 +182,7 @@ class Pipeline(ABC, Generic[OptionsT]):
         self, planned: Iterable[list[Any]], options: OptionsT, batch_size: int | None
     ) -> Iterator[tuple["_Cuts", list[Any]]]:
         """Yield the results of each window; while a full one runs, the next is encoded."""
-        begun: deque[tuple[list[Any], list[list[Row]], Run]] = deque()
+        begun: deque[tuple[list[Any], list[Sequence[Row]], Run | PromptRun]] = deque()
 
         def finished() -> tuple[_Cuts, list[Any]]:
             window, rows_of_inputs, run = begun.popleft()
@@ -179,7 +193,7 @@ class Pipeline(ABC, Generic[OptionsT]):
             rows = [row for rows in rows_of_inputs for row in rows]
             self._check_lengths(rows)
             begun.append((window, rows_of_inputs, self._scheduler.start(rows, max_batch_rows=batch_size)))
-            if len(begun) > 1 or len(window) < _WINDOW_INPUTS:
+            if len(begun) > 1 or len(window) < self._scheduler.window_inputs:
                 yield finished()
         while begun:
             yield finished()

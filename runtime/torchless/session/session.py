@@ -59,6 +59,7 @@ class Session:
 
     Attributes:
         inputs: What the graph takes, by name.
+        optional_inputs: What may be left out, by name, as the graph has a value for it.
         outputs: What it answers, by name, in its order.
         providers: What computes it.
         on_cpu: Whether the CPU alone does, as ONNX Runtime itself does it.
@@ -84,6 +85,7 @@ class Session:
         self._loading = Lock()
         self._crowded_runs = 0
         self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
+        self.optional_inputs = {node.name: _tensor(node) for node in self._session.get_overridable_initializers()}
         self.outputs = {node.name: _tensor(node) for node in self._session.get_outputs()}
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:

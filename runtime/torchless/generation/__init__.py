@@ -1,0 +1,1 @@
+"""Generation: tokens chosen one after another, from whatever gives the logits that follow."""

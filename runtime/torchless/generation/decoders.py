@@ -1,0 +1,138 @@
+"""The steps of a decoder's graph, alone or after an encoder."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless.errors import CheckpointError, InputError
+from torchless.generation.cache import Cache
+from torchless.session import Session
+
+__all__ = ["DecoderSteps"]
+
+_PAST, _PRESENT = "past_key_values.", "present."
+_OF_ENCODER = ".encoder."
+# Of how many tokens, from the end, logits are wanted; 0 is all.
+_KEPT_LOGITS = "num_logits_to_keep"
+_GIVEN = frozenset({
+    "attention_mask", "encoder_attention_mask", "encoder_hidden_states", "input_ids", "position_ids", "use_cache_branch",
+    _KEPT_LOGITS,
+})  # fmt: skip
+
+
+class DecoderSteps:
+    """One call's way through a graph that takes the keys and values of past tokens, and answers with all so far.
+
+    What a run answers is what the next one takes: ONNX Runtime hands out its own memory as arrays, and takes arrays as
+    they are, so a cache is never copied on its way.
+
+    Args:
+        session: The graph. What it takes of `attention_mask`, `position_ids`, `use_cache_branch` and `num_logits_to_keep`,
+            it is given.
+        encoded: What an encoder gave: `encoder_hidden_states`, (rows, tokens, hidden), and `encoder_attention_mask`,
+            (rows, tokens).
+        limit: How many tokens a row may have, by the model's positions; None without a limit.
+
+    Raises:
+        CheckpointError: The graph takes no past, or what is not known.
+
+    Source: `GenerationMixin.prepare_inputs_for_generation` and `_update_model_kwargs_for_generation` in
+        transformers 4.57.6, generation/utils.py; for the graphs' inputs, modeling_decoder.py and modeling_seq2seq.py of
+        optimum-onnx 0.1.0.
+    """
+
+    def __init__(
+        self, session: Session, *, encoded: Mapping[str, NDArray[Any]] | None = None, limit: int | None = None
+    ) -> None:
+        self._session = session
+        self._encoded = encoded or {}
+        self._limit = limit
+        self._past = tuple(name for name in session.inputs if name.startswith(_PAST))
+        others = session.inputs.keys() - set(self._past)
+        if not self._past or not others <= _GIVEN:
+            raise CheckpointError(
+                f"{session.graph} is no decoder that can be run token by token: it takes {', '.join(session.inputs)}.",
+                hint="Export the model with its past: torchless export MODEL OUT",
+            )
+        self._taken = (*session.inputs, *(_GIVEN & session.optional_inputs.keys()))
+        # The encoder's keys and values stay as the first run gave them.
+        self._growing = tuple(name for name in self._past if _OF_ENCODER not in name)
+        self._cache = Cache(0)
+
+    def begin(self, ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Run the prompts: see `Steps.begin`.
+
+        Raises:
+            InputError: A prompt is longer than the model takes, or padded where the graph takes no mask.
+        """
+        if "attention_mask" not in self._session.inputs and not attention_mask.all():
+            raise InputError(
+                "The decoder's first tokens are padded, and its graph takes no mask.",
+                hint="Generate for prompts of different lengths one by one.",
+            )
+        cache = self._cache = Cache(len(ids))
+        cache.kept["attention_mask"] = attention_mask.copy()  # the caller's own; the cache writes into its arrays
+        cache.shared.update({name: array.copy() for name, array in self._encoded.items()})
+        counts = attention_mask.cumsum(axis=1)
+        self._check_length(counts)
+        past = {name: self._no_past(name, len(ids)) for name in self._past}
+        logits, present = self._run(
+            {"input_ids": ids, "position_ids": np.where(attention_mask == 1, counts - 1, 1), **past},
+            self._past,
+            cached=False,
+        )
+        cache.shared.update({name: present.pop(name) for name in self._past if _OF_ENCODER in name})
+        cache.kept.update(present)
+        return logits
+
+    def advance(self, tokens: NDArray[np.int64], parents: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Run one more token a row: see `Steps.advance`.
+
+        Raises:
+            InputError: A row gets longer than the model takes.
+        """
+        cache = self._cache
+        if parents is not None:
+            cache.follow(parents)
+        ids = np.empty((len(tokens), 1), np.int64)  # (slots, 1)
+        ids[cache.slots, 0] = tokens
+        mask = np.concatenate([cache.kept["attention_mask"], np.ones_like(ids)], axis=1)
+        counts = mask.sum(axis=1, keepdims=True)
+        self._check_length(counts)
+        cache.kept["attention_mask"] = mask
+        logits, present = self._run({"input_ids": ids, "position_ids": counts - 1}, self._growing, cached=True)
+        cache.kept.update(present)
+        return logits if (cache.slots[:-1] < cache.slots[1:]).all() else logits[cache.slots]
+
+    def _run(
+        self, feeds: Mapping[str, NDArray[Any]], asked: Sequence[str], *, cached: bool
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
+        """Run the graph on these and on the cache; return the last logits, (slots, vocabulary), and the past asked for."""
+        offered = {
+            **self._cache.shared,
+            **self._cache.kept,
+            **feeds,
+            "use_cache_branch": np.array([cached]),
+            _KEPT_LOGITS: np.array(1, np.int64),
+        }
+        logits, *present = self._session.run(
+            {name: offered[name] for name in self._taken},
+            ["logits", *(name.replace(_PAST, _PRESENT) for name in asked)],
+        )
+        # Where a prompt's logits all come back, the copy lets go of the others. Of one token it is none.
+        return np.ascontiguousarray(logits[:, -1], np.float32), dict(zip(asked, present, strict=True))
+
+    def _no_past(self, name: str, rows: int) -> NDArray[Any]:
+        tensor = self._session.inputs[name]
+        shape = (rows, *(axis or 0 for axis in tensor.shape[1:]))
+        return np.zeros(shape, tensor.dtype)
+
+    def _check_length(self, counts: NDArray[np.int64]) -> None:
+        longest = int(counts[:, -1].max(initial=0))
+        if self._limit is not None and longest > self._limit:
+            raise InputError(
+                f"The text has {longest} tokens, and this model takes {self._limit}.",
+                hint=f"Cut the prompt, or ask for less: prompt and continuation have room for {self._limit} tokens.",
+            )

@@ -1,0 +1,247 @@
+"""Text to text: what an encoder-decoder answers a text with, summaries and translations among it."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, ClassVar, TypeAlias
+
+from torchless.auto import Model
+from torchless.errors import OptionError, nearest
+from torchless.generation.config import GenerationConfig
+from torchless.pipelines.base import Pipeline
+from torchless.pipelines.generation import (
+    GenerationOptions,
+    base_config,
+    settled,
+    task_params,
+    text_stream,
+    updated_generation,
+)
+from torchless.pipelines.inputs import text_input
+from torchless.rows import Prompt, Row, RowOutput
+from torchless.tasks import find_task
+from torchless.tokenizer import Encoding, Tokenizer
+
+__all__ = [
+    "SummarizationPipeline",
+    "Text2TextGenerationPipeline",
+    "Text2TextOptions",
+    "TranslationOptions",
+    "TranslationPipeline",
+]
+
+# `{name}_text`, or `{name}_token_ids`.
+Answer: TypeAlias = dict[str, Any]
+
+# What the reference generates by where neither the checkpoint nor the caller says otherwise.
+_DEFAULTS = {"max_new_tokens": 256, "num_beams": 4}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text2TextOptions(GenerationOptions):
+    """The options of `text2text-generation` and `summarization`, beside those of `GenerationConfig`.
+
+    Attributes:
+        return_tensors: Return token ids, not text.
+        return_text: Accepted as the reference accepts it, and without effect.
+    """
+
+    return_tensors: bool = False
+    return_text: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranslationOptions(Text2TextOptions):
+    """The options of `translation`, beside those of `GenerationConfig`.
+
+    Attributes:
+        src_lang: The language of the text, by the model's own code, for models of many languages.
+        tgt_lang: The language to translate into.
+    """
+
+    src_lang: str | None = None
+    tgt_lang: str | None = None
+
+
+class Text2TextGenerationPipeline(Pipeline[Text2TextOptions]):
+    """What texts are answered with.
+
+    Source: `Text2TextGenerationPipeline` of transformers 4.57.6, pipelines/text2text_generation.py.
+    """
+
+    task = find_task("text2text-generation")
+    options_class: ClassVar[type[Any]] = Text2TextOptions
+    result_name: ClassVar[str] = "generated"
+
+    def __init__(self, model: Model, tokenizer: Tokenizer, **options: Any) -> None:
+        super().__init__(model, tokenizer, **options)
+        params = task_params(model, self.asked)
+        self.prefix: str = params.get("prefix", model.config.get("prefix")) or ""
+        self.options = settled(self.options, params, _DEFAULTS)
+
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+        """Answer one text, a list of texts, or an iterator over texts.
+
+        Args:
+            inputs: Strings.
+            batch_size: The most texts a batch may have.
+            options: See the class of its options, and `GenerationConfig`.
+
+        Returns:
+            A list of dicts a text, `num_return_sequences` long: `{"generated_text": …}`, `{"summary_text": …}`,
+            `{"translation_text": …}`. Where each text of a list has one, the dicts themselves.
+
+        Raises:
+            InputError: An input is not a string, or is longer than the model takes.
+            OptionError: There is no such option, or its value is not possible.
+        """
+        results = super().__call__(inputs, batch_size=batch_size, **options)
+        if isinstance(inputs, list) and all(len(result) == 1 for result in results):
+            return [result[0] for result in results]
+        return results
+
+    def stream(self, text: str, **options: Any) -> Iterator[str]:
+        """Yield the answer to a text while it is written: pieces that are safe to print.
+
+        Closing the iterator stops the work.
+
+        Args:
+            text: A string.
+            options: As of a call, with `num_beams=1`: the first words of beams may change until their last is known.
+
+        Raises:
+            InputError: As of a call.
+            OptionError: The same, or there are beams or several sequences.
+        """
+        chosen = self.with_options(self.options, options)
+        (prompt,) = self.preprocess(text, chosen)
+        self._check_lengths([prompt])
+        return text_stream(self.model, self.tokenizer, prompt, before=(), unwanted=0, **_decoding(chosen))
+
+    def preprocess(self, text: str, options: Text2TextOptions | None = None) -> list[Prompt]:
+        """Turn a text into its prompt."""
+        options = options or self.options
+        row = self.encode(self.prefix + text_input(text), self.tokenizer.truncation(options.truncation))
+        return [Prompt(row.encoding, cut=row.cut, config=self.generation_config.updated(**options.generation))]
+
+    def postprocess(
+        self,
+        text: str,
+        rows: Sequence[Row],
+        outputs: Sequence[RowOutput],
+        options: Text2TextOptions | None = None,
+    ) -> list[Answer]:
+        """Turn a text's sequences into its answers."""
+        options = options or self.options
+        (sequences,) = outputs
+        if options.return_tensors:
+            return [{f"{self.result_name}_token_ids": sequence.tolist()} for sequence in sequences]
+        return [
+            {f"{self.result_name}_text": self.tokenizer.decode(sequence.tolist(), **_decoding(options))}
+            for sequence in sequences
+        ]
+
+    def with_options(self, options: Text2TextOptions, changes: Mapping[str, Any]) -> Text2TextOptions:
+        """Return options with some of them changed; `stop_sequence` is read as the reference reads it."""
+        own = {*(field.name for field in fields(options)), "stop_sequence"} - {"max_length"}
+        changes = {name: value for name, value in changes.items() if value is not None or name not in own}
+        if "stop_sequence" in changes:
+            first, *others = self.tokenizer.encode(changes.pop("stop_sequence"), add_special_tokens=False)
+            changes["eos_token_id"] = first
+            if others:
+                warnings.warn(
+                    "The stop_sequence has several tokens, and its first stops; stop_strings= stops on a whole text.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+        return updated_generation(options, changes, config=self.generation_config, called=type(self).__name__)
+
+    @cached_property
+    def generation_config(self) -> GenerationConfig:
+        """What holds unless the caller says otherwise."""
+        return base_config(self.model, self.tokenizer, **_DEFAULTS)
+
+
+class SummarizationPipeline(Text2TextGenerationPipeline):
+    """Summaries of texts.
+
+    Source: `SummarizationPipeline` of transformers 4.57.6, pipelines/text2text_generation.py.
+    """
+
+    task = find_task("summarization")
+    result_name = "summary"
+
+
+class TranslationPipeline(Text2TextGenerationPipeline):
+    """Translations of texts, between the languages of the task's name, of `src_lang` and `tgt_lang`, or of the model.
+
+    Source: `TranslationPipeline` of transformers 4.57.6, pipelines/text2text_generation.py.
+    """
+
+    task = find_task("translation")
+    options_class = TranslationOptions
+    result_name = "translation"
+
+    def __init__(self, model: Model, tokenizer: Tokenizer, *, asked: str | None = None, **options: Any) -> None:
+        if asked in {None, "translation"}:
+            asked = _first_translation(model)
+        super().__init__(model, tokenizer, asked=asked, **options)
+
+    def preprocess(self, text: str, options: Text2TextOptions | None = None) -> list[Prompt]:
+        """Turn a text into its prompt; a model of many languages is told both."""
+        options = options or self.options
+        frame = self.tokenizer.language_frame
+        if frame is None:
+            return super().preprocess(text, options)
+        languages = self._languages(options)
+        _, target = map(self._language_id, languages)
+        truncation = self.tokenizer.truncation(options.truncation)
+        shorter = truncation and replace(truncation, max_length=truncation.max_length - len(frame.tokens))
+        tokens = [languages[0] if role == "language" else self.tokenizer.eos_token for role in frame.tokens]
+        whole, *others = self.tokenizer.encode_batch(
+            [text_input(text), *tokens], truncation=shorter, add_special_tokens=False
+        )
+        encoding = Encoding.merge([*others[: frame.before], whole, *others[frame.before :]], growing_offsets=False)
+        config = self.generation_config.updated(**{**options.generation, "forced_bos_token_id": target})
+        return [Prompt(encoding, cut=bool(whole.overflowing), config=config)]
+
+    def _languages(self, options: Text2TextOptions) -> tuple[str, str]:
+        source, target = (getattr(options, name) for name in ("src_lang", "tgt_lang"))
+        named = self.asked.split("_")
+        if source is None and target is None and len(named) == 4:  # translation_xx_to_yy
+            return named[1], named[3]
+        if source is None or target is None:
+            raise OptionError(
+                f"src_lang={source!r} and tgt_lang={target!r} do not say both languages, and this model has many.",
+                hint='Give both by the model\'s own codes: src_lang="en_XX", tgt_lang="fr_XX"',
+            )
+        return source, target
+
+    def _language_id(self, language: str) -> int:
+        found = self.tokenizer.token_id(language)
+        if found not in self.tokenizer.skipped_ids:
+            codes = self.tokenizer.convert_ids_to_tokens(sorted(self.tokenizer.skipped_ids))
+            raise OptionError(f"This model has no language {language!r}.", hint=nearest(language, codes))
+        return found
+
+
+def _decoding(options: Text2TextOptions) -> dict[str, bool]:
+    clean_up = options.clean_up_tokenization_spaces
+    return {"skip_special_tokens": True, "clean_up_tokenization_spaces": clean_up}
+
+
+def _first_translation(model: Model) -> str:
+    """Return the first translation that the model's configuration says something of."""
+    names: list[str] = [
+        name for name in model.config.get("task_specific_params") or {} if name.startswith("translation")
+    ]
+    if not names:
+        return "translation"
+    warnings.warn(
+        f"The languages are those of {names[0]}, the first that this model names. Ask for them: "
+        f'pipeline("{names[0]}", …)',
+        UserWarning,
+        stacklevel=4,
+    )
+    return names[0]

@@ -1,0 +1,195 @@
+import pytest
+import transformers
+from fixtures.checkpoints import unigram
+from fixtures.comparison import assert_same
+from tokenizers import AddedToken
+
+from torchless.checkpoint import Checkpoint
+from torchless.errors import InputError, OptionError
+from torchless.generation.config import GenerationConfig
+from torchless.pipelines.text2text_generation import TranslationPipeline
+from torchless.tasks import find_task
+from torchless.tokenizer import Tokenizer
+
+TEXTS = ["It is a film of quiet power.", "Dull", "A delight, isn't it?", "It is long and it is slow."]
+FAMILIES = ["bart", "marian", "pegasus", "t5"]
+SHORT = {"max_new_tokens": 8}
+GRAPH = "text2text-generation"
+
+
+@pytest.fixture(scope="module")
+def both(both_on):
+    """Both pipelines of a family, by task and configuration."""
+    return lambda family="t5", task=GRAPH, **settings: both_on(family, task, **settings)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "inputs", [TEXTS[0], TEXTS[:1], TEXTS, lambda: (text for text in TEXTS)], ids=["one", "list", "many", "generator"]
+)
+def test_shapes_of_inputs(both, family, inputs):
+    both(family).assert_same(inputs, **SHORT)
+
+
+@pytest.mark.parametrize("family", ["bart", "t5"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"return_tensors": False},
+        {"return_text": True},
+        {"clean_up_tokenization_spaces": True},
+        {"truncation": True},
+        {"num_beams": 1},
+        {"num_return_sequences": 3},
+        {"min_length": 6, "max_length": 9, "max_new_tokens": None},
+        {"no_repeat_ngram_size": 2, "encoder_no_repeat_ngram_size": 2},
+        {"length_penalty": 0.5, "early_stopping": "never"},
+    ],
+    ids=str,
+)
+def test_options(both, family, options):
+    both(family).assert_same(TEXTS, **SHORT | options)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_return_sequences": 2}], ids=str)
+def test_token_ids_are_lists(both, options):
+    pipes = both("bart")
+    for text in TEXTS:
+        expected, got = (pipe(text, return_tensors=True, **SHORT, **options) for pipe in (pipes.reference, pipes.ours))
+        assert_same([{name: ids.tolist() for name, ids in one.items()} for one in expected], got)
+
+
+@pytest.mark.parametrize(("task", "key"), [("summarization", "summary"), ("translation", "translation")])
+def test_the_other_tasks(both, task, key):
+    pipes = both("t5", task)
+    pipes.assert_same(TEXTS, **SHORT)
+    assert list(pipes.ours(TEXTS[0], **SHORT)[0]) == [f"{key}_text"]
+    assert list(pipes.ours(TEXTS[0], **SHORT, return_tensors=True)[0]) == [f"{key}_token_ids"]
+
+
+PARAMS = {
+    "summarization": {
+        "prefix": "summarize: ",
+        "num_beams": 2,
+        "max_length": 12,
+        "min_length": 3,
+        "early_stopping": True,
+    },
+    "translation_en_to_de": {"prefix": "translate English to German: ", "max_length": 10, "num_beams": 3},
+    "translation_en_to_fr": {"prefix": "translate English to French: ", "max_length": 11, "num_beams": 1},
+}
+
+
+@pytest.mark.parametrize("task", ["summarization", "translation_en_to_de", "translation_en_to_fr", GRAPH])
+@pytest.mark.parametrize("built", [{}, {"num_beams": 4, "max_new_tokens": 7}], ids=str)
+def test_what_the_model_says_of_its_task(both_say, task, built):
+    said = {"config": {"task_specific_params": PARAMS}, "generation_config": {"max_length": 15}}
+    pipes = both_say("t5", task, **said, **built)
+    pipes.assert_same(TEXTS)
+    pipes.assert_same(TEXTS[0], num_beams=2, max_new_tokens=5)
+
+
+@pytest.mark.filterwarnings("ignore:.translation. task was used:UserWarning")
+def test_a_translation_without_languages_takes_the_models_first(both_say):
+    said = {"config": {"task_specific_params": PARAMS}, "generation_config": {"max_length": 15}}
+    with pytest.warns(UserWarning, match="The languages are those of translation_en_to_de"):
+        pipes = both_say("t5", "translation", **said)
+    pipes.assert_same(TEXTS)
+
+
+def test_a_stop_sequence(both):
+    pipes = both("t5")
+    pipes.assert_same(TEXTS, **SHORT, stop_sequence="s")
+    with pytest.warns(UserWarning, match="several tokens"):
+        pipes.ours(TEXTS[0], **SHORT, stop_sequence="quiet power")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_stream_is_the_text(both, family):
+    ours = both(family).ours
+    for text in TEXTS:
+        (answer,) = ours(text, num_beams=1, max_new_tokens=20)
+        assert "".join(ours.stream(text, num_beams=1, max_new_tokens=20)) == answer["generated_text"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, None])
+def test_a_batch_changes_nothing(both, batch_size):
+    ours = both("bart").ours
+    for options in ({"return_tensors": True}, {"num_beams": 1}, {"encoder_repetition_penalty": 1.3}):
+        assert ours(TEXTS, batch_size=batch_size, **SHORT, **options) == [
+            ours(text, **SHORT, **options)[0] for text in TEXTS
+        ]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "error", "said"),
+    [
+        ("It is. " * 400, {}, InputError, "takes 512"),
+        (1, {}, InputError, "of type int"),
+        (["It is", None], {}, InputError, "of type NoneType"),
+        ("It is", {"max_new_tokens": 0}, OptionError, "max_new_tokens=0"),
+        ("It is", {"num_return_sequences": 5}, OptionError, "num_return_sequences=5"),
+        ("It is", {"src_lang": "en"}, OptionError, "'src_lang'"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_answered(both, inputs, options, error, said):
+    with pytest.raises(error, match=said):
+        both("bart").ours(inputs, **SHORT | options)
+
+
+def test_beams_cannot_be_streamed(both):
+    with pytest.raises(OptionError, match=r"num_beams=4 cannot be streamed[\s\S]*num_beams=1"):
+        both("t5").ours.stream("It is")
+
+
+def multilingual(kind):
+    codes = {"mbart": ["en_XX", "de_DE"], "mbart50": ["en_XX", "de_DE"], "nllb": ["eng_Latn", "deu_Latn"]}[kind]
+    maker = {
+        "mbart": transformers.MBartTokenizerFast, "mbart50": transformers.MBart50TokenizerFast,
+        "nllb": transformers.NllbTokenizerFast,
+    }[kind]  # fmt: skip
+    backend = unigram(["<s>", "<pad>", "</s>", "<unk>", "<mask>"], "<unk>")
+    backend.add_special_tokens([AddedToken(code, special=True) for code in codes])
+    made = maker(
+        tokenizer_object=backend, src_lang=codes[0], additional_special_tokens=list(codes), model_max_length=64
+    )
+    return made, codes
+
+
+class Remembers:
+    """A model that keeps what it is asked."""
+
+    batch_dependent = False
+    task = find_task("text2text-generation")
+
+    def __init__(self, checkpoint, config):
+        self.checkpoint, self.config, self.generation_config = checkpoint, checkpoint.config, config
+
+
+@pytest.mark.parametrize("kind", ["mbart", "mbart50", "nllb"])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_models_of_many_languages_are_told_both(kind, legacy, tmp_path):
+    made, (source, target) = multilingual(kind)
+    if kind == "nllb":
+        made = transformers.NllbTokenizerFast(
+            tokenizer_object=made.backend_tokenizer, src_lang=source, additional_special_tokens=[source, target],
+            model_max_length=64, legacy_behaviour=legacy,
+        )  # fmt: skip
+    made.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    expected = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    pipe = TranslationPipeline(Remembers(Checkpoint(tmp_path), GenerationConfig()), Tokenizer.from_pretrained(tmp_path))
+    for text, truncation in ((TEXTS[0], False), (TEXTS[0] * 20, True)):
+        wanted = expected._build_translation_inputs(
+            text, return_tensors="np", truncation=truncation, src_lang=target, tgt_lang=source
+        )
+        options = pipe.with_options(pipe.options, {"src_lang": target, "tgt_lang": source, "truncation": truncation})
+        (prompt,) = pipe.preprocess(text, options)
+        assert prompt.ids == wanted["input_ids"][0].tolist()
+        assert prompt.config.forced_bos_token_id == wanted["forced_bos_token_id"]
+        assert prompt.cut is truncation
+    with pytest.raises(OptionError, match="do not say both languages"):
+        pipe.preprocess(TEXTS[0])
+    with pytest.raises(OptionError, match=rf"no language 'xx'[\s\S]*{source}"):
+        pipe.preprocess(TEXTS[0], pipe.with_options(pipe.options, {"src_lang": "xx", "tgt_lang": source}))

@@ -1,0 +1,231 @@
+from itertools import islice
+
+import pytest
+from fixtures.chat_templates import CHATML, GEMMA, MISTRAL
+from fixtures.comparison import assert_same
+
+from torchless.errors import InputError, OptionError
+
+TEXTS = ["It is a film of quiet power.", "Dull", "A delight , isn 't it? ¡Olé! 東京", "It is"]
+ASK = [{"role": "user", "content": "Who are you?"}]
+CHAT = [{"role": "system", "content": "Be brief."}, *ASK, {"role": "assistant", "content": "A model"}]
+GREEDY = {"do_sample": False, "max_new_tokens": 8}
+FAMILIES = ["gpt2", "llama", "qwen3"]
+
+
+@pytest.fixture(scope="module")
+def both(both_on):
+    """Both pipelines of a family, by its configuration."""
+    return lambda family="gpt2", **settings: both_on(family, "text-generation", **settings)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "inputs", [TEXTS[0], TEXTS[:1], TEXTS, lambda: (text for text in TEXTS)], ids=["one", "list", "many", "generator"]
+)
+def test_shapes_of_inputs(both, family, inputs):
+    both(family).assert_same(inputs, **GREEDY)
+
+
+@pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"return_full_text": False},
+        {"return_full_text": True},
+        {"return_tensors": True},
+        {"return_tensors": False},
+        {"return_text": True},
+        {"clean_up_tokenization_spaces": False},
+        {"skip_special_tokens": False},
+        {"add_special_tokens": False},
+        {"prefix": "So: "},
+        {"prefix": "So: ", "return_full_text": False},
+        {"truncation": True, "tokenizer_encode_kwargs": {"max_length": 4}},
+        {"num_beams": 3, "num_return_sequences": 2, "return_tensors": True},
+        {"num_beams": 2, "length_penalty": 2.0, "early_stopping": True},
+        {"repetition_penalty": 1.5, "no_repeat_ngram_size": 2},
+        {"stop_sequence": "e"},
+        {"stop_strings": ["a"], "return_tensors": True},
+        {"max_new_tokens": None, "max_length": 60},
+        {"min_new_tokens": 7, "eos_token_id": [5, 260]},
+    ],
+    ids=str,
+)
+def test_options(both, family, options):
+    pipes = both(family)
+    needed = {"tokenizer": pipes.reference.tokenizer} if "stop_strings" in options else {}
+    expected = pipes.reference(TEXTS, **GREEDY | options, **needed)
+    assert_same(expected, pipes.ours(TEXTS, **GREEDY | options))
+
+
+def test_a_hole(both):
+    both().assert_same(TEXTS[0], do_sample=False, max_new_tokens=507, handle_long_generation="hole")
+
+
+@pytest.mark.parametrize("template", [CHATML, GEMMA, MISTRAL], ids=["chatml", "gemma", "mistral"])
+@pytest.mark.parametrize("chat", [ASK, CHAT, [ASK, ASK], [ASK, CHAT[1:]]], ids=["asks", "continues", "two", "mixed"])
+def test_chats(both, template, chat):
+    pipes = both("llama")
+    pipes.reference.tokenizer.chat_template = pipes.ours.tokenizer.chat_template = template
+    for options in ({}, {"return_full_text": False}, {"return_tensors": True}):
+        pipes.assert_same(chat, **GREEDY, **options)
+
+
+def test_a_chat_is_continued_or_answered_as_the_caller_says(both):
+    pipes = both("qwen3")
+    for continued in (True, False):
+        pipes.assert_same(CHAT, **GREEDY, continue_final_message=continued)
+    pipes.assert_same(lambda: (chat for chat in [ASK, CHAT]), **GREEDY)
+    pipes.assert_same(ASK, **GREEDY, tokenizer_encode_kwargs={"chat_template": MISTRAL})
+
+
+@pytest.mark.parametrize(
+    "built",
+    [
+        {"max_new_tokens": 5},
+        {"max_length": 30},
+        {"return_full_text": False},
+        {"prefix": "So: "},
+        {"return_tensors": True},
+    ],
+    ids=str,
+)
+def test_options_of_the_constructor(both, built):
+    pipes = both(built={"do_sample": False, **({} if "max_length" in built else {"max_new_tokens": 6}), **built})
+    pipes.assert_same(TEXTS)
+    pipes.assert_same(TEXTS[0], max_new_tokens=3)
+    pipes.assert_same(TEXTS[0], return_full_text=True)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"max_length": 30},
+        {"do_sample": False, "max_new_tokens": 4},
+        {"num_beams": 2, "prefix": "So: ", "max_new_tokens": 5},
+    ],
+    ids=str,
+)
+def test_what_the_model_says_of_its_task(both, params):
+    pipes = both(task_specific_params={"text-generation": {"do_sample": False, **params}})
+    pipes.assert_same(TEXTS, max_new_tokens=6)
+    pipes.assert_same(TEXTS[0], **({} if "max_new_tokens" in params else {"max_new_tokens": 6}))
+
+
+@pytest.mark.parametrize(
+    "said", [{"max_length": 60}, {"num_beams": 2}, {"eos_token_id": [0, 260]}, {"top_k": 3}], ids=str
+)
+def test_what_the_checkpoint_says(both_say, said):
+    both_say("gpt2", "text-generation", generation_config=said).assert_same(
+        TEXTS, do_sample=False, **({} if "max_length" in said else {"max_new_tokens": 6})
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"max_length": 60},
+        {"max_new_tokens": 9},
+        {"temperature": 0.5, "do_sample": True, "top_p": 0.9},
+    ],
+    ids=str,
+)
+def test_the_checkpoints_and_the_tasks_defaults_settle_as_in_the_reference(both_say, said):
+    pipes = both_say("gpt2", "text-generation", generation_config=said)
+    wanted, got = pipes.reference.generation_config, pipes.ours.generation_config
+    names = ("max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "pad_token_id", "eos_token_id")
+    assert {name: getattr(wanted, name) for name in names} == {name: getattr(got, name) for name in names}
+
+
+def test_an_empty_prompt(both):
+    for family in ("gpt2", "qwen3"):
+        pipes = both(family, **({"bos_token_id": 5} if family == "qwen3" else {}))
+        pipes.assert_same("", **GREEDY)
+        pipes.assert_same("", **GREEDY, return_tensors=True)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("options", [{}, {"prefix": "So: "}, {"skip_special_tokens": False}, {"num_beams": 1}], ids=str)
+def test_a_stream_is_the_text(both, family, options):
+    ours = both(family).ours
+    for text in (*TEXTS, ""):
+        if not text and family != "gpt2":
+            continue
+        (answer,) = ours(text, **GREEDY | {"max_new_tokens": 20}, **options, return_full_text=False)
+        pieces = list(ours.stream(text, **GREEDY | {"max_new_tokens": 20}, **options))
+        assert "".join(pieces) == answer["generated_text"]
+        assert len(pieces) > 1
+        assert all(pieces)
+
+
+def test_a_chat_streams(both):
+    ours = both("qwen3").ours
+    (answer,) = ours(ASK, **GREEDY, return_full_text=False)
+    assert "".join(ours.stream(ASK, **GREEDY)) == answer["generated_text"]
+
+
+def test_a_stream_stops_with_its_caller(both, monkeypatch):
+    ours = both("gpt2").ours
+    steps = []
+    run = ours.model.session.run
+    monkeypatch.setattr(ours.model.session, "run", lambda *given: steps.append(1) or run(*given))
+    list(islice(ours.stream(TEXTS[0], do_sample=False, max_new_tokens=200), 3))
+    assert len(steps) < 20
+    assert ours(TEXTS[0], **GREEDY)
+
+
+def test_a_generator_is_read_as_answers_are_asked_for(both):
+    read = []
+    answers = both("gpt2").ours((read.append(text) or text for text in TEXTS * 50), **GREEDY)
+    next(answers)
+    assert len(read) < 4
+
+
+@pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
+@pytest.mark.parametrize("batch_size", [1, 3, None])
+def test_a_batch_changes_nothing(both, batch_size):
+    ours = both("gpt2").ours
+    for options in ({}, {"num_beams": 2}, {"repetition_penalty": 1.3}, {"max_new_tokens": None, "max_length": 60}):
+        alone = [ours(text, **GREEDY | options, return_tensors=True) for text in TEXTS]
+        assert ours(TEXTS, **GREEDY | options, return_tensors=True, batch_size=batch_size) == alone
+
+
+def test_draws_with_a_seed_are_the_same_in_a_list(both):
+    ours = both("gpt2").ours
+    options = {"do_sample": True, "seed": 7, "max_new_tokens": 8, "num_return_sequences": 2}
+    assert ours(TEXTS, **options) == [ours(text, **options) for text in TEXTS]
+    assert ours(TEXTS, **options) != ours(TEXTS, **options | {"seed": 8})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "error", "said"),
+    [
+        ("It is. " * 400, {}, InputError, r"takes 512[\s\S]*handle_long_generation='hole'"),
+        (1, {}, InputError, "of type int"),
+        ([{"role": "user"}], {}, InputError, "Message 0 of the chat is"),
+        ([["It is"]], {}, InputError, "Message 0 of the chat is 'It is'"),
+        (ASK, {}, InputError, "has no chat template"),
+        ("It is", {"max_new_tokens": 0}, OptionError, "max_new_tokens=0"),
+        ("It is", {"top_p": 1.5}, OptionError, "top_p=1.5"),
+        ("It is", {"max_new_token": 5}, OptionError, r"'max_new_token'[\s\S]*Did you mean 'max_new_tokens'"),
+        ("It is", {"return_full_txt": True}, OptionError, "'return_full_txt'"),
+        ("It is", {"return_full_text": True, "return_tensors": True}, OptionError, "exclude each other"),
+        ("It is", {"return_full_text": True, "return_text": True}, OptionError, "exclude each other"),
+        ("It is", {"return_text": True, "return_tensors": True}, OptionError, "exclude each other"),
+        ("It is", {"handle_long_generation": "cut"}, OptionError, "handle_long_generation='cut'"),
+        ("It is", {"handle_long_generation": "hole", "max_new_tokens": 512}, OptionError, "leaves no room for a prompt"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be_answered(both, inputs, options, error, said):
+    with pytest.raises(error, match=said):
+        both("gpt2").ours(inputs, **GREEDY | options)
+
+
+@pytest.mark.parametrize("options", [{"num_beams": 2}, {"num_return_sequences": 2, "do_sample": True}], ids=str)
+def test_what_cannot_be_streamed(both, options):
+    with pytest.raises(OptionError, match="cannot be streamed"):
+        both("gpt2").ours.stream("It is", **GREEDY | options)

@@ -1,0 +1,133 @@
+import pytest
+
+from torchless.errors import CheckpointError, OptionError
+from torchless.generation.config import GenerationConfig
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"max_new_tokens": 0},
+        {"max_new_tokens": 2.5},
+        {"max_length": True},
+        {"top_p": 0},
+        {"top_p": 1.1},
+        {"top_k": -1},
+        {"temperature": 0.0},
+        {"temperature": float("nan")},
+        {"min_p": 2},
+        {"typical_p": 0},
+        {"repetition_penalty": 0},
+        {"num_beams": 0},
+        {"num_beams": None},
+        {"early_stopping": "always"},
+        {"do_sample": 1},
+        {"bad_words_ids": [5]},
+        {"bad_words_ids": [[]]},
+        {"sequence_bias": {(): 1.0}},
+        {"sequence_bias": [[[5], "much"]]},
+        {"exponential_decay_length_penalty": 5},
+        {"stop_strings": ""},
+        {"stop_strings": ["a", ""]},
+        {"eos_token_id": "</s>"},
+        {"num_return_sequences": 2},
+    ],
+)
+def test_impossible_values(option):
+    (name, value), *_ = option.items()
+    with pytest.raises(OptionError) as error:
+        GenerationConfig().updated(**option)
+    assert f"{name}={value!r}" in error.value.problem
+    assert "=" in error.value.hint
+
+
+def test_more_answers_than_beams():
+    with pytest.raises(OptionError, match="num_return_sequences=3 is more than num_beams=2"):
+        GenerationConfig().updated(num_beams=2, num_return_sequences=3)
+    assert GenerationConfig().updated(do_sample=True, num_return_sequences=3).num_return_sequences == 3
+
+
+def test_an_unknown_option():
+    with pytest.raises(OptionError, match="no option 'max_tokens'") as error:
+        GenerationConfig().updated(max_tokens=5)
+    assert "max_new_tokens" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("option", "mode"),
+    [
+        ({"penalty_alpha": 0.6}, "Contrastive search"),
+        ({"num_beam_groups": 2}, "Group beam search"),
+        ({"diversity_penalty": 0.5}, "Group beam search"),
+        ({"assistant_model": "another"}, "Assisted generation"),
+        ({"force_words_ids": [[5]]}, "Constrained generation"),
+        ({"dola_layers": "high"}, "DoLa"),
+        ({"guidance_scale": 2.0}, "Classifier-free guidance"),
+    ],
+)
+def test_ways_to_generate_that_do_not_exist(option, mode):
+    with pytest.raises(OptionError, match=mode):
+        GenerationConfig().updated(**option)
+    with pytest.raises(CheckpointError, match=mode):
+        GenerationConfig.from_checkpoint({}, option)
+
+
+def test_their_neutral_values_are_accepted():
+    neutral = {"num_beam_groups": 1, "diversity_penalty": 0.0, "guidance_scale": None, "penalty_alpha": None}
+    assert GenerationConfig().updated(**neutral) == GenerationConfig()
+
+
+def test_a_checkpoint():
+    config = {"model_type": "bart", "num_beams": 4, "eos_token_id": 2, "forced_eos_token_id": None}
+    assert GenerationConfig.from_checkpoint(config, None) == GenerationConfig(num_beams=4, eos_token_id=2)
+    assert GenerationConfig.from_checkpoint(config, {"eos_token_id": [3, 5], "transformers_version": "4.57.6"}) == (
+        GenerationConfig(eos_token_id=[3, 5])
+    )
+
+
+def test_a_checkpoint_that_says_what_cannot_be():
+    with pytest.raises(CheckpointError, match=r"generation_config.json: top_p=7"):
+        GenerationConfig.from_checkpoint({}, {"top_p": 7})
+
+
+def test_what_files_say_for_nothing():
+    values = {
+        "max_length": 20,
+        "temperature": 0,
+        "do_sample": True,
+        "num_beams": None,
+        "top_k": None,
+        "eos_token_id": -1,
+    }
+    config = GenerationConfig.from_checkpoint({}, values)
+    assert config == GenerationConfig(top_k=None, eos_token_id=-1)
+    assert config.eos_token_ids == ()
+
+
+def test_a_callers_values_win():
+    config = GenerationConfig.from_checkpoint({}, {"num_beams": 6, "temperature": 0.3})
+    assert config.with_defaults(num_beams=4).updated(num_beams=2) == GenerationConfig(num_beams=2, temperature=0.3)
+
+
+def test_a_checkpoints_length_wins_over_a_pipelines():
+    defaults = {"max_new_tokens": 256}
+    assert GenerationConfig.from_checkpoint({}, {"max_length": 60}).with_defaults(**defaults).longest(10) == 60
+    assert GenerationConfig.from_checkpoint({}, {"max_length": 20}).with_defaults(**defaults).longest(10) == 266
+
+
+@pytest.mark.parametrize(
+    ("options", "longest"),
+    [({}, 30), ({"max_length": 20}, 20), ({"max_new_tokens": 5}, 15), ({"max_length": 20, "max_new_tokens": 5}, 15)],
+)
+def test_the_longest(options, longest):
+    assert GenerationConfig(**options).longest(10) == longest
+
+
+def test_a_models_positions_cap_the_default_length_alone():
+    assert GenerationConfig().longest(10, max_positions=16) == 16
+    assert GenerationConfig(max_new_tokens=20).longest(10, max_positions=16) == 30
+
+
+def test_the_shortest():
+    assert GenerationConfig(min_length=12).shortest(10) == 12
+    assert GenerationConfig(min_length=12, min_new_tokens=5).shortest(10) == 15

@@ -1,0 +1,149 @@
+import pytest
+from fixtures.checkpoints import byte_level_bpe, unigram, wordpiece
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, decoders, models
+from tokenizers import Tokenizer as Backend
+
+from torchless.generation.streaming import TextStream
+from torchless.tokenizer import Tokenizer
+
+
+def byte_level():
+    backend = byte_level_bpe(["<s>", "</s>"])
+    backend.add_tokens(["naïve €", AddedToken("<|extra|>", special=False)])
+    return backend
+
+
+def byte_fallback(decoder):
+    words = ["<unk>", "▁", "▁a", "b", "▁▁", ".", "▁.", "'", "▁'", "s", "▁n", "t", "é", "▁the", "�", "▁'s"]
+    vocab = words + [f"<0x{byte:02X}>" for byte in range(256)]
+    model = models.BPE({token: index for index, token in enumerate(vocab)}, [], unk_token="<unk>", byte_fallback=True)
+    backend = Backend(model)
+    backend.decoder = decoder
+    backend.add_special_tokens(["<s>", "</s>"])
+    return backend
+
+
+def metaspace():
+    return unigram(["<s>", "</s>", "<unk>"], "<unk>")
+
+
+def undecided():
+    backend = metaspace()
+    backend.decoder = None
+    return backend
+
+
+def word_ends():
+    vocab = {token: index for index, token in enumerate(["the</w>", "th", "e", "n't</w>", ".</w>", "'</w>", "s</w>"])}
+    backend = Backend(models.BPE(vocab, [], end_of_word_suffix="</w>"))
+    backend.decoder = decoders.BPEDecoder()
+    backend.add_special_tokens(["<s>", "</s>"])
+    return backend
+
+
+def llama():
+    return byte_fallback(
+        decoders.Sequence([
+            decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0),
+        ])
+    )  # fmt: skip
+
+
+KINDS = {
+    "byte level": byte_level,
+    "byte level among others": lambda: mixed(byte_level()),
+    "gemma": lambda: byte_fallback(
+        decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    ),
+    "llama": llama,
+    "metaspace": metaspace,
+    "no decoder": undecided,
+    "word ends": word_ends,
+    "wordpiece": lambda: Backend.from_str(wordpiece().backend_tokenizer.to_str()),
+}
+
+
+def mixed(backend):
+    backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Fuse()])
+    return backend
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def tokenizer(request):
+    return Tokenizer(KINDS[request.param](), {"bos_token": "<s>", "eos_token": "</s>"})
+
+
+@pytest.fixture(scope="module")
+def byte_tokenizer():
+    return Tokenizer(byte_level(), {})
+
+
+def pieces(tokenizer, ids, **options):
+    stream = TextStream(tokenizer, **options)
+    return [*(stream.push([index]) for index in ids), stream.finish()]
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(data=st.data())
+def test_the_pieces_are_the_text(tokenizer, data):
+    size = len(tokenizer)
+    # The vocabularies begin or end with what is rare in others: bytes, special tokens, punctuation; and one id is none.
+    index = st.one_of(st.integers(0, size), st.integers(0, min(size, 280)), st.integers(max(size - 20, 0), size))
+    ids = data.draw(st.lists(index, max_size=40))
+    for skip in (True, False):
+        for clean in (True, False):
+            options = {"skip_special_tokens": skip, "clean_up_tokenization_spaces": clean}
+            assert "".join(pieces(tokenizer, ids, **options)) == tokenizer.decode(ids, **options)
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(text=st.text(alphabet="ab .?!,'ntmsver", max_size=40))
+def test_clean_up_of_what_it_may_change(byte_tokenizer, text):
+    tokenizer = byte_tokenizer
+    ids = [tokenizer.convert_tokens_to_ids(token) for token in text.replace(" ", "Ġ")]
+    assert "".join(pieces(tokenizer, ids, clean_up_tokenization_spaces=True)) == tokenizer.decode(
+        ids, clean_up_tokenization_spaces=True
+    )
+
+
+@pytest.mark.parametrize("kind", ["byte level", "llama", "gemma"])
+def test_never_half_a_character(kind):
+    tokenizer = Tokenizer(KINDS[kind](), {})
+    token = "{}" if kind == "byte level" else "<0x{:02X}>"
+    alphabet = dict(zip("€ ".encode(), ("â", "Ĥ", "¬", "Ġ"), strict=True))
+    ids = [tokenizer.token_id(token.format(alphabet[byte] if kind == "byte level" else byte)) for byte in "€".encode()]
+    assert None not in ids
+    got = pieces(tokenizer, [*ids, *ids], clean_up_tokenization_spaces=False)
+    assert "�" not in "".join(got)
+    assert "".join(got) == "€€"
+    assert got[:2] == ["", ""]
+
+
+def test_a_word_is_printed_as_soon_as_it_is_known(byte_tokenizer):
+    ids = byte_tokenizer.encode("It is a film of quiet power.")
+    got = pieces(byte_tokenizer, ids, clean_up_tokenization_spaces=False)
+    assert got == [*(byte_tokenizer.decode([index]) for index in ids), ""]
+
+
+def test_streams_do_not_know_each_other(tokenizer):
+    rows = [[5, 6, 7], [8, 9, 10]]
+    streams = [TextStream(tokenizer) for _ in rows]
+    texts = ["", ""]
+    for step in zip(*rows, strict=True):
+        for row, index in enumerate(step):
+            texts[row] += streams[row].push([index])
+    assert [text + stream.finish() for text, stream in zip(texts, streams, strict=True)] == tokenizer.batch_decode(rows)
+
+
+@pytest.mark.parametrize("kind", ["byte level", "llama"])
+def test_the_work_of_a_token_does_not_grow(kind, monkeypatch):
+    tokenizer = Tokenizer(KINDS[kind](), {})
+    decoded = []
+    decode = Tokenizer.decode
+    monkeypatch.setattr(
+        Tokenizer, "decode", lambda self, ids, **options: decoded.append(len(ids)) or decode(self, ids, **options)
+    )
+    pieces(tokenizer, [3, 4, 5, 6] * 500)
+    assert max(decoded, default=0) <= 2
