@@ -2,8 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,10 @@ import transformers
 
 from benchmarks.checkpoints import ROOT, folder
 from benchmarks.random_weights import randomise
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 from torchless_export.texts import calibration_texts
 
 DTYPES = ("fp32", "q8", "int8")
-
-
-class _Silent:
-    """An export's progress, unsaid."""
-
-    @contextmanager
-    def step(self, title: str) -> Iterator[None]:
-        yield
-
-    def track(self, texts: Sequence[str], title: str) -> Sequence[str]:
-        return texts
 
 
 def _distilbert(out: Path) -> None:
@@ -45,7 +33,7 @@ def _distilbert(out: Path) -> None:
 
 def _torchless(checkpoint: Path, out: Path, **options: Any) -> None:
     # Random weights make near-ties of most labels: a variant's agreement says nothing there, and times are what is wanted.
-    export(str(checkpoint), out, _Silent(), dtypes=DTYPES, min_agreement=0, **options)
+    export(str(checkpoint), out, Silent(), dtypes=DTYPES, min_agreement=0, **options)
 
 
 def _optimum(out: Path) -> None:

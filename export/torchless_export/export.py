@@ -2,8 +2,8 @@
 
 import platform
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ from torchless_export.texts import calibration_texts, digest, verification_texts
 from torchless_export.variants import VARIANTS, Feeds, declare_data, is_calibrated, make_variant
 from torchless_export.verify import Track, reference_answers, verify
 
-__all__ = ["MIN_AGREEMENT", "Progress", "export"]
+__all__ = ["MIN_AGREEMENT", "Progress", "Silent", "export"]
 
 MIN_AGREEMENT = 0.99
 _MAKERS = ("torchless", "torch", "transformers", "tokenizers", "optimum", "optimum-onnx", "onnx", "onnxruntime")
@@ -38,6 +38,18 @@ class Progress(Protocol):
     @property
     def track(self) -> Track:
         """Wraps a loop over texts, to show how far it is."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def step(self, _title: str) -> AbstractContextManager[None]:
+        """Say nothing."""
+        return nullcontext()
+
+    def track(self, texts: Sequence[str], _title: str) -> Iterable[str]:
+        """Return the texts as they are."""
+        return texts
 
 
 def export(

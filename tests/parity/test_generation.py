@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from fixtures.generation import EOS, OTHER_EOS, PAD, PROMPTS, VOCABULARY, Pair, tiny_model
+from fixtures.generation import EOS, OTHER_EOS, PROMPTS, VOCABULARY, Pair, tiny_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from torchless.generation.config import GenerationConfig
-from torchless.generation.generate import generate
 from torchless.generation.logits_processors import logits_processors, normalised
 from torchless.generation.sampling import warpers
 from torchless.generation.stopping import Stopping
