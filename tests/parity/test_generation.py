@@ -90,10 +90,18 @@ COMBINATIONS = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=25, derandomize=True, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(data=st.data())
 def test_combinations(family, data):
     options = data.draw(COMBINATIONS)
+    if options.get("forced_bos_token_id") in options.get("eos_token_id", ()):
+        del options["forced_bos_token_id"]  # every beam would end at once, and go on with scores that all tie
     options["num_return_sequences"] = data.draw(st.integers(1, options["num_beams"]))
     Pair(tiny_model(family, data.draw(st.integers(0, 3)))).assert_alike(max_new_tokens=8, **options)
 
