@@ -18,6 +18,7 @@ ENDS = [EOS, 5, 16, 25, 39]  # several ends, so that rows end at different lengt
 
 ALWAYS = [
     {},
+    {"eos_token_id": None},
     {"eos_token_id": ENDS},
     {"eos_token_id": ENDS, "pad_token_id": 9},
     {"eos_token_id": ENDS, "min_new_tokens": 4},
@@ -77,7 +78,7 @@ COMBINATIONS = st.fixed_dictionaries(
         "encoder_no_repeat_ngram_size": st.integers(1, 3),
         "repetition_penalty": st.sampled_from([0.8, 1.3, 2.0]),
         "encoder_repetition_penalty": st.sampled_from([0.8, 1.3]),
-        "min_length": st.integers(0, 12),
+        "min_length": st.integers(0, 9),
         "min_new_tokens": st.integers(0, 7),
         "bad_words_ids": st.lists(
             st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=3), min_size=1, max_size=9
