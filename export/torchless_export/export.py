@@ -103,6 +103,9 @@ def export(
     _check_options(dtypes, min_agreement)
     texts = verification_texts(verify_with)
     shown = {"verification": digest(texts)}
+    calibration: list[str] = []
+    if any(VARIANTS[dtype].calibrated for dtype in dtypes):  # of most tasks: what was found may be of another
+        calibration = calibration_texts(calibrate_with, texts)
     chosen = None if task is None else find_task(task)
     check_destination(out)
     with progress.step(f"Finding {model}"):
@@ -114,9 +117,7 @@ def export(
             trust_remote_code=trust_remote_code,
         )
         chosen = chosen or source.task()
-        calibration: list[str] = []
         if any(is_calibrated(dtype, chosen) for dtype in dtypes):
-            calibration = calibration_texts(calibrate_with, texts)
             shown["calibration"] = digest(calibration)
         planned = Manifest(task=chosen.name, source={**source.record(), "texts": shown}, versions=_versions())
     current = _current(out)
