@@ -10,6 +10,7 @@ from torchless.layout import graph_names
 from torchless.tasks import Task
 from torchless_export.branches import merge
 from torchless_export.decoding import ease_decoding
+from torchless_export.first_token import keep_first_token
 from torchless_export.shapes import fix_shapes
 from torchless_export.source import LoadedModel
 
@@ -101,3 +102,5 @@ def _finish(written: Path, folder: Path, task: Task) -> None:
         merge(first, later, merged[0])
     for path in written.glob(f"{graph.name}*"):  # its weights may be beside it
         shutil.move(path, graph.with_name(path.name))
+    if not task.cached:
+        keep_first_token(graph)

@@ -38,6 +38,10 @@ class Cores:
             How many were taken, to be given back: as many as were wanted and there are, or one.
         """
         with self._changed:
+            if not self._queue and self._free == self.count:  # alone, as most are
+                taken = min(wanted, self.count)
+                self._free -= taken
+                return taken
             ticket = object()
             self._queue.append(ticket)
             try:

@@ -82,11 +82,9 @@ class Scheduler:
         Raises:
             InputError: A row cannot be run.
         """
-        batches = self._planned(rows, max_batch_rows)
-        if len(batches) == 1:  # at once, and on this thread
-            (batch,) = batches
-            return _in_order(batches, [self._run_batch([rows[index] for index in batch])])
-        return self._started(rows, batches).outputs()
+        if len(rows) == 1:  # at once, and on this thread
+            return self._run_batch(rows)
+        return self._started(rows, self._planned(rows, max_batch_rows)).outputs()
 
     def start(self, rows: Sequence[Row], *, max_batch_rows: int | None = None) -> Run:
         """Begin to run rows, on other threads; the arguments are those of `run`."""

@@ -121,9 +121,10 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
     ) -> Classification | list[Classification]:
         """Turn a text's logits into its labels and scores."""
         options = options or self.options
-        scores_of_rows = [self._function(options)(logits) for (logits,) in outputs]  # (labels,) each
-        scores = (read_windows(options.windows) or Windows()).combined(rows, scores_of_rows)  # (labels,)
-        extras: dict[str, Any] = {"windows": len(rows)} if options.windows else {}
+        function, windows = self._function(options), read_windows(options.windows)
+        scores_of_rows = [function(logits) for (logits,) in outputs]  # (labels,) each
+        scores = windows.combined(rows, scores_of_rows) if windows else scores_of_rows[0]  # (labels,)
+        extras: dict[str, Any] = {"windows": len(rows)} if windows else {}
         if options.return_truncated:
             extras["truncated"] = any(row.cut for row in rows)
         labels = self.model.config.id2label
