@@ -86,6 +86,10 @@ def _checkpoint(shape: Shape, out: Path) -> None:
     written = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
     model = written.from_config(config)
     randomise(model, seed=0)
+    if shape.type == "t5":  # whose queries are small instead of scaled; larger ones would magnify every rounding
+        for name, weights in model.named_parameters():
+            if name.endswith(".q.weight"):
+                weights.data *= config.d_kv**-0.5
     model.save_pretrained(out)
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=_byte_level(config.vocab_size),
