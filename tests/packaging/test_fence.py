@@ -4,7 +4,17 @@ import json
 import subprocess
 import sys
 
-FORBIDDEN = ("torch", "transformers", "optimum", "onnx", "peft", "safetensors", "huggingface_hub", "torchless_export")
+FORBIDDEN = (
+    "torch",
+    "transformers",
+    "optimum",
+    "onnx",
+    "peft",
+    "safetensors",
+    "huggingface_hub",
+    "jinja2",
+    "torchless_export",
+)
 SCRIPT = """
 import json, sys
 from torchless import AutoModelForSequenceClassification, AutoTokenizer, pipeline

@@ -1,0 +1,99 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fixtures.checkpoints import byte_level_bpe
+
+from torchless.batching.prompt_scheduler import PromptScheduler
+from torchless.generation.config import GenerationConfig
+from torchless.rows import Prompt
+from torchless.tokenizer import Tokenizer
+
+TEXTS = ["a", "bb bb bb", "cc", "d d d d d d d", "e", "f g", "h", "i j", "k", "l"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer(byte_level_bpe(["<pad>", "</s>"]), {"pad_token": "<pad>", "eos_token": "</s>"})
+
+
+class Repeats:
+    """A model that answers each prompt with its last token, as often as the prompt has tokens, and then ends it."""
+
+    def __init__(self, *, encodes=False, batch_dependent=False):
+        self.task = SimpleNamespace(encoder_decoder=encodes)
+        self.batch_dependent = batch_dependent
+        self.batches = []
+
+    def generate(self, ids, mask, *, tokenizer, eos_token_id, num_return_sequences, **options):
+        self.batches.append(len(ids))
+        lengths = mask.sum(axis=1)
+        begun = np.full((len(ids), 1), 9) if self.task.encoder_decoder else ids
+        last = [row[kept == 1][-1] for row, kept in zip(ids, mask, strict=True)]
+        new = np.zeros((len(ids), lengths.max() + 1), dtype=np.int64)
+        for row, token, length in zip(new, last, lengths, strict=True):
+            row[:length] = token
+            row[length] = eos_token_id
+        return np.repeat(np.concatenate([begun, new], axis=1), num_return_sequences, axis=0)
+
+
+def prompts(tokenizer, **options):
+    config = GenerationConfig(eos_token_id=1, pad_token_id=0, **options)
+    return [Prompt(encoding, config=config) for encoding in tokenizer.encode_batch(TEXTS)]
+
+
+@pytest.mark.parametrize("encodes", [True, False])
+@pytest.mark.parametrize(
+    "options", [{}, {"num_beams": 4, "num_return_sequences": 2}, {"repetition_penalty": 1.2}], ids=str
+)
+def test_answers_are_those_of_each_prompt_alone(tokenizer, encodes, options):
+    rows = prompts(tokenizer, **options)
+    got = PromptScheduler(Repeats(encodes=encodes), tokenizer).run(rows)
+    assert [[sequence.tolist() for sequence in sequences] for sequences in got] == [
+        [[*([9] if encodes else row.ids), *row.ids[-1:] * len(row), 1]] * options.get("num_return_sequences", 1)
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "bound", "largest"),
+    [
+        ({}, None, 8),
+        ({}, 3, 3),
+        ({"num_beams": 4}, None, 2),
+        ({"do_sample": True, "num_return_sequences": 20}, None, 1),
+        ({"do_sample": True, "seed": 1}, None, 1),
+        ({"stop_strings": ["."]}, None, 1),
+    ],
+    ids=str,
+)
+def test_how_many_share_a_batch(tokenizer, options, bound, largest):
+    model = Repeats()
+    PromptScheduler(model, tokenizer).run(prompts(tokenizer, **options), max_batch_rows=bound)
+    assert max(model.batches) == largest
+    assert sum(model.batches) == len(TEXTS)
+
+
+@pytest.mark.parametrize("options", [{"max_length": 30}, {"no_repeat_ngram_size": 2}, {"min_length": 3}], ids=str)
+def test_prompts_of_one_length_share_a_batch_where_padding_would_count(tokenizer, options):
+    model = Repeats()
+    scheduler = PromptScheduler(model, tokenizer)
+    rows = prompts(tokenizer, **options)
+    for batch in scheduler.start(rows).batches:
+        assert len({len(rows[index]) for index in batch}) == 1
+    answers = PromptScheduler(Repeats(encodes=True), tokenizer).start(prompts(tokenizer, max_length=30))
+    assert len({len(rows[index]) for index in answers.batches[0]}) > 1
+
+
+def test_a_model_whose_answers_depend_on_the_batch(tokenizer):
+    model = Repeats(batch_dependent=True)
+    PromptScheduler(model, tokenizer).run(prompts(tokenizer))
+    assert max(model.batches) == 1
+
+
+def test_nothing_runs_before_it_is_asked_for(tokenizer):
+    model = Repeats()
+    run = PromptScheduler(model, tokenizer).start(prompts(tokenizer))
+    assert not model.batches
+    run.outputs()
+    assert model.batches
