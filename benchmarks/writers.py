@@ -72,6 +72,7 @@ SHAPES = {
             "encoder_ffn_dim": 3072,
             "encoder_layers": 6,
             "forced_eos_token_id": None,
+            "normalize_before": False,  # as published checkpoints say, which CTranslate2 reads
         },
         task="summarization",
     ),
