@@ -11,9 +11,8 @@ import transformers
 
 from benchmarks import writers
 from benchmarks.checkpoints import ROOT, folder
-from benchmarks.progress import Silent
 from benchmarks.random_weights import randomise
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 from torchless_export.texts import calibration_texts
 
 DTYPES = ("fp32", "q8", "int8")

@@ -11,9 +11,8 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from benchmarks.checkpoints import folder
-from benchmarks.progress import Silent
 from benchmarks.random_weights import randomise
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 from torchless_export.sample import sample_texts
 
 __all__ = ["DTYPES", "MAKERS", "SHAPES", "Shape"]

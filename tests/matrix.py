@@ -13,13 +13,13 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
 import torch
 import transformers
-from fixtures.checkpoints import CONFIGS, DECODERS, ENCODER_DECODERS, Silent, TinyModels
+from fixtures.checkpoints import CONFIGS, DECODERS, ENCODER_DECODERS, TinyModels
 
 from torchless.checkpoint import Manifest
 from torchless.errors import ExportError
 from torchless.tasks import TASKS, Task
 from torchless_export.convert import check_supported
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 from torchless_export.sample import sample_texts
 from torchless_export.variants import VARIANTS
 

@@ -93,6 +93,7 @@ def _finish(written: Path, folder: Path, task: Task) -> None:
     for graph in written.glob("*.onnx"):
         if graph.name != "decoder_model_merged.onnx":
             fix_shapes(graph)
+            keep_first_token(graph)
     decoders = [written / name for name in (_DECODERS if task.encoder_decoder else _DECODER)]
     for graph in decoders if task.cached else ():
         ease_decoding(graph)
@@ -102,5 +103,3 @@ def _finish(written: Path, folder: Path, task: Task) -> None:
         merge(first, later, merged[0])
     for path in written.glob(f"{graph.name}*"):  # its weights may be beside it
         shutil.move(path, graph.with_name(path.name))
-    if not task.cached:
-        keep_first_token(graph)

@@ -2,8 +2,8 @@
 
 import platform
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ from torchless_export.texts import calibration_texts, digest, verification_texts
 from torchless_export.variants import VARIANTS, Feeds, declare_data, is_calibrated, make_variant
 from torchless_export.verify import Track, reference_answers, verify
 
-__all__ = ["MIN_AGREEMENT", "Progress", "export"]
+__all__ = ["MIN_AGREEMENT", "Progress", "Silent", "export"]
 
 MIN_AGREEMENT = 0.99
 _MAKERS = ("torchless", "torch", "transformers", "tokenizers", "optimum", "optimum-onnx", "onnx", "onnxruntime")
@@ -38,6 +38,18 @@ class Progress(Protocol):
     @property
     def track(self) -> Track:
         """Wraps a loop over texts, to show how far it is."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def step(self, _title: str) -> AbstractContextManager[None]:
+        """Say nothing."""
+        return nullcontext()
+
+    def track(self, texts: Sequence[str], _title: str) -> Iterable[str]:
+        """Return the texts as they are."""
+        return texts
 
 
 def export(
@@ -91,6 +103,9 @@ def export(
     _check_options(dtypes, min_agreement)
     texts = verification_texts(verify_with)
     shown = {"verification": digest(texts)}
+    calibration: list[str] = []
+    if any(VARIANTS[dtype].calibrated for dtype in dtypes):  # of most tasks: what was found may be of another
+        calibration = calibration_texts(calibrate_with, texts)
     chosen = None if task is None else find_task(task)
     check_destination(out)
     with progress.step(f"Finding {model}"):
@@ -102,9 +117,7 @@ def export(
             trust_remote_code=trust_remote_code,
         )
         chosen = chosen or source.task()
-        calibration: list[str] = []
         if any(is_calibrated(dtype, chosen) for dtype in dtypes):
-            calibration = calibration_texts(calibrate_with, texts)
             shown["calibration"] = digest(calibration)
         planned = Manifest(task=chosen.name, source={**source.record(), "texts": shown}, versions=_versions())
     current = _current(out)

@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
-from torchless_export.graph import Graph
-from torchless_export.shapes import outline
+from torchless_export.graph import Graph, attribute, taken_by_branches
+from torchless_export.shapes import Shape, known_shapes
 
 __all__ = ["keep_first_token", "with_every_token"]
 
@@ -57,7 +57,7 @@ def keep_first_token(path: Path) -> None:
     """
     model = onnx.load(path, load_external_data=False)
     graph = Graph(model)
-    needs = _narrow_nodes(graph, _shapes(model))
+    needs = _narrow_nodes(graph, known_shapes(model) | {one.name: list(one.dims) for one in model.graph.initializer})
     if not any(node.op_type == "MatMul" and node.output[0] in needs for node in graph.nodes):
         return
     _cut(graph, needs)
@@ -77,18 +77,7 @@ def with_every_token(model: Any) -> Any:
     return model
 
 
-def _shapes(model: Any) -> dict[str, list[int | None]]:
-    """Return the shapes of values, where they are known; None is an axis of any length."""
-    graph = onnx.shape_inference.infer_shapes(outline(model)).graph
-    known = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input)}
-    return {
-        name: [axis.dim_value if axis.HasField("dim_value") else None for axis in type_.shape.dim]
-        for name, type_ in known.items()
-        if type_.HasField("shape")
-    } | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-
-
-def _narrow_nodes(graph: Graph, shapes: Mapping[str, Sequence[int | None]]) -> dict[str, Needs]:
+def _narrow_nodes(graph: Graph, shapes: Mapping[str, Shape]) -> dict[str, Needs]:
     """Go back from the head as far as the first token is all that is needed.
 
     Returns:
@@ -96,9 +85,10 @@ def _narrow_nodes(graph: Graph, shapes: Mapping[str, Sequence[int | None]]) -> d
     """
     needs: dict[str, Needs] = {}
     consumers = graph.consumers()
+    whole = graph.outputs.union(*map(taken_by_branches, graph.nodes))
     for node in reversed(graph.nodes):
         output = node.output[0]
-        if output in graph.outputs:
+        if output in whole or len(node.output) > 1:
             continue
         wanted = {_wanted(output, consumer, graph, needs) for consumer in consumers.get(output, ())}
         axis = wanted.pop() if len(wanted) == 1 else None
@@ -114,11 +104,11 @@ def _wanted(value: str, consumer: Any, graph: Graph, needs: Mapping[str, Needs])
         return needs[consumer.output[0]][value]
     first = consumer.op_type == "Gather" and value == consumer.input[0] and consumer.input[1] in graph.constants
     if first and graph.constants.shape(consumer.input[1]) == () and graph.constants[consumer.input[1]] == 0:
-        return int(_attribute(consumer, "axis", 0))
+        return int(attribute(consumer, "axis") or 0)
     return None
 
 
-def _needs(node: Any, axis: int, graph: Graph, shapes: Mapping[str, Sequence[int | None]]) -> Needs | None:
+def _needs(node: Any, axis: int, graph: Graph, shapes: Mapping[str, Shape]) -> Needs | None:
     """Return what a node needs for the first of its output along an axis; None where that is not known."""
     names = [name for name in node.input if name]
     if not names or not all(name in shapes for name in (*names, node.output[0])):
@@ -130,22 +120,20 @@ def _needs(node: Any, axis: int, graph: Graph, shapes: Mapping[str, Sequence[int
     along: int | None = None
     match node.op_type:
         case "LayerNormalization" | "LogSoftmax" | "Softmax":
-            along = axis if _attribute(node, "axis", -1) in {-1, rank - 1} and axis < rank - 1 else None
+            along = axis if attribute(node, "axis") in {None, -1, rank - 1} and axis < rank - 1 else None
         case "MatMul":
             rows = axis == rank - 2 or (axis < rank - 2 and len(shapes[others[0]]) == 2)
             along = axis if rows and len(shapes[first]) == rank and others != [first] else None
         case "Transpose":
-            order = _attribute(node, "perm", None)
+            order = attribute(node, "perm")
             along = order[axis] if order else None
         case "Reshape":  # where 0 leaves an axis as it was
             kept = others[0] in graph.constants and not graph.constants[others[0]][: axis + 1].any()
-            along = axis if kept and not _attribute(node, "allowzero", 0) else None
+            along = axis if kept and not attribute(node, "allowzero") else None
     return None if along is None else dict.fromkeys(others) | {first: along}
 
 
-def _of_operands(
-    names: Sequence[str], axis: int, graph: Graph, shapes: Mapping[str, Sequence[int | None]]
-) -> Needs | None:
+def _of_operands(names: Sequence[str], axis: int, graph: Graph, shapes: Mapping[str, Shape]) -> Needs | None:
     """Return what an elementwise node needs, whose operands meet at the last axis; `axis` counts from there."""
     found: dict[str, int | None] = {}
     for name in names:
@@ -178,7 +166,3 @@ def _cut(graph: Graph, needs: Mapping[str, Needs]) -> None:
     for node in graph.nodes:
         ordered += [node, *(cut for cut in cuts.values() if cut.input[0] in node.output)]
     graph.nodes = ordered
-
-
-def _attribute(node: Any, name: str, default: Any) -> Any:
-    return next((helper.get_attribute_value(one) for one in node.attribute if one.name == name), default)

@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from torchless_export.graph import Graph, taken_by_branches
 
-__all__ = ["Shape", "fix_shapes", "known_shapes", "outline"]
+__all__ = ["Shape", "fix_shapes", "known_shapes"]
 
 Shape: TypeAlias = Sequence[int | str]
 """A number, or the name of what is known at run time, an axis."""
@@ -51,24 +51,6 @@ def fix_shapes(path: Path) -> None:
     _LOG.info("%s: %d of %d nodes are left.", path.name, len(model.graph.node), before)
 
 
-def outline(model: Any) -> Any:
-    """Return a graph with its large constants as inputs: their values tell nothing of shapes, and take long to copy.
-
-    Args:
-        model: An ONNX model; it is left as it is.
-    """
-    graph = model.graph
-    large = [tensor for tensor in graph.initializer if np.prod(tensor.dims) > _MAX_FOLDED]
-    outline = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    outline.graph.name = graph.name
-    outline.graph.node.extend(graph.node)
-    outline.graph.output.extend(graph.output)
-    outline.graph.input.extend(graph.input)
-    outline.graph.input.extend(helper.make_tensor_value_info(one.name, one.data_type, one.dims) for one in large)
-    outline.graph.initializer.extend(one for one in graph.initializer if np.prod(one.dims) <= _MAX_FOLDED)
-    return outline
-
-
 def known_shapes(model: Any) -> dict[str, Shape]:
     """Return the shapes of all values, as far as they are known."""
     from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
@@ -77,7 +59,7 @@ def known_shapes(model: Any) -> dict[str, Shape]:
     inference = SymbolicShapeInference(2**31 - 1, auto_merge=True, guess_output_rank=False, verbose=0)
     whole = False
     try:
-        inference._preprocess(outline(model))  # noqa: SLF001
+        inference._preprocess(_outline(model))  # noqa: SLF001
         while inference.run_:
             whole = inference._infer_impl()  # noqa: SLF001
     except Exception as error:  # noqa: BLE001 - it raises errors of all kinds, and then the graph is good as it is
@@ -92,6 +74,20 @@ def known_shapes(model: Any) -> dict[str, Shape]:
         name: [axis.dim_value if axis.HasField("dim_value") else axis.dim_param for axis in type_.shape.dim]
         for name, type_ in known.items()
     }
+
+
+def _outline(model: Any) -> Any:
+    """Return a graph with its large constants as inputs: their values tell nothing of shapes, and take long to copy."""
+    graph = model.graph
+    large = [tensor for tensor in graph.initializer if np.prod(tensor.dims) > _MAX_FOLDED]
+    outline = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    outline.graph.name = graph.name
+    outline.graph.node.extend(graph.node)
+    outline.graph.output.extend(graph.output)
+    outline.graph.input.extend(graph.input)
+    outline.graph.input.extend(helper.make_tensor_value_info(one.name, one.data_type, one.dims) for one in large)
+    outline.graph.initializer.extend(one for one in graph.initializer if np.prod(one.dims) <= _MAX_FOLDED)
+    return outline
 
 
 def _fix_sizes(graph: Graph, shapes: Mapping[str, Shape]) -> None:

@@ -100,8 +100,30 @@ class Model:
             OptionError: There is no such dtype or provider.
         """
         checkpoint = open_checkpoint(source, revision=revision, dtype=dtype, file_name=file_name)
-        graphs = cls._graphs(checkpoint, dtype, file_name)
-        return cls(checkpoint, *(Session(graph, threads=threads, providers=providers) for graph in graphs))
+        return cls.from_checkpoint(checkpoint, dtype=dtype, file_name=file_name, threads=threads, providers=providers)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        dtype: str = "fp32",
+        file_name: str | None = None,
+        threads: int | None = None,
+        providers: str | Sequence[str] | None = None,
+    ) -> Self:
+        """Load the model of a checkpoint that is open already; see `from_pretrained`.
+
+        Raises:
+            CheckpointError: The folder lacks a file, or its graph is damaged or does not fit.
+            OptionError: There is no such dtype or provider.
+        """
+        sessions = (
+            # A cache is longer at every step, so no plan of the memory for some shapes would be used twice.
+            Session(graph, threads=threads, providers=providers, plan_memory=not cls.task.cached)
+            for graph in cls._graphs(checkpoint, dtype, file_name)
+        )
+        return cls(checkpoint, *sessions)
 
     @staticmethod
     def _graphs(checkpoint: Checkpoint, dtype: str, file_name: str | None) -> tuple[Path, ...]:

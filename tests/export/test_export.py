@@ -7,7 +7,6 @@ import onnx
 import pytest
 import torch
 from benchmarks.random_weights import randomise
-from fixtures.checkpoints import Silent
 from onnx import numpy_helper
 from peft import LoraConfig, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification
@@ -15,7 +14,7 @@ from transformers import AutoModelForSequenceClassification
 import torchless_export.convert
 from torchless import CheckpointError, ExportError, ExportWarning, OptionError, TaskError, pipeline
 from torchless.checkpoint import Manifest
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 from torchless_export.source import find_source
 
 

@@ -9,7 +9,7 @@ def test_every_file_is_hashed_once(tmp_path):
     for name in ("onnx/model.onnx", "onnx/model.onnx_data", "onnx/other.onnx", "config.json", "torchless.json"):
         (tmp_path / name).write_text("a")
     data = Part(file="onnx/model.onnx_data", size_bytes=1, sha256="other")
-    fp32 = Variant(file="onnx/model.onnx", size_bytes=1, sha256=SHA256_OF_A, data=data)
+    fp32 = Variant(parts=(Part(file="onnx/model.onnx", size_bytes=1, sha256=SHA256_OF_A), data))
     manifest = Manifest(task="fill-mask", source={}, versions={}, variants={"fp32": fp32})
     assert other_files(tmp_path, manifest) == {"config.json": SHA256_OF_A, "onnx/other.onnx": SHA256_OF_A}
     assert unlisted(tmp_path, manifest) == ["onnx/other.onnx"]

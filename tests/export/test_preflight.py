@@ -4,13 +4,12 @@ from typing import NamedTuple
 
 import pytest
 import transformers
-from fixtures.checkpoints import Silent
 
 from torchless import ExportError
 from torchless.tasks import find_task
 from torchless_export import export as export_module
 from torchless_export.convert import check_supported
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 from torchless_export.preflight import check_disk
 from torchless_export.source import find_source
 

@@ -4,7 +4,6 @@ import shutil
 import pytest
 import torch
 import transformers
-from fixtures.checkpoints import Silent
 from peft import LoraConfig, TaskType, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
@@ -12,7 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from torchless import ExportError, ExportWarning, pipeline
 from torchless.tasks import find_task
 from torchless_export import source as source_module
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 from torchless_export.preflight import preflight
 from torchless_export.source import find_source, load
 

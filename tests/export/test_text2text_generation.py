@@ -7,14 +7,14 @@ import shutil
 import onnx
 import pytest
 import transformers
-from fixtures.checkpoints import ENCODER_DECODERS, Silent
+from fixtures.checkpoints import ENCODER_DECODERS
 
 import torchless_export.told
 from torchless import AutoModel, CheckpointError, ExportError
 from torchless.checkpoint import Checkpoint, Manifest
 from torchless.session import Session
 from torchless.tasks import find_task
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 from torchless_export.hashes import unlisted
 
 TASK = "text2text-generation"

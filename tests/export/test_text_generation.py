@@ -7,14 +7,14 @@ import numpy as np
 import onnx
 import pytest
 import transformers
-from fixtures.checkpoints import CHAT_TEMPLATE, Silent
+from fixtures.checkpoints import CHAT_TEMPLATE
 from onnx import numpy_helper
 
 import torchless_export.convert
 from torchless import AutoModelForCausalLM, ExportError
 from torchless.checkpoint import Checkpoint
 from torchless_export.cases import CASES, _next_tokens
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 
 TASK = "text-generation"
 

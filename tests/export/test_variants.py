@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from fixtures.checkpoints import Silent
 
 import torchless
 from torchless import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, CheckpointError, pipeline
@@ -15,7 +14,7 @@ from torchless.checkpoint import Manifest
 from torchless.layout import DTYPE_SUFFIXES
 from torchless_export.calibration import calibration_feeds
 from torchless_export.cases import CASES
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 from torchless_export.sample import sample_texts
 from torchless_export.variants import VARIANTS, declare_data, make_variant
 

@@ -4,14 +4,13 @@ import shutil
 import numpy as np
 import onnx
 import pytest
-from fixtures.checkpoints import Silent
 from onnx import numpy_helper
 
 from torchless import ExportError, OptionError
 from torchless.checkpoint import Manifest, Verification
 from torchless_export import variants as variants_module
 from torchless_export.cases import CASES, Difference
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 from torchless_export.sample import sample_texts
 from torchless_export.texts import calibration_texts, read_texts, verification_texts
 from torchless_export.variants import Recipe

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from torchless.checkpoint import Manifest, Variant
+from torchless.checkpoint import Manifest, Part, Variant
 from torchless.errors import CheckpointError, ExportError, OptionError
 from torchless_export.verify_command import verify
 
@@ -146,7 +146,7 @@ def test_a_variant_below_the_agreement(copy, checkpoint, verified, texts):
     path = copy / "onnx" / "model_int8.onnx"
     onnx.save_model(wrong, path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    int8 = Variant(file="onnx/model_int8.onnx", size_bytes=path.stat().st_size, sha256=sha256)
+    int8 = Variant(parts=(Part(file="onnx/model_int8.onnx", size_bytes=path.stat().st_size, sha256=sha256),))
     replace(manifest, variants={**manifest.variants, "int8": int8}).write(copy)
     options = (copy, "--against", checkpoint, "--verify-with", texts)
     with pytest.raises(

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from fixtures.checkpoints import Silent
 from fixtures.comparison import assert_same
 from fixtures.texts import HARD_TEXTS
 
 import torchless
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 from torchless_export.sample import sample_texts
 
 NODE = shutil.which("node") or "node"

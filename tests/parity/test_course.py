@@ -101,7 +101,7 @@ def test_the_real_checkpoint(tmp_path, monkeypatch):
         huggingface_hub.hf_hub_download(name, "config.json")
     except OSError as error:
         pytest.skip(f"the Hub does not answer: {type(error).__name__}")
-    from fixtures.checkpoints import Silent
+    from torchless_export.export import Silent
 
     export(name, tmp_path / "sst2", Silent())
     answers = pipeline("sentiment-analysis", tmp_path / "sst2")(COURSE_TEXTS)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import sentence_transformers
 import transformers
-from fixtures.checkpoints import CONFIGS, Silent
+from fixtures.checkpoints import CONFIGS
 from fixtures.texts import HARD_TEXTS, LONG_TEXT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer import modules
 
 import torchless
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 from torchless_export.sample import sample_texts
 
 TASK = "feature-extraction"

@@ -5,14 +5,14 @@ from functools import cache
 import pytest
 import sentence_transformers
 import torch
-from fixtures.checkpoints import CONFIGS, Silent
+from fixtures.checkpoints import CONFIGS
 from fixtures.comparison import assert_same
 from fixtures.texts import HARD_TEXTS, LONG_TEXT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import torchless
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 from torchless_export.sample import sample_texts
 
 TASK, GRAPH = "text-ranking", "text-classification"

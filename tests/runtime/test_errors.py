@@ -34,7 +34,7 @@ def test_public_names_are_pinned():
     assert torchless.__all__ == sorted(torchless.__all__)
     assert set(torchless.__all__) == {
         "AutoModel", "AutoModelForCausalLM", "AutoModelForMaskedLM", "AutoModelForMultipleChoice",
-        "AutoModelForQuestionAnswering", "AutoModelForSequenceClassification", "AutoModelForTokenClassification",
+        "AutoModelForQuestionAnswering", "AutoModelForSeq2SeqLM", "AutoModelForSequenceClassification", "AutoModelForTokenClassification",
         "AutoTokenizer", "CheckpointError", "ExportError", "ExportWarning", "InputError", "MissingExtraError",
         "OptionError", "TaskError", "TorchlessError",
         "TruncationWarning", "Windows", "__version__", "log_softmax", "pipeline", "sigmoid", "softmax",

@@ -21,12 +21,14 @@ class Cache:
         kept: Arrays by name, each (slots, …), that differ between all rows: keys and values of the tokens so far.
         shared: Arrays by name, each (slots, …), that are the same for all rows of one prompt: what the encoder gave.
         slots: Where each row is, (rows,).
+        in_order: Whether each row is in the slot of its own index.
     """
 
     def __init__(self, rows: int) -> None:
         self.kept: dict[str, NDArray[Any]] = {}
         self.shared: dict[str, NDArray[Any]] = {}
         self.slots = np.arange(rows)
+        self.in_order = True
         self._prompts = np.arange(rows)  # of each slot
 
     def follow(self, parents: NDArray[np.int64]) -> None:
@@ -52,12 +54,14 @@ class Cache:
                 arrays.update({name: array[:rows] for name, array in arrays.items()})
             self._prompts = self._prompts[:rows]
         self.slots = slots
+        self.in_order = bool((slots == np.arange(rows)).all())
 
     def _expand(self, sources: NDArray[np.int64]) -> None:
         for arrays in (self.kept, self.shared):
             arrays.update({name: array[sources] for name, array in arrays.items()})
         self._prompts = self._prompts[sources]
         self.slots = np.arange(len(sources))
+        self.in_order = True
 
     def _copy(self, source: int, target: int) -> None:
         for array in self.kept.values():

@@ -1,6 +1,6 @@
 """The steps of a decoder's graph, alone or after an encoder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ _GIVEN = frozenset({
     "attention_mask", "encoder_attention_mask", "encoder_hidden_states", "input_ids", "position_ids", "use_cache_branch",
     _KEPT_LOGITS,
 })  # fmt: skip
+_ONE = np.array(1, np.int64)
 
 
 class DecoderSteps:
@@ -59,6 +60,9 @@ class DecoderSteps:
         self._taken = (*session.inputs, *(_GIVEN & session.optional_inputs.keys()))
         # The encoder's keys and values stay as the first run gave them.
         self._growing = tuple(name for name in self._past if _OF_ENCODER not in name)
+        self._asked = {
+            past: ["logits", *(name.replace(_PAST, _PRESENT) for name in past)] for past in (self._past, self._growing)
+        }
         self._cache = Cache(0)
 
     def begin(self, ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -73,18 +77,15 @@ class DecoderSteps:
                 hint="Generate for prompts of different lengths one by one.",
             )
         cache = self._cache = Cache(len(ids))
-        cache.kept["attention_mask"] = attention_mask.copy()  # the caller's own; the cache writes into its arrays
-        cache.shared.update({name: array.copy() for name, array in self._encoded.items()})
         counts = attention_mask.cumsum(axis=1)
-        self._check_length(counts)
-        past = {name: self._no_past(name, len(ids)) for name in self._past}
-        logits, present = self._run(
-            {"input_ids": ids, "position_ids": np.where(attention_mask == 1, counts - 1, 1), **past},
-            self._past,
-            cached=False,
-        )
-        cache.shared.update({name: present.pop(name) for name in self._past if _OF_ENCODER in name})
-        cache.kept.update(present)
+        self._check_length(counts[:, -1:])
+        cache.kept["attention_mask"] = attention_mask.copy()  # the caller's own; the cache writes into its arrays
+        cache.kept["position_ids"] = np.where(attention_mask == 1, counts - 1, 1)
+        cache.kept.update({name: self._no_past(name, len(ids)) for name in self._past})
+        cache.shared.update({name: array.copy() for name, array in self._encoded.items()})
+        logits = self._run(ids, self._past, cached=False)
+        cache.kept["position_ids"] = counts[:, -1:] - 1
+        cache.shared.update({name: cache.kept.pop(name) for name in self._past if _OF_ENCODER in name})
         return logits
 
     def advance(self, tokens: NDArray[np.int64], parents: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
@@ -98,31 +99,28 @@ class DecoderSteps:
             cache.follow(parents)
         ids = np.empty((len(tokens), 1), np.int64)  # (slots, 1)
         ids[cache.slots, 0] = tokens
-        mask = np.concatenate([cache.kept["attention_mask"], np.ones_like(ids)], axis=1)
-        counts = mask.sum(axis=1, keepdims=True)
-        self._check_length(counts)
-        cache.kept["attention_mask"] = mask
-        logits, present = self._run({"input_ids": ids, "position_ids": counts - 1}, self._growing, cached=True)
-        cache.kept.update(present)
-        return logits if (cache.slots[:-1] < cache.slots[1:]).all() else logits[cache.slots]
+        positions = cache.kept["position_ids"] + 1
+        self._check_length(positions + 1)
+        cache.kept["position_ids"] = positions
+        cache.kept["attention_mask"] = np.concatenate([cache.kept["attention_mask"], np.ones_like(ids)], axis=1)
+        logits = self._run(ids, self._growing, cached=True)
+        return logits if cache.in_order else logits[cache.slots]
 
-    def _run(
-        self, feeds: Mapping[str, NDArray[Any]], asked: Sequence[str], *, cached: bool
-    ) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
-        """Run the graph on these and on the cache; return the last logits, (slots, vocabulary), and the past asked for."""
+    def _run(self, ids: NDArray[np.int64], past: tuple[str, ...], *, cached: bool) -> NDArray[np.float32]:
+        """Run the graph on tokens and the cache, take over what past it answers, and return the last logits, (slots, vocabulary)."""
+        cache = self._cache
         offered = {
-            **self._cache.shared,
-            **self._cache.kept,
-            **feeds,
+            **cache.shared,
+            **cache.kept,
+            "input_ids": ids,
             "use_cache_branch": np.array([cached]),
-            _KEPT_LOGITS: np.array(1, np.int64),
+            _KEPT_LOGITS: _ONE,
         }
-        logits, *present = self._session.run(
-            {name: offered[name] for name in self._taken},
-            ["logits", *(name.replace(_PAST, _PRESENT) for name in asked)],
-        )
+        feeds = {name: offered[name] for name in self._taken}
+        logits, *present = self._session.run(feeds, self._asked[past])
+        cache.kept.update(zip(past, present, strict=True))
         # Where a prompt's logits all come back, the copy lets go of the others. Of one token it is none.
-        return np.ascontiguousarray(logits[:, -1], np.float32), dict(zip(asked, present, strict=True))
+        return np.ascontiguousarray(logits[:, -1], np.float32)
 
     def _no_past(self, name: str, rows: int) -> NDArray[Any]:
         tensor = self._session.inputs[name]
@@ -130,9 +128,8 @@ class DecoderSteps:
         return np.zeros(shape, tensor.dtype)
 
     def _check_length(self, counts: NDArray[np.int64]) -> None:
-        longest = int(counts[:, -1].max(initial=0))
-        if self._limit is not None and longest > self._limit:
+        if self._limit is not None and counts.max(initial=0) > self._limit:
             raise InputError(
-                f"The text has {longest} tokens, and this model takes {self._limit}.",
+                f"The text has {counts.max()} tokens, and this model takes {self._limit}.",
                 hint=f"Cut the prompt, or ask for less: prompt and continuation have room for {self._limit} tokens.",
             )

@@ -229,7 +229,7 @@ def _decaying(start: int, factor: float, eos: Sequence[int]) -> LogitsProcessor:
     def process(ids: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.float32]:
         if ids.shape[1] > start:
             ends = _within(eos, scores)
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):  # infinity is what it comes to
                 scores[:, ends] += np.abs(scores[:, ends]) * np.float32(
                     np.power(float(factor), ids.shape[1] - start) - 1
                 )

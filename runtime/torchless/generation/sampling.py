@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from torchless.errors import OptionError
 from torchless.generation.config import GenerationConfig
 from torchless.generation.logits_processors import LogitsProcessor
 from torchless.numerics import log_softmax, softmax, top_k
@@ -54,10 +55,18 @@ def draw(scores: NDArray[np.float32], random: np.random.Generator) -> NDArray[np
 
     Returns:
         (rows,).
+
+    Raises:
+        OptionError: No token is left to draw, or the scores are no numbers.
     """
     tokens = np.empty(len(scores), dtype=np.int64)
     for index, (row, point) in enumerate(zip(scores, random.random(len(scores)), strict=True)):
         left = _left(row)
+        if not len(left) or row[left].max() == np.inf:
+            raise OptionError(
+                f"Of {len(row)} scores, {len(left)} are those of tokens that may follow, and no token can be drawn by them.",
+                hint="Suppress fewer tokens; if the model gives infinity or nan, remove_invalid_values=True.",
+            )
         chances = np.cumsum(softmax(row[left]), dtype=np.float64)
         tokens[index] = left[np.searchsorted(chances, point * chances[-1], side="right")]
     return tokens

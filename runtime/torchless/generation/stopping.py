@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torchless.errors import InputError, OptionError
 from torchless.generation.config import GenerationConfig
 
-__all__ = ["Decode", "Stopping"]
+__all__ = ["Decode", "Stopping", "check_prompt"]
 
 Decode: TypeAlias = Callable[[Sequence[int]], str]
 

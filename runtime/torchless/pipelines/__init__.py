@@ -13,7 +13,6 @@ from torchless.auto import Model
 from torchless.errors import OptionError, TaskError
 from torchless.hub import open_checkpoint
 from torchless.pipelines.base import Pipeline
-from torchless.session import Session
 from torchless.tasks import Task, find_task
 from torchless.tokenizer import Tokenizer
 
@@ -128,18 +127,9 @@ def pipeline(
         chosen = chosen or checkpoint.task()
         pipeline_class = _pipeline_class(chosen)
         model_class: type[Model] = getattr(torchless.auto, chosen.auto_class)
-        if chosen.encoder_decoder and file_name is not None:
-            raise OptionError(
-                f"file_name={file_name!r} names one graph, and an encoder-decoder has two.",
-                hint='Choose both by a dtype: dtype="fp32"',
-            )
-        graphs = (
-            checkpoint.encoder_and_decoder(dtype)
-            if chosen.encoder_decoder
-            else (checkpoint.graph(dtype, file_name=file_name),)
+        model = model_class.from_checkpoint(
+            checkpoint, dtype=dtype, file_name=file_name, threads=threads, providers=providers
         )
-        sessions = (Session(graph, threads=threads, providers=providers) for graph in graphs)
-        model = model_class(checkpoint, *sessions)
     elif revision is not None or file_name is not None:
         raise OptionError(
             f"revision={revision!r} and file_name={file_name!r} say what to load, and the model is loaded already.",

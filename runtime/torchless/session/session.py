@@ -56,6 +56,7 @@ class Session:
         graph: An ONNX file.
         threads: How many threads one run may use; by default what the machine grants this process. 1 never loads twice.
         providers: ONNX Runtime's execution providers, the preferred first; by default the CPU.
+        plan_memory: Let ONNX Runtime plan the memory of a run by its shapes, and keep the plan for when they come again.
 
     Attributes:
         inputs: What the graph takes, by name.
@@ -72,11 +73,17 @@ class Session:
     """
 
     def __init__(
-        self, graph: Path, *, threads: int | None = None, providers: str | Sequence[str] | None = None
+        self,
+        graph: Path,
+        *,
+        threads: int | None = None,
+        providers: str | Sequence[str] | None = None,
+        plan_memory: bool = True,
     ) -> None:
         check_whole_number("threads", threads, at_least=1, hint="Give a number of threads, or None.")
         self.graph = graph
         self.threads = threads or CORES.count
+        self._plan_memory = plan_memory
         self.providers = chosen_providers(providers)
         self.on_cpu = self.providers == (CPU,)
         self.workers = min(self.threads, CORES.count) if self.on_cpu else 1
@@ -135,6 +142,7 @@ class Session:
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.log_severity_level = _ERRORS_ONLY
+        settings.enable_mem_pattern = self._plan_memory
         # Threads that wait for work spin, which is quick; but once a run is over, they would slow whatever comes next.
         settings.add_session_config_entry("session.force_spinning_stop", "1")
         if eight_bit_products_saturate():

@@ -1,12 +1,12 @@
 import numpy as np
 import onnx
 import pytest
-from fixtures.checkpoints import CONFIGS, DECODERS, Silent
+from fixtures.checkpoints import CONFIGS, DECODERS
 from onnx import TensorProto, helper, numpy_helper
 
 import torchless
 from torchless.session import Session
-from torchless_export.export import export
+from torchless_export.export import Silent, export
 from torchless_export.q8.quantise import quantise
 from torchless_export.sample import sample_texts
 

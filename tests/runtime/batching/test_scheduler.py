@@ -6,7 +6,7 @@ from onnxruntime.quantization import quantize_dynamic
 
 from torchless import AutoModel, AutoTokenizer, pipeline
 from torchless.batching.scheduler import Scheduler
-from torchless.checkpoint import Manifest, Variant
+from torchless.checkpoint import Manifest, Part, Variant
 from torchless.layout import MANIFEST_NAME
 from torchless.rows import Row
 from torchless.session import Session
@@ -91,12 +91,9 @@ def test_fp32_is_batched(dynamic, runs):
 @pytest.mark.parametrize("said", [True, False])
 def test_what_a_manifest_says_holds(dynamic, tmp_path, runs, said):
     folder = shutil.copytree(dynamic, tmp_path / "copy")
-    variant = Variant(
-        file="onnx/model_int8.onnx",
-        size_bytes=(folder / "onnx" / "model_int8.onnx").stat().st_size,
-        sha256="",
-        batch_dependent=said,
-    )
+    size = (folder / "onnx" / "model_int8.onnx").stat().st_size
+    parts = (Part(file="onnx/model_int8.onnx", size_bytes=size, sha256=""),)
+    variant = Variant(parts=parts, batch_dependent=said)
     Manifest(task="text-classification", source={}, versions={}, variants={"int8": variant}).write(folder)
     pipeline("text-classification", folder, dtype="int8")(["A film."] * 4)
     assert runs == ([1] * 4 if said else [4])

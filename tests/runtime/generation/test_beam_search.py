@@ -58,8 +58,8 @@ def test_length_penalty(penalty, answer):
 
 @pytest.mark.parametrize(("early_stopping", "asked"), [(True, 1), (False, 2), ("never", 2)])
 def test_early_stopping(early_stopping, asked):
-    first = {EOS: 0.3, 3: 0.4, 4: 0.3}
-    second = {EOS: 0.3, 5: 0.7}
+    first = {EOS: 0.31, 3: 0.4, 4: 0.29}
+    second = {EOS: 0.52, 5: 0.48}
     steps = scripted([first, first], [second, second], [{EOS: 1.0}, {EOS: 1.0}])
     answers(steps, early_stopping=early_stopping)
     assert len(steps.asked) == asked

@@ -87,6 +87,7 @@ def test_a_token_that_the_vocabulary_lacks():
 def test_the_end_becomes_likelier():
     options = {"exponential_decay_length_penalty": (1, 2.0), "eos_token_id": 7}
     assert [processed(**options, prompt_length=length)[0, 7] for length in (4, 3, 2)] == [-2.5, 0.0, 5.0]
+    assert processed(exponential_decay_length_penalty=(0, 2.0), eos_token_id=7, prompt_length=-2000)[0, 7] == np.inf
     with pytest.raises(OptionError, match="the model has none"):
         processed(exponential_decay_length_penalty=(1, 2.0))
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from fixtures.generation import Scripted
 
+from torchless.errors import OptionError
 from torchless.generation.config import GenerationConfig
 from torchless.generation.generate import generate
 from torchless.generation.sampling import draw, draw_distinct, warpers
@@ -78,3 +79,9 @@ def test_a_seed_repeats_a_draw(beams):
     assert answer(1) == answer(1)
     assert answer(1) != answer(2)
     assert answer(None) != answer(None)
+
+
+@pytest.mark.parametrize("score", [-np.inf, np.inf, np.nan])
+def test_no_token_can_be_drawn(score):
+    with pytest.raises(OptionError, match="no token can be drawn"):
+        draw(np.full((1, 5), score, dtype=np.float32), np.random.default_rng(0))
