@@ -49,19 +49,23 @@ def _ours(engine: str, model: str, **settings: Any) -> tuple[Peer, ...]:
     )
 
 
-def _greedy(model: str) -> tuple[Peer, ...]:
+def _greedy(model: str, *, extra: Sequence[Peer] = ()) -> tuple[Peer, ...]:
     settings = {"new_tokens": NEW_TOKENS}
     other = (
         Peer(name="PyTorch, bf16", engine="pytorch_writer", model=model, settings={"dtype": "bfloat16", **settings}),
-        Peer(
-            name="PyTorch, torch.compile", engine="pytorch_writer", model=model, settings={"compiled": True, **settings}
-        ),
+        *extra,
         Peer(name="optimum, fp32", engine="optimum_writer", model=f"{model}-optimum", settings=settings),
     )
     return _peers(model, extra=other, **settings)
 
 
-GPT2, LLAMA = _greedy("gpt2"), _greedy("llama")
+COMPILED = Peer(
+    name="PyTorch, torch.compile",
+    engine="pytorch_writer",
+    model="gpt2",
+    settings={"compiled": True, "new_tokens": NEW_TOKENS},
+)
+GPT2, LLAMA = _greedy("gpt2", extra=[COMPILED]), _greedy("llama")
 T5, BART = (_peers(model, new_tokens=SUMMARY_TOKENS, beams=BEAMS) for model in ("t5", "bart"))
 TOGETHERS = _ours("torchless_writer", "gpt2", new_tokens=NEW_TOKENS)
 WATCHED = _ours("torchless_watched", "gpt2", new_tokens=NEW_TOKENS)
