@@ -135,7 +135,7 @@ def _generation(canvas: Figure, figures: dict[str, Any]) -> None:
     one = figures["inputs"]["gpt2"]
     values = {name: rate["median"] for name, rate in one["tokens_a_second"].items()}
     more = {name: faster.get("PyTorch") for name, faster in one["times_faster"].items()}
-    _bars(canvas, values, more, "Tokens a second, one text, GPT-2 small's shape", "{:.0f}", than="more")
+    _bars(canvas, values, more, "Tokens a second, one text, GPT-2 small's shape", "{:.0f}", than="as many")
 
 
 def _bars(
@@ -146,7 +146,7 @@ def _bars(
     label: str,
     than: str = "less",
 ) -> None:
-    """Draw a bar a peer, with its value and how many times less or more it is than the reference's."""
+    """Draw a bar a peer, with its value and how many times less or as many it is as the reference's."""
     canvas.set_size_inches(8, 1.2 + 0.6 * len(values))
     axes = canvas.subplots()
     names = [*values][::-1]
