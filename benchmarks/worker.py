@@ -8,11 +8,12 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.engines import ENGINES, Loaded
+from benchmarks.engines import ENGINES
+from benchmarks.loaded import Loaded
+from benchmarks.memory import peak_bytes
 
 __all__ = ["main", "replies"]
 
@@ -33,20 +34,6 @@ def replies(loaded: Loaded, requests: Iterable[dict[str, Any]]) -> Iterator[dict
             yield _reply(loaded, **request) | {"peak_bytes": peak_bytes()}
         except Exception as error:  # noqa: BLE001 - whatever a library raises is told, and the next request may work
             yield {"error": _described(error)}
-
-
-def peak_bytes() -> int:
-    """Return the most memory that this process had at a time.
-
-    `ru_maxrss` begins with what the process had that started this one; `VmHWM` begins at zero.
-    """
-    status = Path("/proc/self/status")
-    if not status.exists():
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
-    return 1024 * int(line.split()[1])
 
 
 def _reply(

@@ -17,7 +17,7 @@ ROUNDS = {"transformers.pipeline": [[20.0, 21.0], [22.0]], "torchless, q8": [[2.
 
 @pytest.fixture
 def results(tmp_path):
-    """A folder with the figures of two suites."""
+    """A folder with the figures of three suites."""
     shared = {"machine": MACHINE, "model": "A shape", "skipped": {}, "failed": {}}
     latency = {
         **shared,
@@ -33,6 +33,21 @@ def results(tmp_path):
         "peak_memory_of": {"torchless, q8": {"transformers.pipeline": 1.0}, "transformers.pipeline": {}},
         "installed": {"bytes": {"torchless": 10**8, "transformers.pipeline": None}},
     }
-    for name, figures in (("latency", latency), ("cold_start", cold_start)):
+    rounds = {"PyTorch": [[2000.0]], "torchless, q8": [[400.0]]}
+    generation = {
+        **shared,
+        "inputs": {
+            "gpt2": {
+                "tokens": 32,
+                "new_tokens": 64,
+                **summary(rounds),
+                "tokens_a_second": {"PyTorch": spread([32.0]), "torchless, q8": spread([160.0])},
+            }
+        },
+        "together": {"torchless, q8": {"tokens_a_second": {"1": 160.0, "8": 800.0}, "times": 5.0}},
+        "outside": {"torchless, q8": 0.05},
+        "growth": {"torchless, q8": 1.001},
+    }
+    for name, figures in (("latency", latency), ("cold_start", cold_start), ("generation", generation)):
         (tmp_path / f"{name}.json").write_text(json.dumps(figures))
     return tmp_path

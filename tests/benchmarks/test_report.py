@@ -16,6 +16,15 @@ def test_the_report_has_tables_conditions_and_goals(results):
     assert "| latency: 16 tokens, fp32, vs transformers.pipeline | ≥ 2.5× | – | not measured |" in text
 
 
+def test_the_report_has_tokens_a_second_and_what_a_call_costs_besides(results):
+    text = render(results)
+    assert "| torchless, q8 | 160 (160–160) | 5.00× | – | – |" in text
+    assert "| torchless, q8 | 160 | 800 | 5.00× |" in text
+    assert "| torchless, q8 | 5.0% | +0.10% |" in text
+    assert "| generation: GPT-2 small's shape, q8, vs PyTorch | ≥ 5× | 5× | met |" in text
+    assert "| generation: share of the time outside of ONNX Runtime, q8 | ≤ 0.06 | 0.05 | met |" in text
+
+
 def test_suites_that_were_not_measured_are_left_out(results):
     text = render(results)
     assert "## Latency" in text

