@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -86,6 +87,9 @@ def _checkpoint(shape: Shape, out: Path) -> None:
     written = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
     model = written.from_config(config)
     randomise(model, seed=0)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Embedding):  # else one token is the likeliest after any other
+            module.weight.data /= module.weight.data.std()
     if shape.type == "t5":  # whose queries are small instead of scaled; larger ones would magnify every rounding
         for name, weights in model.named_parameters():
             if name.endswith(".q.weight"):
