@@ -146,10 +146,10 @@ class Text2TextGenerationPipeline(Pipeline[Text2TextOptions]):
         options = options or self.options
         (prompt,), (sequences,) = rows, outputs
         answers: list[Answer] = [self._written(sequence.tolist(), options) for sequence in sequences]
-        if options.return_details and isinstance(prompt, Prompt):
-            for answer, sequence in zip(answers, sequences, strict=True):
-                answer.update(details(self.tokenizer, prompt, sequence.tolist(), generated_from=1))
-        return answers
+        if not options.return_details or not isinstance(prompt, Prompt):
+            return answers
+        told = [details(self.tokenizer, prompt, sequence.tolist(), generated_from=1) for sequence in sequences]
+        return [{**answer, **how} for answer, how in zip(answers, told, strict=True)]
 
     def _written(self, sequence: list[int], options: Text2TextOptions) -> Answer:
         if options.return_tensors:

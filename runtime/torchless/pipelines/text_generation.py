@@ -5,9 +5,6 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, TypedDict, overload
 
-import numpy as np
-from numpy.typing import NDArray
-
 from torchless.auto import Model
 from torchless.errors import InputError, OptionError
 from torchless.generation.config import GenerationConfig
@@ -183,13 +180,13 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
         options = options or self.options
         (row,), (sequences,) = rows, outputs
         answers = self._written(text, row, sequences, options)
-        if options.return_details and isinstance(row, Prompt):
-            for answer, sequence in zip(answers, sequences, strict=True):
-                answer.update(details(self.tokenizer, row, sequence.tolist(), generated_from=len(row.ids)))
-        return answers
+        if not options.return_details or not isinstance(row, Prompt):
+            return answers
+        told = [details(self.tokenizer, row, ids.tolist(), generated_from=len(row.ids)) for ids in sequences]
+        return [{**answer, **how} for answer, how in zip(answers, told, strict=True)]
 
     def _written(
-        self, text: str | Chat, row: Row, sequences: NDArray[np.int64], options: TextGenerationOptions
+        self, text: str | Chat, row: Row, sequences: RowOutput, options: TextGenerationOptions
     ) -> list[GeneratedText]:
         if options.return_type == "tensors":
             return [{"generated_token_ids": sequence.tolist()} for sequence in sequences]
