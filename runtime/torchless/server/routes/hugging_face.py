@@ -136,9 +136,9 @@ def _is_chat(served: ServedModel, inputs: Sequence[Any]) -> bool:
 async def _described(served: ServedModel, inputs: Sequence[Any], options: Options, *, admitted: Admitted) -> list[Any]:
     """Answer with texts, and with how they were generated."""
     asked = {name: value for name, value in options.items() if name != "return_full_text"}
-    results = await served.answer(inputs, {**asked, "return_tensors": True}, admitted=admitted)
+    results = await served.answer(inputs, {**asked, "return_tensors": True, "return_details": True}, admitted=admitted)
     return [
-        await asyncio.to_thread(described, served.pipeline, text, options, result[0]["generated_token_ids"])
+        await asyncio.to_thread(described, served.pipeline, text, options, result[0])
         for text, result in zip(inputs, results, strict=True)
     ]
 
@@ -149,9 +149,13 @@ async def _streamed(
     """Answer with events, once the first piece of text is there: what cannot be answered is an error before it."""
     if len(inputs) != 1:
         raise InputError(f"{len(inputs)} inputs cannot be streamed.", hint="Give one.")
-    pieces = served.stream(inputs[0], options, admitted=admitted)
-    first = await anext(pieces, None)
-    return Stream(stream_events(first, pieces), media_type="text/event-stream")
+    pieces = served.stream(inputs[0], {**options, "return_details": True}, admitted=admitted)
+    first = await anext(pieces)
+    return Stream(
+        stream_events(first, pieces, seed=options.get("seed")),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache"},
+    )
 
 
 def _unwrapped(task: str, results: list[Any], *, many: bool) -> Any:
