@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from fixtures.server import configuration, serving
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError, TextGenerationError
 from huggingface_hub.utils import get_session
@@ -39,9 +40,11 @@ TASKS = {
 
 
 @pytest.fixture(scope="module")
-def url(folders, serve):
+def url(folders, tmp_path_factory):
     """A server of them all."""
-    return serve({name: (folder, TASKS.get(name)) for name, folder in folders.items()})
+    file = configuration(tmp_path_factory.mktemp("serve") / "serve.toml", folders, TASKS)
+    with serving("--config", file) as server:
+        yield server.url
 
 
 @pytest.fixture

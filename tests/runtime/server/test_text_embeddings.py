@@ -1,6 +1,7 @@
 import httpx
 import numpy as np
 import pytest
+from fixtures.server import configuration, serving
 
 from torchless import pipeline
 
@@ -21,10 +22,11 @@ def folders(tiny, sentiment, embeddings):
 
 
 @pytest.fixture(scope="module")
-def url(folders, serve):
-    tasks = {"ranks": "text-ranking"}
-    models = {name: (folder, tasks.get(name)) for name, folder in folders.items()}
-    return serve(models, "--max-client-batch-size", "4")
+def url(folders, tmp_path_factory):
+    """A server of them all, in their order."""
+    file = configuration(tmp_path_factory.mktemp("serve") / "serve.toml", folders, {"ranks": "text-ranking"})
+    with serving("--config", file, "--max-client-batch-size", "4") as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -161,11 +163,10 @@ def test_errors(ask, path, body, status, kind, message):
     assert message in answer.json()["error"]
 
 
-def test_no_model_of_the_kind(serve, folders):
-    url = serve({"tokens": (folders["tokens"], None)})
-    answer = httpx.post(f"{url}/embed", json={"inputs": TEXT}, timeout=30)
+def test_no_model_of_the_kind(server):
+    answer = httpx.post(f"{server.url}/embed", json={"inputs": TEXT}, timeout=30)
     assert answer.status_code == 424
     assert answer.json() == {
-        "error": "No model here is for feature-extraction. There are: tokens (token-classification).",
+        "error": "No model here is for feature-extraction. There are: sentiment (text-classification).",
         "error_type": "backend",
     }

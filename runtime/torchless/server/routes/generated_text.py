@@ -175,9 +175,7 @@ async def stream_events(
             piece = await anext(others, None)
 
 
-def _tokens(
-    pipeline: TextGenerationPipeline, prompt_ids: Sequence[int], token_ids: Sequence[int]
-) -> Iterator[Token]:
+def _tokens(pipeline: TextGenerationPipeline, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> Iterator[Token]:
     stream, special = TextStream(pipeline.tokenizer), pipeline.tokenizer.skipped_ids
     stream.push(prompt_ids)
     for token_id in token_ids:
