@@ -172,6 +172,7 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         if tokenizer.pad_token_id is None:
             raise OptionError("padding='max_length' needs a padding token.", hint="Leave padding out.")
         if width is not None:
+            self.model.check_length(width, hint=self.too_long_hint)  # before there is as much padding
             row.encoding.pad(
                 width,
                 direction=tokenizer.padding_side,

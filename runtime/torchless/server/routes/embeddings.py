@@ -9,6 +9,7 @@ import numpy as np
 from torchless.checkpoint import Checkpoint
 from torchless.errors import InputError, OptionError, nearest
 from torchless.layout import POOLING_CONFIG
+from torchless.pipelines.inputs import text_input
 from torchless.server.admission import Admitted
 from torchless.server.models import ServedModel
 
@@ -70,17 +71,16 @@ def prompted(served: ServedModel, texts: Sequence[Any], prompt_name: str | None)
         prompt_name: None for no prompt.
 
     Raises:
-        InputError: There is no text, or one of them is none.
+        InputError: With a prompt, one of them is no string.
         OptionError: There is no such prompt.
     """
-    check_some(texts, "inputs")
     if prompt_name is None:
         return list(texts)
     checkpoint: Checkpoint = served.pipeline.model.checkpoint
     prompts = checkpoint.read_json(_PROMPTS).get("prompts") or {} if checkpoint.has(_PROMPTS) else {}
     if prompt_name not in prompts:
         raise OptionError(f"There is no prompt {prompt_name!r}.", hint=nearest(prompt_name, prompts))
-    return [f"{prompts[prompt_name]}{text}" for text in texts]
+    return [f"{prompts[prompt_name]}{text_input(text)}" for text in texts]
 
 
 def pools(served: ServedModel) -> bool:

@@ -111,6 +111,8 @@ def generation_options(parameters: Mapping[str, Any], *, chat: bool) -> dict[str
         value = options.pop(name, None)
         if value not in idle:
             raise OptionError(f"{name}={value!r} is not supported.", hint=f"Leave {name} out.")
+    if options.get("tokenizer_encode_kwargs"):  # templates among them, which are programs
+        raise OptionError("tokenizer_encode_kwargs are not taken over HTTP.", hint="Leave tokenizer_encode_kwargs out.")
     options.pop("details", None)
     stop, truncate = options.pop("stop", None), options.pop("truncate", None)
     if stop:

@@ -15,8 +15,8 @@ from torchless.errors import InputError, OptionError
 from torchless.server.admission import Admitted
 from torchless.server.errors import exception_handlers, hugging_face
 from torchless.server.models import Registry, ServedModel
-from torchless.server.routes.generated_text import described, generation_options, stream_events
 from torchless.server.routes.embeddings import SimilarityInputs, TruncationDirection, pools, prompted, similarities
+from torchless.server.routes.generated_text import described, generation_options, stream_events
 from torchless.server.routes.text_embeddings import ModelName
 
 __all__ = ["InferenceRequest", "router"]
@@ -66,8 +66,9 @@ async def infer(
     served = registry[registry.names[0] if name is None else name]
     parameters = dict(data.parameters or {})
     if served.task == "feature-extraction" and isinstance(data.inputs, Mapping):
-        options = _of_embeddings(served, parameters, data)
-        return Response(await similarities(served, _similarity(data.inputs), options, admitted=admitted))
+        sentences, options = _similarity(data.inputs), _of_embeddings(served, parameters, data)
+        cosines = await similarities(served, sentences, options, prompt_name=data.prompt_name, admitted=admitted)
+        return Response(cosines)
     many = isinstance(data.inputs, list) and not _is_chat(served, data.inputs)
     inputs = data.inputs if many else [data.inputs]
     options = _options(served, parameters, data)
@@ -102,8 +103,18 @@ def _options(served: ServedModel, parameters: Options, request: InferenceRequest
     if served.task == "text-generation":
         return generation_options(parameters, chat=not isinstance(request.inputs, str))
     if served.task in _TEXT_TO_TEXT:
-        return parameters | (parameters.pop("generate_parameters", None) or {})
+        return _with_generation(parameters)
     return parameters
+
+
+def _with_generation(parameters: Options) -> Options:
+    """Return options with those of generation beside the others, not within."""
+    generation = parameters.pop("generate_parameters", None) or {}
+    if not isinstance(generation, Mapping):
+        raise OptionError(
+            f"generate_parameters={generation!r} is no mapping.", hint='Give them by name: {"max_new_tokens": 64}.'
+        )
+    return {**parameters, **generation}
 
 
 def _of_embeddings(served: ServedModel, parameters: Options, request: InferenceRequest) -> Options:
@@ -135,6 +146,10 @@ def _is_chat(served: ServedModel, inputs: Sequence[Any]) -> bool:
 
 async def _described(served: ServedModel, inputs: Sequence[Any], options: Options, *, admitted: Admitted) -> list[Any]:
     """Answer with texts, and with how they were generated."""
+    if options.get("num_return_sequences", 1) != 1:
+        raise OptionError(
+            f"num_return_sequences={options['num_return_sequences']!r} has no details.", hint="num_return_sequences=1"
+        )
     asked = {name: value for name, value in options.items() if name != "return_full_text"}
     results = await served.answer(inputs, {**asked, "return_tensors": True, "return_details": True}, admitted=admitted)
     return [

@@ -360,7 +360,9 @@ def _served(registry: Registry, name: str | None, *tasks: str) -> ServedModel:
 
 
 def _listed(inputs: str | list[str]) -> list[str]:
-    return [inputs] if isinstance(inputs, str) else inputs
+    texts = [inputs] if isinstance(inputs, str) else inputs
+    check_some(texts, "inputs")
+    return texts
 
 
 def _check_number(inputs: Sequence[Any], settings: Settings) -> None:
