@@ -153,7 +153,8 @@ def test_info(url, path, kind):
         ("/rerank", {"query": TEXT, "texts": [TEXT] * 5}, 413, "validation", "5 inputs, and may have 4"),
         ("/tokenize", {"inputs": [TEXT] * 5}, 413, "validation", "5 inputs, and may have 4"),
         ("/decode", {"ids": [[1, 40_000]]}, 413, "validation", "No token has the id 40000"),
-        ("/decode", {"ids": []}, 413, "validation", "There are no ids"),
+        ("/decode", {"ids": []}, 413, "validation", "The ids are []"),
+        ("/decode", {"ids": [[1], 2]}, 413, "validation", "The ids are 2"),
     ],
 )
 def test_errors(ask, path, body, status, kind, message):

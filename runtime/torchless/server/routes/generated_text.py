@@ -10,10 +10,13 @@ import numpy as np
 from torchless.errors import OptionError
 from torchless.generation.stopping import FinishReason
 from torchless.generation.streaming import TextStream
+from torchless.pipelines import Pipeline
 from torchless.pipelines.generation import StreamedText
-from torchless.pipelines.text_generation import TextGenerationPipeline
 
-__all__ = ["Details", "StreamEvent", "Token", "described", "generation_options", "stream_events"]
+__all__ = ["RETURNS", "Details", "StreamEvent", "Token", "described", "generation_options", "stream_events"]
+
+# The options that say what a text is returned as.
+RETURNS = frozenset({"return_full_text", "return_tensors", "return_text", "return_type"})
 
 # What this server does not do, with the values that do not ask for it.
 _UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
@@ -106,7 +109,7 @@ def generation_options(parameters: Mapping[str, Any], *, chat: bool) -> dict[str
     Raises:
         OptionError: A parameter asks for what this server does not do.
     """
-    options = {"return_full_text": False, **parameters}
+    options = dict(parameters) if parameters.keys() & RETURNS else {"return_full_text": False, **parameters}
     for name, idle in _UNSUPPORTED.items():
         value = options.pop(name, None)
         if value not in idle:
@@ -125,7 +128,7 @@ def generation_options(parameters: Mapping[str, Any], *, chat: bool) -> dict[str
 
 
 def described(
-    pipeline: TextGenerationPipeline, text: Any, options: Mapping[str, Any], answer: Mapping[str, Any]
+    pipeline: Pipeline[Any], text: Any, options: Mapping[str, Any], answer: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the text of an answer, and how it was generated.
 
@@ -136,14 +139,14 @@ def described(
         answer: The tokens, with `return_details`.
     """
     chosen = pipeline.with_options(pipeline.options, options)
-    (prompt,) = pipeline.preprocess(text, chosen)
+    rows = pipeline.preprocess(text, chosen)
     token_ids = answer["generated_token_ids"]
-    (written,) = pipeline.postprocess(text, [prompt], [(np.asarray(token_ids),)], chosen)
+    (written,) = pipeline.postprocess(text, rows, [(np.asarray(token_ids),)], chosen)
     first = answer["prompt_tokens"]
     details = Details(
         finish_reason=answer["finish_reason"],
         generated_tokens=answer["generated_tokens"],
-        seed=prompt.config.seed,
+        seed=options.get("seed"),
         prefill=[],
         tokens=list(_tokens(pipeline, token_ids[:first], token_ids[first : first + answer["generated_tokens"]])),
     )
@@ -177,7 +180,7 @@ async def stream_events(
             piece = await anext(others, None)
 
 
-def _tokens(pipeline: TextGenerationPipeline, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> Iterator[Token]:
+def _tokens(pipeline: Pipeline[Any], prompt_ids: Sequence[int], token_ids: Sequence[int]) -> Iterator[Token]:
     stream, special = TextStream(pipeline.tokenizer), pipeline.tokenizer.skipped_ids
     stream.push(prompt_ids)
     for token_id in token_ids:

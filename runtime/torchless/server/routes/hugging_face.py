@@ -16,7 +16,7 @@ from torchless.server.admission import Admitted
 from torchless.server.errors import exception_handlers, hugging_face
 from torchless.server.models import Registry, ServedModel
 from torchless.server.routes.embeddings import SimilarityInputs, TruncationDirection, pools, prompted, similarities
-from torchless.server.routes.generated_text import described, generation_options, stream_events
+from torchless.server.routes.generated_text import RETURNS, described, generation_options, stream_events
 from torchless.server.routes.text_embeddings import ModelName
 
 __all__ = ["InferenceRequest", "router"]
@@ -150,7 +150,7 @@ async def _described(served: ServedModel, inputs: Sequence[Any], options: Option
         raise OptionError(
             f"num_return_sequences={options['num_return_sequences']!r} has no details.", hint="num_return_sequences=1"
         )
-    asked = {name: value for name, value in options.items() if name != "return_full_text"}
+    asked = {name: value for name, value in options.items() if name not in RETURNS}
     results = await served.answer(inputs, {**asked, "return_tensors": True, "return_details": True}, admitted=admitted)
     return [
         await asyncio.to_thread(described, served.pipeline, text, options, result[0])

@@ -181,7 +181,7 @@ class DecodeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         skip_special_tokens: Leave the model's own tokens out.
     """
 
-    ids: list[int] | list[list[int]]
+    ids: list[int | list[int]]
     skip_special_tokens: bool = True
 
 
@@ -306,12 +306,9 @@ async def decode(
 ) -> list[str]:
     """Turn the ids of tokens into texts."""
     tokenizer = _served(registry, name).pipeline.tokenizer
-    every: list[Any] = list(data.ids) if data.ids and isinstance(data.ids[0], list) else [data.ids]
+    every: list[Any] = list(data.ids) if any(isinstance(ids, list) for ids in data.ids) else [data.ids]
     for ids in every:
-        check_some(ids, "ids")
-        wrong = [index for index in ids if not 0 <= index < len(tokenizer)]
-        if wrong:
-            raise InputError(f"No token has the id {wrong[0]}.", hint=f"Ids are from 0 to {len(tokenizer) - 1}.")
+        _check_ids(ids, len(tokenizer))
     _check_number(every, settings)
     return await asyncio.to_thread(tokenizer.batch_decode, every, skip_special_tokens=data.skip_special_tokens)
 
@@ -389,6 +386,14 @@ def _text_or_pair(texts: Any) -> Any:
             hint='Give "a text", ["a text", "its pair"], or several: [["a text"], ["a text", "its pair"]].',
         )
     return texts[0] if len(texts) == 1 else {"text": texts[0], "text_pair": texts[1]}
+
+
+def _check_ids(ids: Any, tokens: int) -> None:
+    if not isinstance(ids, list) or not ids:
+        raise InputError(f"The ids are {ids!r}.", hint="Give a list of ids, or a list of such lists.")
+    wrong = [index for index in ids if not 0 <= index < tokens]
+    if wrong:
+        raise InputError(f"No token has the id {wrong[0]}.", hint=f"Ids are from 0 to {tokens - 1}.")
 
 
 def _tokens(text: str, encoding: Encoding) -> list[SimpleToken]:
