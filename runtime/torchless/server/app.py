@@ -8,14 +8,16 @@ from typing import Any
 from litestar import Litestar, Request, Response, Router, get
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
+from litestar.exceptions import MissingDependencyException
 from litestar.middleware import ASGIMiddleware
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from torchless.errors import AccessError
+from torchless.errors import AccessError, MissingExtraError
+from torchless.server.access_log import AccessLog
 from torchless.server.admission import Admission, Admitted
-from torchless.server.errors import exception_handlers, hugging_face
+from torchless.server.errors import Refusals, exception_handlers, hugging_face
 from torchless.server.metrics import MetricsController, requests_config
 from torchless.server.models import Registry
 from torchless.server.request_limits import RequestLimits
@@ -60,7 +62,14 @@ def create_app(settings: Settings) -> Litestar:
             "settings": Provide(lambda: settings, use_cache=True, sync_to_thread=False),
             "admitted": Provide(_admitted, sync_to_thread=False),
         },
-        middleware=[requests_config().middleware, ApiKey(settings.api_key), RequestLimits(settings, admission)],
+        middleware=[
+            *([] if settings.log_format == "none" else [AccessLog(settings.log_format)]),
+            requests_config().middleware,
+            Refusals(),
+            ApiKey(settings.api_key),
+            RequestLimits(settings, admission),
+        ],
+        plugins=_plugins(settings),
         exception_handlers=exception_handlers(hugging_face),
         cors_config=_cors(settings),
         lifespan=[lifespan],
@@ -111,6 +120,16 @@ def ready(request: Request[Any, Any, Any]) -> Response[dict[str, bool]]:
 def _admitted(request: Request[Any, Any, Any]) -> Admitted:
     admitted: Admitted = request.scope["state"]["admitted"]
     return admitted
+
+
+def _plugins(settings: Settings) -> list[Any]:
+    if not settings.open_telemetry:
+        return []
+    try:
+        from litestar.plugins.opentelemetry import OpenTelemetryConfig, OpenTelemetryPlugin  # noqa: PLC0415 - an extra
+    except MissingDependencyException as error:
+        raise MissingExtraError("OpenTelemetry", extra="telemetry") from error
+    return [OpenTelemetryPlugin(OpenTelemetryConfig())]
 
 
 def _cors(settings: Settings) -> CORSConfig | None:
