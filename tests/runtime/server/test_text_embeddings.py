@@ -25,7 +25,7 @@ def folders(tiny, sentiment, embeddings):
 def url(folders, tmp_path_factory):
     """A server of them all, in their order."""
     file = configuration(tmp_path_factory.mktemp("serve") / "serve.toml", folders, {"ranks": "text-ranking"})
-    with serving("--config", file, "--max-client-batch-size", "4") as server:
+    with serving("--config", file, "--max-client-batch-size=4", "--max-input-length=200") as server:
         yield server.url
 
 
@@ -56,7 +56,7 @@ def test_embed_all(ask, folders):
 def test_truncate(ask, embed, direction):
     text = TEXT + LONG + OTHER
     got = ask("/embed", inputs=text, truncate=True, truncation_direction=direction).json()
-    expected = embed([text], truncation=True, truncation_side=direction.lower())
+    expected = embed([text], truncation=True, max_length=200, truncation_side=direction.lower())
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
@@ -128,7 +128,7 @@ def test_info(url, path, kind):
     info = httpx.get(url + path).json()
     assert list(info["model_type"]) == [kind]
     assert info["model_dtype"] == "float32"
-    assert info["max_input_length"] == 512
+    assert info["max_input_length"] == 200
     assert info["max_client_batch_size"] == 4
     if kind == "classifier":
         assert info["model_type"][kind]["id2label"] == {"0": "NEGATIVE", "1": "POSITIVE"}
@@ -137,7 +137,7 @@ def test_info(url, path, kind):
 @pytest.mark.parametrize(
     ("path", "body", "status", "kind", "message"),
     [
-        ("/embed", {"inputs": LONG, "truncate": False}, 413, "validation", "602"),
+        ("/embed", {"inputs": LONG, "truncate": False}, 413, "validation", "602 tokens"),
         ("/embed", {"inputs": []}, 413, "validation", "There are no inputs"),
         ("/embed", {"inputs": ""}, 413, "validation", "empty"),
         ("/embed", {"inputs": [TEXT] * 5}, 413, "validation", "5 inputs, and may have 4"),
@@ -148,7 +148,7 @@ def test_info(url, path, kind):
         ("/models/sentiment/embed", {"inputs": TEXT}, 424, "backend", "sentiment is for text-classification"),
         ("/models/nothing/embed", {"inputs": TEXT}, 404, "validation", "There is no model 'nothing'"),
         ("/predict", {"inputs": [[TEXT, TEXT, TEXT]]}, 413, "validation", "neither a text nor a pair"),
-        ("/predict", {"inputs": LONG}, 413, "validation", "602"),
+        ("/predict", {"inputs": LONG}, 413, "validation", "602 tokens"),
         ("/rerank", {"query": TEXT, "texts": []}, 413, "validation", "There are no texts"),
         ("/rerank", {"query": TEXT, "texts": [TEXT] * 5}, 413, "validation", "5 inputs, and may have 4"),
         ("/tokenize", {"inputs": [TEXT] * 5}, 413, "validation", "5 inputs, and may have 4"),

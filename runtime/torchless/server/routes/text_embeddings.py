@@ -42,11 +42,6 @@ class _Truncated(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     truncate: bool | None = None
     truncation_direction: TruncationDirection = "Right"
 
-    @property
-    def truncation(self) -> dict[str, Any]:
-        """The pipelines' options."""
-        return {"truncation": bool(self.truncate), "truncation_side": self.truncation_direction.lower()}
-
 
 class EmbedRequest(_Truncated, kw_only=True):
     """Texts to embed.
@@ -213,7 +208,7 @@ async def embed(
 ) -> list[list[float]]:
     """Turn texts into embeddings, as the model's sentence-transformers files say."""
     served = _served(registry, name, "feature-extraction")
-    options = {"pooling": "auto", "normalize": data.normalize, **data.truncation}
+    options = {"pooling": "auto", "normalize": data.normalize, **_truncation(served, data)}
     texts = prompted(served, _listed(data.inputs), data.prompt_name)
     return await served.answer(texts, options, admitted=admitted)
 
@@ -228,7 +223,7 @@ async def embed_all(
     """Turn the tokens of texts into embeddings."""
     served = _served(registry, name, "feature-extraction")
     texts = prompted(served, _listed(data.inputs), data.prompt_name)
-    return [hidden for (hidden,) in await served.answer(texts, data.truncation, admitted=admitted)]
+    return [hidden for (hidden,) in await served.answer(texts, _truncation(served, data), admitted=admitted)]
 
 
 @post(["/similarity", "/models/{name:str}/similarity"], status_code=200)
@@ -242,7 +237,7 @@ async def similarity(
     served = _served(registry, name, "feature-extraction")
     parameters = data.parameters or SimilarityParameters()
     return await similarities(
-        served, data.inputs, parameters.truncation, prompt_name=parameters.prompt_name, admitted=admitted
+        served, data.inputs, _truncation(served, parameters), prompt_name=parameters.prompt_name, admitted=admitted
     )
 
 
@@ -256,7 +251,7 @@ async def predict(
     """Classify texts, or pairs of texts: all labels, the best first."""
     served = _served(registry, name, "text-classification")
     one, inputs = _texts_or_pairs(data.inputs)
-    options = {"top_k": None, "function_to_apply": "none" if data.raw_scores else None, **data.truncation}
+    options = {"top_k": None, "function_to_apply": "none" if data.raw_scores else None, **_truncation(served, data)}
     results = await served.answer(inputs, options, admitted=admitted)
     predictions = [[Prediction(**label) for label in result] for result in results]
     return predictions[0] if one else predictions
@@ -274,7 +269,7 @@ async def rerank(
     served = _served(registry, name, "text-ranking")
     check_some(data.texts, "texts")
     _check_number(data.texts, settings)
-    options = {"function_to_apply": "none" if data.raw_scores else "sigmoid", **data.truncation}
+    options = {"function_to_apply": "none" if data.raw_scores else "sigmoid", **_truncation(served, data)}
     (ranked,) = await served.answer([{"query": data.query, "documents": data.texts}], options, admitted=admitted)
     return [
         Rank(index=one["index"], score=one["score"], text=one["text"] if data.return_text else None) for one in ranked
@@ -354,6 +349,15 @@ def _served(registry: Registry, name: str | None, *tasks: str) -> ServedModel:
             f"{name} is for {served.task}, not for {' or '.join(tasks)}.", hint=f"POST /models/{name} asks it."
         )
     return served
+
+
+def _truncation(served: ServedModel, request: _Truncated) -> dict[str, Any]:
+    """Return the pipeline's options for what is too long: for the model, or for this server."""
+    options = {"truncation": bool(request.truncate), "truncation_side": request.truncation_direction.lower()}
+    own, taken = served.pipeline.tokenizer.longest, served.max_input_tokens
+    if request.truncate and taken is not None and (own is None or taken < own):
+        return {**options, "max_length": taken}
+    return options
 
 
 def _listed(inputs: str | list[str]) -> list[str]:
