@@ -1,9 +1,11 @@
+import httpx
+import huggingface_hub
 import numpy as np
 import pytest
 from fixtures.server import configuration, serving
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError, TextGenerationError
-from huggingface_hub.utils import get_session
+from huggingface_hub.utils._http import reset_sessions
 
 from torchless import pipeline
 
@@ -40,16 +42,26 @@ TASKS = {
 
 
 @pytest.fixture(scope="module")
-def url(folders, tmp_path_factory):
+def url(folders, tmp_path_factory, online):
     """A server of them all."""
     file = configuration(tmp_path_factory.mktemp("serve") / "serve.toml", folders, TASKS)
     with serving("--config", file) as server:
         yield server.url
 
 
+@pytest.fixture(scope="module")
+def online():
+    """Let the client speak to loopback, though other tests keep it from the Hub."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        reset_sessions()
+        yield
+    reset_sessions()
+
+
 @pytest.fixture
 def client(url):
-    return lambda name: InferenceClient(model=f"{url}/models/{name}", timeout=30)
+    return lambda name: InferenceClient(model=f"{url}/models/{name}", provider="hf-inference", timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +78,7 @@ def offline(folders):
 
 
 def ask(url, name, **body):
-    return get_session().post(f"{url}/models/{name}", json=body, timeout=30)
+    return httpx.post(f"{url}/models/{name}", json=body, timeout=30)
 
 
 def assert_close(expected, got):
@@ -145,7 +157,7 @@ def test_zero_shot_classification(url, client, offline, options):
     ]
     assert_close(pairs, chosen(got, "label", "score"))
     body = {"inputs": TEXT, "parameters": {"candidate_labels": labels, **options}}
-    newer = get_session().post(
+    newer = httpx.post(
         f"{url}/models/zero-shot", json=body, headers={"user-agent": "unknown/None; hf_hub/1.2.0; python/3.11"}
     )
     assert_close(pairs, newer.json())
