@@ -19,7 +19,7 @@ from torchless.languages import language_frame
 from torchless.padding import Padding, padded_width
 from torchless.special_tokens import model_input_names
 from torchless.text_batch import text_batch
-from torchless.truncation import Truncation, TruncationStrategy, read_truncation
+from torchless.truncation import Truncation, TruncationSide, TruncationStrategy, read_truncation
 from torchless.vocabulary import Vocabulary
 
 __all__ = ["Encoding", "Padding", "Tokenizer"]
@@ -124,6 +124,7 @@ class Tokenizer(Vocabulary):
         is_split_into_words: bool = False,
         pad_to_multiple_of: int | None = None,
         padding_side: Literal["right", "left"] | None = None,
+        truncation_side: TruncationSide | None = None,
         return_tensors: Literal["np"] | None = None,
         return_token_type_ids: bool | None = None,
         return_attention_mask: bool | None = None,
@@ -145,6 +146,7 @@ class Tokenizer(Vocabulary):
             is_split_into_words: The texts are lists of words already.
             pad_to_multiple_of: Round the padded length up to a multiple of this many tokens.
             padding_side: `right` or `left`, by default the model's own.
+            truncation_side: The same of what is cut. Not in the reference.
             return_tensors: `np` for int64 arrays of (texts, tokens); None for lists.
             return_token_type_ids: By default, if the model takes them.
             return_attention_mask: By default, if the model takes it.
@@ -171,6 +173,7 @@ class Tokenizer(Vocabulary):
             max_length=max_length,
             stride=stride,
             implied=max_length is not None and padding is False,
+            side=truncation_side,
         )
         whole = self.encode_batch(
             texts, truncation=cut, add_special_tokens=add_special_tokens, is_split_into_words=is_split_into_words
@@ -260,6 +263,7 @@ class Tokenizer(Vocabulary):
         max_length: int | None = None,
         stride: int = 0,
         implied: bool = False,
+        side: TruncationSide | None = None,
     ) -> Truncation | None:
         """Read `truncation=` and `max_length=` as `transformers` does.
 
@@ -268,15 +272,17 @@ class Tokenizer(Vocabulary):
             max_length: In tokens; by default `model_max_length`, and nothing is cut where that has no limit.
             stride: The tokens that windows overlap by.
             implied: None means `longest_first` here, since a `max_length` alone asks for it.
+            side: What is cut, by default as the tokenizer says.
 
         Raises:
-            OptionError: There is no such strategy, or a number is none.
+            OptionError: There is no such strategy or side, or a number is none.
         """
         return read_truncation(
             implied if truncation is None else truncation,
             max_length=max_length,
             stride=stride,
             model_max_length=self.longest,
+            side=side,
         )
 
     def num_special_tokens(self, *, pair: bool) -> int:
@@ -395,7 +401,7 @@ class Tokenizer(Vocabulary):
                 truncation.max_length,
                 stride=truncation.stride,
                 strategy=truncation.strategy,
-                direction=self.truncation_side,
+                direction=truncation.side or self.truncation_side,
             )
         except Exception as error:  # tokenizers raises a bare Exception
             raise OptionError(

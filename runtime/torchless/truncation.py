@@ -5,22 +5,32 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from torchless.errors import OptionError, check_whole_number, nearest
 
-__all__ = ["Truncation", "TruncationStrategy", "read_truncation"]
+__all__ = ["Truncation", "TruncationSide", "TruncationStrategy", "read_truncation"]
 
+TruncationSide: TypeAlias = Literal["left", "right"]
 TruncationStrategy: TypeAlias = Literal["longest_first", "only_first", "only_second", "do_not_truncate"]
 
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """A text is cut to `max_length` tokens, special ones included; windows of it overlap by `stride` tokens."""
+    """A text is cut to `max_length` tokens, special ones included; windows of it overlap by `stride` tokens.
+
+    What is cut is at its end (`side` is `right`) or beginning (`left`); None leaves that to the tokenizer.
+    """
 
     max_length: int
     strategy: TruncationStrategy = "longest_first"
     stride: int = 0
+    side: TruncationSide | None = None
 
 
 def read_truncation(
-    truncation: Any, *, max_length: int | None, stride: int, model_max_length: int | None
+    truncation: Any,
+    *,
+    max_length: int | None,
+    stride: int,
+    model_max_length: int | None,
+    side: TruncationSide | None = None,
 ) -> Truncation | None:
     """Read `truncation=`, `max_length=` and `stride=` as `transformers` does.
 
@@ -29,12 +39,15 @@ def read_truncation(
         max_length: In tokens; by default `model_max_length`.
         stride: The tokens that windows overlap by.
         model_max_length: What the tokenizer declares, None if it has no limit: then nothing is cut by default.
+        side: What is cut, the `right` end or the `left`; by default as the tokenizer says. Not in the reference.
 
     Raises:
-        OptionError: There is no such strategy, or a number is none.
+        OptionError: There is no such strategy or side, or a number is none.
 
     Source: `_get_padding_truncation_strategies` in transformers 4.57.6, tokenization_utils_base.py.
     """
+    if side not in (None, *get_args(TruncationSide)):
+        raise OptionError(f"truncation_side={side!r} is no side.", hint=nearest(side, get_args(TruncationSide)))
     if not truncation and max_length is None and not stride:
         return None
     strategy: Any = "longest_first" if truncation is True else truncation or "do_not_truncate"
@@ -47,4 +60,4 @@ def read_truncation(
     length = model_max_length if max_length is None else max_length
     if strategy == "do_not_truncate" or length is None:
         return None
-    return Truncation(length, strategy, stride)
+    return Truncation(length, strategy, stride, side)

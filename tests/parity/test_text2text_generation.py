@@ -138,6 +138,17 @@ def test_what_cannot_be_answered(both, inputs, options, error, said):
         both("bart").ours(inputs, **SHORT | options)
 
 
+def test_an_answer_says_how_it_came_about(both):
+    ours = both("t5").ours
+    options = {"num_beams": 1, "max_new_tokens": 20, "return_details": True}
+    (answer,) = ours("It is", **options)
+    *pieces, last = ours.stream("It is", **options)
+    names = ("finish_reason", "generated_tokens", "prompt_tokens")
+    assert [answer[name] for name in names] == [last[name] for name in names]
+    assert last["generated_tokens"] == len(pieces)
+    assert last["prompt_tokens"] == len(ours.tokenizer.encode("It is"))
+
+
 def test_beams_cannot_be_streamed(both):
     with pytest.raises(OptionError, match=r"num_beams=4 cannot be streamed[\s\S]*num_beams=1"):
         both("t5").ours.stream("It is")

@@ -161,6 +161,41 @@ def test_a_stream_is_the_text(both, family, options):
         assert all(pieces)
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({}, "length"), ({"stop_strings": ["e"]}, "stop_sequence"), ({"eos_token_id": list(range(3, 600))}, "eos_token")],
+    ids=["length", "text", "token"],
+)
+def test_an_answer_says_how_it_came_about(both, options, reason):
+    ours = both("gpt2").ours
+    options = GREEDY | {"max_new_tokens": 30} | options
+    (tokens,) = ours(TEXTS[0], **options, return_tensors=True)
+    (text,) = ours(TEXTS[0], **options, return_full_text=False)
+    (answer,) = ours(TEXTS[0], **options, return_full_text=False, return_details=True)
+    prompt = len(ours.tokenizer.encode(TEXTS[0]))
+    told = {
+        "generated_tokens": len(tokens["generated_token_ids"]) - prompt,
+        "finish_reason": reason,
+        "prompt_tokens": prompt,
+    }
+    assert answer == {**text, **told}
+    *pieces, last = ours.stream(TEXTS[0], **options, return_details=True)
+    assert [piece["generated_tokens"] for piece in pieces] == list(range(1, len(pieces) + 1))
+    assert "".join(piece["text"] for piece in (*pieces, last)) == text["generated_text"]
+    assert last == {**told, "text": last["text"]}
+
+
+def test_sequences_of_one_prompt_end_each_on_its_own(both):
+    ours = both("gpt2").ours
+    options = {"do_sample": True, "seed": 3, "num_return_sequences": 4, "max_new_tokens": 30, "stop_strings": ["e"]}
+    answers = ours(TEXTS[0], **options, return_full_text=False, return_details=True)
+    counts = [answer["generated_tokens"] for answer in answers]
+    assert len(set(counts)) > 1
+    for answer, count in zip(answers, counts, strict=True):
+        assert (count < 30) <= (answer["finish_reason"] == "stop_sequence")
+        assert answer["generated_text"].count("e") <= 2
+
+
 def test_a_chat_streams(both):
     ours = both("qwen3").ours
     (answer,) = ours(ASK, **GREEDY, return_full_text=False)

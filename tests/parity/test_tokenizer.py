@@ -145,6 +145,31 @@ def test_fewer_tokens_than_the_special_ones(tokenizers, family, max_length, pair
     assert_same_encoding(expected("hello you there", pair, **options), ours("hello you there", pair, **options))
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("pair", [None, "yes you and I"])
+def test_the_side_that_is_cut(tokenizers, family, side, pair):
+    expected, ours = tokenizers[family]
+    options = {"truncation": True, "max_length": 6}
+    before = expected.truncation_side
+    expected.truncation_side = side
+    try:
+        assert_same_encoding(
+            expected("hello you there my friend", pair, **options),
+            ours("hello you there my friend", pair, **options, truncation_side=side),
+        )
+    finally:
+        expected.truncation_side = before
+    assert_same_encoding(
+        expected("hello you there my friend", pair, **options), ours("hello you there my friend", pair, **options)
+    )
+
+
+def test_no_side(tokenizers):
+    with pytest.raises(OptionError, match=r"truncation_side='Left'[\s\S]*Did you mean 'left'"):
+        tokenizers["bert"][1]("hello", truncation=True, truncation_side="Left")
+
+
 def test_a_refused_truncation_leaves_nothing_behind(tokenizers):
     _, ours = tokenizers["bert"]
     text = "hello you there my friend"

@@ -2,14 +2,14 @@
 
 import re
 from codecs import getincrementaldecoder
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Protocol
 
 from torchless.clean_up import CleanUpStream
 from torchless.tokenizer import Tokenizer
 
-__all__ = ["TextStream"]
+__all__ = ["TextStream", "TextUntil"]
 
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
@@ -53,6 +53,38 @@ class TextStream:
         """Return what was held back, now that no token follows."""
         text = self._texts.finish()
         return text if self._clean is None else self._clean.push(text) + self._clean.finish()
+
+
+class TextUntil:
+    """Text up to the first of some stops, which is left out; what may begin one is held back until it is known.
+
+    Args:
+        stops: Texts, none of them empty.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = stops
+        self._held = ""
+        self._found = False
+
+    def push(self, piece: str) -> str:
+        """Return the text that this piece, after those before, has settled."""
+        if self._found:
+            return ""
+        text = self._held + piece
+        ends = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if ends:  # of several stops, the one that is whole first: what follows may not be known yet
+            self._found, self._held = True, ""
+            return text[: min(ends)[1]]
+        begun = (size for stop in self._stops for size in range(1, len(stop)) if text.endswith(stop[:size]))
+        settled = len(text) - max(begun, default=0)
+        self._held = text[settled:]
+        return text[:settled]
+
+    def finish(self) -> str:
+        """Return what was held back, now that no text follows."""
+        held, self._held = self._held, ""
+        return held
 
 
 class _Texts(Protocol):

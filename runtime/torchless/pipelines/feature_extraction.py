@@ -163,7 +163,7 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
     def _truncation(self, options: FeatureExtractionOptions) -> Truncation | None:
         if options.pooling == "auto" and options.max_length is None:
             truncation = True if options.truncation is None else options.truncation
-            return self.tokenizer.truncation(truncation, max_length=self._declared_length)
+            return self.tokenizer.truncation(truncation, max_length=self._declared_length, side=options.truncation_side)
         return options.read_truncation(self.tokenizer)
 
     def _pad(self, row: Row, width: int | None) -> None:
@@ -172,6 +172,7 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         if tokenizer.pad_token_id is None:
             raise OptionError("padding='max_length' needs a padding token.", hint="Leave padding out.")
         if width is not None:
+            self.model.check_length(width, hint=self.too_long_hint)  # before there is as much padding
             row.encoding.pad(
                 width,
                 direction=tokenizer.padding_side,

@@ -1,24 +1,65 @@
 """What the tasks that generate share: whose options hold, and text as it is written."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
-from itertools import chain
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 from torchless.errors import OptionError, nearest
 from torchless.generation.config import GenerationConfig
+from torchless.generation.stopping import Decode, FinishReason, ending
 from torchless.generation.streaming import TextStream
 from torchless.pipelines.options import updated
 from torchless.rows import Prompt
 from torchless.tokenizer import Tokenizer
 from torchless.truncation import TruncationStrategy
 
-__all__ = ["GenerationOptions", "base_config", "settled", "task_params", "text_stream", "updated_generation"]
+__all__ = [
+    "Details",
+    "GenerationOptions",
+    "StreamedText",
+    "base_config",
+    "details",
+    "settled",
+    "task_params",
+    "text_stream",
+    "updated_generation",
+]
 
 OptionsT = TypeVar("OptionsT", bound="GenerationOptions")
 
 _NAMES = frozenset(field.name for field in fields(GenerationConfig))
+
+
+class Details(TypedDict):
+    """How an answer came about.
+
+    Attributes:
+        finish_reason: What ended it: its `length`, an `eos_token` or a `stop_sequence`.
+        generated_tokens: How many tokens were generated, with the one that ended it.
+        prompt_tokens: How many the prompt has.
+    """
+
+    finish_reason: FinishReason
+    generated_tokens: int
+    prompt_tokens: int
+
+
+class StreamedText(TypedDict):
+    """A piece of a text that is being written.
+
+    Attributes:
+        text: The piece, perhaps empty.
+        generated_tokens: How many tokens were generated so far.
+        finish_reason: Of the last piece, what ended the text; before it, None.
+        prompt_tokens: Of the last piece, how many tokens the prompt has.
+    """
+
+    text: str
+    generated_tokens: int
+    finish_reason: FinishReason | None
+    prompt_tokens: NotRequired[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +70,14 @@ class GenerationOptions:
         generation: The options of `GenerationConfig` that were given; each is also an option by its own name.
         truncation: True or a strategy cuts a text that is too long; by default such a text is an error.
         clean_up_tokenization_spaces: Remove the spaces that tokenizers leave before punctuation.
+        return_details: Each answer says what ended it, and how many tokens it and its prompt have: see `Details`. Not in
+            the reference.
     """
 
     generation: Mapping[str, Any] = field(default_factory=dict)
     truncation: bool | TruncationStrategy | None = None
     clean_up_tokenization_spaces: bool = False
+    return_details: bool = False
 
 
 def base_config(model: Any, tokenizer: Tokenizer, **defaults: Any) -> GenerationConfig:
@@ -101,9 +145,22 @@ def updated_generation(
     return updated(replace(options, generation=combined), kept, called=called)
 
 
+def details(tokenizer: Tokenizer, prompt: Prompt, sequence: Sequence[int], *, generated_from: int) -> Details:
+    """Return how an answer came about.
+
+    Args:
+        tokenizer: What looks for stop strings.
+        prompt: What was answered.
+        sequence: The tokens of the answer, perhaps with padding after its end.
+        generated_from: How many of its first tokens were not generated.
+    """
+    tokens, reason = ending(sequence, generated_from, prompt.config, decode=_raw(tokenizer))
+    return {"finish_reason": reason, "generated_tokens": tokens, "prompt_tokens": len(prompt.ids)}
+
+
 def text_stream(
     model: Any, tokenizer: Tokenizer, prompt: Prompt, *, before: Sequence[int], unwanted: int, **decoding: bool
-) -> Iterator[str]:
+) -> Iterator[StreamedText]:
     """Yield the text that a prompt is answered with, as soon as it is known; closing the iterator stops the work.
 
     Args:
@@ -124,18 +181,35 @@ def text_stream(
         )
     options = {name: getattr(config, name) for name in _NAMES}
     steps = model.stream([prompt.ids], [[1] * len(prompt.ids)], tokenizer=tokenizer, **options)
+    return _streamed(steps, tokenizer, prompt, before=before, unwanted=unwanted, **decoding)
+
+
+def _streamed(
+    steps: Iterator[Sequence[int]],
+    tokenizer: Tokenizer,
+    prompt: Prompt,
+    *,
+    before: Sequence[int],
+    unwanted: int,
+    **decoding: bool,
+) -> Iterator[StreamedText]:
     stream = TextStream(tokenizer, **decoding)
-    return _without(unwanted, chain([stream.push(before)], map(stream.push, steps), _last(stream)))
+    ids, generated_from = list(before), len(before)
+    text = stream.push(before)
+    for (token,) in steps:
+        ids.append(int(token))
+        text += stream.push([token])
+        unwanted, piece = max(0, unwanted - len(text)), text[unwanted:]
+        yield {"text": piece, "generated_tokens": len(ids) - generated_from, "finish_reason": None}
+        text = ""
+    _, reason = ending(ids, len(ids) - 1, prompt.config, decode=_raw(tokenizer))
+    yield {
+        "text": stream.finish()[unwanted:],
+        "generated_tokens": len(ids) - generated_from,
+        "finish_reason": reason,
+        "prompt_tokens": len(prompt.ids),
+    }
 
 
-def _last(stream: TextStream) -> Iterator[str]:
-    yield stream.finish()
-
-
-def _without(unwanted: int, pieces: Iterable[str]) -> Iterator[str]:
-    """Yield the pieces of a text but for its first characters, and none that is empty."""
-    for piece in pieces:
-        wanted = piece[unwanted:]
-        unwanted -= len(piece) - len(wanted)
-        if wanted:
-            yield wanted
+def _raw(tokenizer: Tokenizer) -> Decode:
+    return partial(tokenizer.decode, clean_up_tokenization_spaces=False)

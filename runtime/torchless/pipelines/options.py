@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from torchless.errors import OptionError, nearest
 from torchless.tokenizer import Padding, Tokenizer
-from torchless.truncation import Truncation, TruncationStrategy
+from torchless.truncation import Truncation, TruncationSide, TruncationStrategy
 
 __all__ = ["NOT_GIVEN", "NotGiven", "TokenizerOptions", "updated"]
 
@@ -31,6 +31,7 @@ class TokenizerOptions:
     Attributes:
         truncation: True or a strategy cuts a text that is too long; by default such a text is an error.
         max_length: What it is cut to, in tokens, special ones included; by default what the tokenizer declares.
+        truncation_side: What is cut, its `right` end or its `left`; by default as the tokenizer says. Not in the reference.
         padding: Accepted as the reference accepts it, and without effect on an answer: rows are padded only within
             their batch.
         add_special_tokens: Add the model's own tokens.
@@ -38,6 +39,7 @@ class TokenizerOptions:
 
     truncation: bool | TruncationStrategy | None = None
     max_length: int | None = None
+    truncation_side: TruncationSide | None = None
     padding: bool | Padding = False
     add_special_tokens: bool = True
 
@@ -45,10 +47,12 @@ class TokenizerOptions:
         """Return how texts are cut, or None.
 
         Raises:
-            OptionError: There is no such strategy, or a number is none.
+            OptionError: There is no such strategy or side, or a number is none.
         """
         implied = self.max_length is not None and self.padding is False
-        return tokenizer.truncation(self.truncation, max_length=self.max_length, implied=implied)
+        return tokenizer.truncation(
+            self.truncation, max_length=self.max_length, implied=implied, side=self.truncation_side
+        )
 
 
 def updated(options: OptionsT, changes: Mapping[str, Any], *, called: Callable[..., Any] | str) -> OptionsT:

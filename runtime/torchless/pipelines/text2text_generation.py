@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, overload
 
 from torchless.auto import Model
 from torchless.errors import OptionError, nearest
@@ -12,7 +12,9 @@ from torchless.generation.config import GenerationConfig
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.generation import (
     GenerationOptions,
+    StreamedText,
     base_config,
+    details,
     settled,
     task_params,
     text_stream,
@@ -101,13 +103,20 @@ class Text2TextGenerationPipeline(Pipeline[Text2TextOptions]):
             return [result[0] for result in results]
         return results
 
-    def stream(self, text: str, **options: Any) -> Iterator[str]:
+    @overload
+    def stream(self, text: str, *, return_details: Literal[False] = False, **options: Any) -> Iterator[str]: ...
+
+    @overload
+    def stream(self, text: str, *, return_details: Literal[True], **options: Any) -> Iterator[StreamedText]: ...
+
+    def stream(self, text: str, *, return_details: bool = False, **options: Any) -> Iterator[Any]:
         """Yield the answer to a text while it is written: pieces that are safe to print.
 
         Closing the iterator stops the work.
 
         Args:
             text: A string.
+            return_details: Yield a `StreamedText` a token, and one that ends them.
             options: As of a call, with `num_beams=1`: the first words of beams may change until their last is known.
 
         Raises:
@@ -117,7 +126,8 @@ class Text2TextGenerationPipeline(Pipeline[Text2TextOptions]):
         chosen = self.with_options(self.options, options)
         (prompt,) = self.preprocess(text, chosen)
         self._check_lengths([prompt])
-        return text_stream(self.model, self.tokenizer, prompt, before=(), unwanted=0, **_decoding(chosen))
+        pieces = text_stream(self.model, self.tokenizer, prompt, before=(), unwanted=0, **_decoding(chosen))
+        return pieces if return_details else (piece["text"] for piece in pieces if piece["text"])
 
     def preprocess(self, text: str, options: Text2TextOptions | None = None) -> list[Prompt]:
         """Turn a text into its prompt."""
@@ -134,13 +144,17 @@ class Text2TextGenerationPipeline(Pipeline[Text2TextOptions]):
     ) -> list[Answer]:
         """Turn a text's sequences into its answers."""
         options = options or self.options
-        (sequences,) = outputs
+        (prompt,), (sequences,) = rows, outputs
+        answers: list[Answer] = [self._written(sequence.tolist(), options) for sequence in sequences]
+        if not options.return_details or not isinstance(prompt, Prompt):
+            return answers
+        told = [details(self.tokenizer, prompt, sequence.tolist(), generated_from=1) for sequence in sequences]
+        return [{**answer, **how} for answer, how in zip(answers, told, strict=True)]
+
+    def _written(self, sequence: list[int], options: Text2TextOptions) -> Answer:
         if options.return_tensors:
-            return [{f"{self.result_name}_token_ids": sequence.tolist()} for sequence in sequences]
-        return [
-            {f"{self.result_name}_text": self.tokenizer.decode(sequence.tolist(), **_decoding(options))}
-            for sequence in sequences
-        ]
+            return {f"{self.result_name}_token_ids": sequence}
+        return {f"{self.result_name}_text": self.tokenizer.decode(sequence, **_decoding(options))}
 
     def with_options(self, options: Text2TextOptions, changes: Mapping[str, Any]) -> Text2TextOptions:
         """Return options with some of them changed; `stop_sequence` is read as the reference reads it."""

@@ -3,15 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict, overload
 
 from torchless.auto import Model
 from torchless.errors import InputError, OptionError
 from torchless.generation.config import GenerationConfig
+from torchless.generation.stopping import FinishReason
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.generation import (
     GenerationOptions,
+    StreamedText,
     base_config,
+    details,
     settled,
     task_params,
     text_stream,
@@ -33,10 +36,13 @@ _DEFAULTS = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
 
 
 class GeneratedText(TypedDict, total=False):
-    """One sequence: its text (of a chat, the messages with the assistant's), or its token ids."""
+    """One sequence: its text (of a chat, the messages with the assistant's), or its token ids; and if asked, `Details`."""
 
     generated_text: str | list[Mapping[str, Any]]
     generated_token_ids: list[int]
+    finish_reason: FinishReason
+    generated_tokens: int
+    prompt_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +121,20 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
         """
         return super().__call__(_one_chat(inputs), batch_size=batch_size, **options)
 
-    def stream(self, text: str | Chat, **options: Any) -> Iterator[str]:
+    @overload
+    def stream(self, text: str | Chat, *, return_details: Literal[False] = False, **options: Any) -> Iterator[str]: ...
+
+    @overload
+    def stream(self, text: str | Chat, *, return_details: Literal[True], **options: Any) -> Iterator[StreamedText]: ...
+
+    def stream(self, text: str | Chat, *, return_details: bool = False, **options: Any) -> Iterator[Any]:
         """Yield what follows a text or a chat while it is written: pieces that are safe to print.
 
         Joined, they are the `generated_text` of `return_full_text=False`. Closing the iterator stops the work.
 
         Args:
             text: A string, or a chat.
+            return_details: Yield a `StreamedText` a token, and one that ends them.
             options: As of a call, without beams.
 
         Raises:
@@ -133,7 +146,8 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
         self._check_lengths([prompt])
         decoding = _decoding(chosen)
         unwanted = len(self.tokenizer.decode(prompt.encoding.ids, **decoding))
-        return text_stream(self.model, self.tokenizer, prompt, before=prompt.ids, unwanted=unwanted, **decoding)
+        pieces = text_stream(self.model, self.tokenizer, prompt, before=prompt.ids, unwanted=unwanted, **decoding)
+        return pieces if return_details else (piece["text"] for piece in pieces if piece["text"])
 
     def preprocess(self, text: str | Chat, options: TextGenerationOptions | None = None) -> list[Prompt]:
         """Turn a text or a chat into its prompt."""
@@ -165,6 +179,15 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
         """Turn a prompt's sequences into texts."""
         options = options or self.options
         (row,), (sequences,) = rows, outputs
+        answers = self._written(text, row, sequences, options)
+        if not options.return_details or not isinstance(row, Prompt):
+            return answers
+        told = [details(self.tokenizer, row, ids.tolist(), generated_from=len(row.ids)) for ids in sequences]
+        return [{**answer, **how} for answer, how in zip(answers, told, strict=True)]
+
+    def _written(
+        self, text: str | Chat, row: Row, sequences: RowOutput, options: TextGenerationOptions
+    ) -> list[GeneratedText]:
         if options.return_type == "tensors":
             return [{"generated_token_ids": sequence.tolist()} for sequence in sequences]
         decoding = _decoding(options)

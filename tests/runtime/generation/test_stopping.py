@@ -5,7 +5,7 @@ from fixtures.generation import EOS, Scripted
 from torchless.errors import OptionError
 from torchless.generation.config import GenerationConfig
 from torchless.generation.generate import generate
-from torchless.generation.stopping import Stopping
+from torchless.generation.stopping import Stopping, ending
 
 # Token 10 + n is the n-th of these, and a byte of a character is a token too.
 PIECES = ["a", "b", " stop", "st", "op", "stopped", "x", "n't", "\n", "\n\n"]
@@ -73,3 +73,17 @@ def test_the_clock(monkeypatch):
     assert not stopping.ended(np.array([5, 5]), 3).any()
     now = 102.5
     assert stopping.ended(np.array([5, 5]), 3).all()
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "expected"),
+    [
+        (["a", "x", "b"], {}, (3, "length")),
+        (["a", "x", "b", "b"], {"eos_token_id": FIRST + 1}, (3, "eos_token")),  # what follows is padding
+        (["a", "st", "op", "b"], {"stop_strings": ["stop"], "eos_token_id": FIRST + 1}, (3, "stop_sequence")),
+        (["a", "x", "stopped"], {"stop_strings": ["stop"]}, (3, "stop_sequence")),  # with its last token, at its length
+    ],
+)
+def test_where_a_row_ended_and_why(answer, options, expected):
+    ids = tokens_of("st", "b", *answer)
+    assert ending(ids, 2, GenerationConfig(**options), decode=decode) == expected

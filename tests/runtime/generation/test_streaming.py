@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models
 from tokenizers import Tokenizer as Backend
 
-from torchless.generation.streaming import TextStream
+from torchless.generation.streaming import TextStream, TextUntil
 from torchless.tokenizer import Tokenizer
 
 
@@ -147,3 +147,29 @@ def test_the_work_of_a_token_does_not_grow(kind, monkeypatch):
     )
     pieces(tokenizer, [3, 4, 5, 6] * 500)
     assert max(decoded, default=0) <= 2
+
+
+@given(text=st.text("abc", max_size=12), stops=st.lists(st.text("abc", min_size=1, max_size=4), max_size=3))
+def test_text_ends_before_the_first_stop_however_it_comes(text, stops):
+    ends = [text.find(stop) + len(stop) for stop in stops if stop in text]
+    whole = TextUntil(stops)
+    kept = whole.push(text) + whole.finish()
+    assert text.startswith(kept)
+    assert not any(stop in kept for stop in stops)
+    assert len(kept) < min(ends) if ends else kept == text
+    pieces = TextUntil(stops)
+    assert "".join(map(pieces.push, text)) + pieces.finish() == kept
+
+
+def test_what_cannot_begin_a_stop_is_not_held_back():
+    until = TextUntil(["\n\n", "END"])
+    assert [until.push(piece) for piece in ["a", "\nb", "EN", "T", "\n", "\nc", "d"]] == [
+        "a",
+        "\nb",
+        "",
+        "ENT",
+        "",
+        "",
+        "",
+    ]
+    assert not until.finish()
