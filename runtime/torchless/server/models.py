@@ -1,7 +1,7 @@
 """What is served: models, each with its queue, that answer whoever asks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
@@ -106,8 +106,8 @@ class ServedModel:
         outputs = await asyncio.wrap_future(self._queue.submit(prepared.rows))
         return await loop.run_in_executor(self._steps, prepared.results, outputs)
 
-    async def stream(self, input: Any, options: Mapping[str, Any], *, admitted: Admitted) -> AsyncIterator[str]:  # noqa: A002
-        """Yield pieces of the text that an input is answered with. Closing it stops the work.
+    async def stream(self, input: Any, options: Mapping[str, Any], *, admitted: Admitted) -> AsyncGenerator[Any, None]:  # noqa: A002
+        """Yield what the pipeline's `stream` yields: pieces of the text that an input is answered with. Closing it stops the work.
 
         Args:
             input: A single input of the task.
@@ -126,11 +126,11 @@ class ServedModel:
         prepared = await loop.run_in_executor(self._steps, lambda: self.pipeline.prepare([input], **options))
         self._check(prepared.rows)
         admitted.take(sum(map(len, prepared.rows)))
-        pieces: Iterator[str] = await loop.run_in_executor(self._streams, lambda: start(input, **options))
+        pieces: Iterator[Any] = await loop.run_in_executor(self._streams, lambda: start(input, **options))
         # A piece is made when the one before it was sent, so a slow reader slows this stream alone, and leaving it is
         # enough to end it.
         while (piece := await loop.run_in_executor(self._streams, next, pieces, _LAST)) is not _LAST:
-            yield str(piece)
+            yield piece
 
     def warm(self) -> None:
         """Answer the task's examples, so that the first request waits for nothing, and what cannot answer is known.

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from fixtures.server import serving
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
@@ -21,10 +22,11 @@ def folders(tiny, sentiment, embeddings):
 
 
 @pytest.fixture(scope="module")
-def client(serving, folders):
-    client = InferenceServerClient(serving(**folders).url.removeprefix("http://"))
-    yield client
-    client.close()
+def client(folders):
+    with serving(*(f"{name}={folder}" for name, folder in folders.items())) as server:
+        client = InferenceServerClient(server.url.removeprefix("http://"))
+        yield client
+        client.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 import numpy as np
 import openai
 import pytest
+from fixtures.server import serving
 
 from torchless import pipeline
 
@@ -18,8 +19,11 @@ def folders(tiny, embeddings):
 
 
 @pytest.fixture(scope="module")
-def client(serving, folders):
-    with openai.OpenAI(base_url=f"{serving(**folders).url}/v1", api_key="none", max_retries=0, timeout=30) as client:
+def client(folders):
+    with (
+        serving(*(f"{name}={folder}" for name, folder in folders.items())) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=30) as client,
+    ):
         yield client
 
 
@@ -154,11 +158,14 @@ REFUSED = [
     ("completions", {"prompt": PROMPT, "logit_bias": {"e": 1}}, "logit_bias"),
     ("completions", {"prompt": PROMPT, "extra_body": {"top_q": 1}}, "top_q"),
     ("completions", {"prompt": [1, 10**9]}, "no token 1000000000"),
+    ("completions", {"prompt": [-1]}, "prompt"),
+    ("completions", {"prompt": PROMPT, "logit_bias": {"1000000": 1}}, "token 1000000"),
     ("completions", {"prompt": ["a", [1]]}, "different kinds"),
     ("completions", {"prompt": []}, "0 inputs"),
     ("chat.completions", {"messages": []}, "no messages"),
     ("chat.completions", {"messages": ASK, "tools": [{"type": "function", "function": {"name": "f"}}]}, "tools="),
     ("chat.completions", {"messages": ASK, "logprobs": True}, "logprobs=True"),
+    ("chat.completions", {"messages": ASK, "extra_body": {"chat_template_kwargs": {"tokenize": False}}}, "'tokenize'"),
     ("chat.completions", {"messages": ASK, "response_format": {"type": "json_object"}}, "json_object"),
     ("chat.completions", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "image_url"),
     ("chat.completions", {"messages": [{"role": "critic", "content": "No."}]}, "critic"),

@@ -8,6 +8,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
 from torchless import __version__
+from torchless.errors import InputError, OptionError, TaskError
 from torchless.server.admission import Admitted
 from torchless.server.errors import exception_handlers, inference_protocol
 from torchless.server.models import Registry, ServedModel
@@ -17,6 +18,7 @@ from torchless.server.tensors import InferenceRequest, Tensors, read_request, te
 __all__ = ["router"]
 
 _JSON_LENGTH = "Inference-Header-Content-Length"
+_STATUSES = {InputError: 400, OptionError: 400, TaskError: 400}
 _LABELLED = ("text-classification", "token-classification")
 
 
@@ -148,7 +150,7 @@ def router() -> Router:
     return Router(
         "/",
         route_handlers=[server, live, ready, model, model_ready, infer],
-        exception_handlers=exception_handlers(inference_protocol),
+        exception_handlers=exception_handlers(inference_protocol, statuses=_STATUSES),
         tags=["Open Inference Protocol"],
     )
 

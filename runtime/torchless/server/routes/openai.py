@@ -45,6 +45,7 @@ from torchless.tokenizer import Tokenizer
 
 __all__ = ["router"]
 
+_STATUSES = {InputError: 400, OptionError: 400, TaskError: 400}
 _STARTED = int(time())
 
 # From the index of a choice, a piece of its text, whether it is the first, and why it ended, to the chunk of it.
@@ -139,7 +140,9 @@ async def chat_completions(data: ChatRequest, registry: Registry, admitted: Admi
 def router() -> Router:
     """Return the routes of this interface."""
     handlers = [models, model, embeddings, completions, chat_completions]
-    return Router("/", route_handlers=handlers, exception_handlers=exception_handlers(openai), tags=["OpenAI"])
+    return Router(
+        "/", route_handlers=handlers, exception_handlers=exception_handlers(openai, statuses=_STATUSES), tags=["OpenAI"]
+    )
 
 
 def _served(registry: Registry, name: str, task: str) -> ServedModel:

@@ -1,11 +1,13 @@
 """What OpenAI's interface sends and receives, and what its requests mean to a pipeline."""
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from torchless.errors import InputError, OptionError
+from torchless.tokenizer import Tokenizer
 
 __all__ = [
     "Chat",
@@ -29,9 +31,13 @@ __all__ = [
 ]
 
 FinishReason = Literal["stop", "length"]
+Token = Annotated[int, Meta(ge=0, lt=2**31)]
 
 # What `max_tokens` is where a completion does not say.
 _COMPLETION_TOKENS = 16
+# Below it, scores divided by the temperature are no longer numbers.
+_LEAST_TEMPERATURE = 1e-5
+_TEMPLATE_OPTIONS = frozenset(signature(Tokenizer.apply_chat_template).parameters)
 
 
 class ModelCard(Struct, kw_only=True):
@@ -62,7 +68,7 @@ class EmbeddingsRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     model: str
-    input: str | list[str | int | list[int]]
+    input: str | list[str | Token | list[Token]]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Meta(ge=1)] | None = None
     user: str | None = None
@@ -134,7 +140,7 @@ class GenerationRequest(Struct, kw_only=True, forbid_unknown_fields=True):
         | None
     ) = None
     seed: Annotated[int, Meta(ge=0)] | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     frequency_penalty: float | None = None
@@ -163,7 +169,7 @@ class CompletionRequest(GenerationRequest, kw_only=True, forbid_unknown_fields=T
         suffix: Not possible.
     """
 
-    prompt: str | list[str | int | list[int]]
+    prompt: str | list[str | Token | list[Token]]
     echo: bool | None = None
     best_of: int | None = None
     logprobs: int | None = None
@@ -309,6 +315,9 @@ def chat_options(request: ChatRequest, *, longest: int | None) -> dict[str, Any]
         },
     )
     options = _options(request) | {"continue_final_message": False}
+    for name in request.chat_template_kwargs or {}:
+        if name in _TEMPLATE_OPTIONS:
+            raise OptionError(f"chat_template_kwargs has {name!r}, which no template reads.", hint=f"Leave {name} out.")
     if request.chat_template_kwargs:
         options["tokenizer_encode_kwargs"] = request.chat_template_kwargs
     tokens = request.max_completion_tokens or request.max_tokens
@@ -347,7 +356,7 @@ def _options(request: GenerationRequest) -> dict[str, Any]:
     _refuse(request, {"frequency_penalty": 0, "presence_penalty": 0})
     temperature = 1.0 if request.temperature is None else request.temperature
     top_p = 1.0 if request.top_p is None else request.top_p
-    drawn = temperature > 0 and top_p > 0
+    drawn = temperature > _LEAST_TEMPERATURE and top_p > 0
     answers = request.n or 1
     if answers > 1 and (request.stream or not drawn):
         raise OptionError(
