@@ -222,7 +222,7 @@ def _usage(results: Sequence[Sequence[Any]]) -> Usage:
     return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
 
-async def _streamed(chunks: AsyncGenerator[bytes, None]) -> Any:
+async def _streamed(chunks: AsyncGenerator[bytes, None]) -> Response[Any]:
     """Return a response that sends chunks; what goes wrong before the first is still a response of its own."""
     first = await anext(chunks)
 
