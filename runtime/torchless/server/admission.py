@@ -70,11 +70,14 @@ class Admitted:
 
     Args:
         admission: What counts it, until `release`.
+
+    Attributes:
+        tokens: How many of its own were counted.
     """
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
-        self._tokens = 0
+        self.tokens = 0
 
     def take(self, tokens: int) -> None:
         """Count tokens of this request, before any of them is queued.
@@ -83,8 +86,8 @@ class Admitted:
             OverloadedError: There would be too many under way.
         """
         self._admission.take(tokens)
-        self._tokens += tokens
+        self.tokens += tokens
 
     def release(self) -> None:
         """Say that the request is done."""
-        self._admission.give_back(self._tokens)
+        self._admission.give_back(self.tokens)

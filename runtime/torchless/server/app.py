@@ -24,12 +24,18 @@ from torchless.server.metrics import MetricsController, requests_config
 from torchless.server.models import Registry
 from torchless.server.request_limits import RequestLimits
 from torchless.server.routes import hugging_face as hugging_face_routes
+from torchless.server.routes import inference_protocol, openai
 from torchless.server.routes import text_embeddings as text_embeddings_routes
 from torchless.server.settings import Settings
 
 __all__ = ["create_app"]
 
-_ROUTERS: Sequence[Callable[[], Router]] = (hugging_face_routes.router, text_embeddings_routes.router)
+_ROUTERS: Sequence[Callable[[], Router]] = (
+    hugging_face_routes.router,
+    text_embeddings_routes.router,
+    openai.router,
+    inference_protocol.router,
+)
 
 
 def create_app(settings: Settings) -> Litestar:

@@ -112,14 +112,15 @@ def text_embeddings(problem: Problem) -> dict[str, Any]:
     return {"error": problem.text, "error_type": _TEXT_EMBEDDINGS.get(problem.status, fallback)}
 
 
-_OPENAI = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+_OPENAI = {401: "authentication_error", 429: "rate_limit_error"}
 
 
 def openai(problem: Problem) -> dict[str, Any]:
     """Return the body of OpenAI's interface."""
     fallback = "server_error" if problem.status >= 500 else "invalid_request_error"
     kind = _OPENAI.get(problem.status, fallback)
-    return {"error": {"message": problem.text, "type": kind, "param": None, "code": problem.name}}
+    code = "model_not_found" if problem.status == 404 else problem.name
+    return {"error": {"message": problem.text, "type": kind, "param": None, "code": code}}
 
 
 def inference_protocol(problem: Problem) -> dict[str, Any]:
