@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.checkpoints import RESULTS
 from benchmarks.goals import GOALS, verdict, verdicts_table
-from benchmarks.suites import cold_start, embeddings, latency, many_models, quantisation, throughput
+from benchmarks.suites import cold_start, embeddings, latency, many_models, quantisation, serving, throughput
 
 __all__ = ["SUITES", "figures_of", "render"]
 
@@ -18,6 +18,7 @@ SUITES: dict[str, ModuleType] = {
     "cold_start": cold_start,
     "many_models": many_models,
     "quantisation": quantisation,
+    "serving": serving,
 }
 """By the name that `make bench ONLY=` takes."""
 
