@@ -38,8 +38,8 @@ function field({ name, label, rows, hint, type = "text", value = "", optional = 
 const percent = (score) => `${(100 * score).toFixed(1)} %`;
 const number = (value) => value.toPrecision(3);
 
-function bars(rows, { format = percent, least = 0, most = 1 } = {}) {
-  const list = element("ol", { class: "bars" });
+function bars(rows, { format = percent, least = 0, most = 1, ranked = true } = {}) {
+  const list = element("ol", { class: ranked ? "bars ranked" : "bars" });
   for (const { label, score } of rows) {
     const bar = element("div", { class: "bar" });
     const share = most > least ? (score - least) / (most - least) : 1;
@@ -103,7 +103,7 @@ const first = (answer) => (Array.isArray(answer) ? first(answer[0]) : answer);
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 const labelled = (answer) => flat(answer).map(({ label, score }) => ({ label, score }));
 
-function ranked(rows) {
+function documents(rows) {
   const outside = rows.some(({ score }) => score < 0 || score > 1);
   if (!outside) return bars(rows);
   const scores = rows.map(({ score }) => score);
@@ -126,7 +126,7 @@ function entities(answer, { text }) {
   });
   const rows = answer.map((one) => ({ label: `${one.word} – ${one.entity_group ?? one.entity}`, score: one.score }));
   if (!rows.length) return [marked(text, []), element("p", { class: "hint" }, "Nothing was found in this text.")];
-  return [marked(text, spans), element("h3", {}, "Scores"), bars(rows)];
+  return [marked(text, spans), element("h3", {}, "Scores"), bars(rows, { ranked: false })];
 }
 
 function found(answer, { context }) {
@@ -218,7 +218,7 @@ const TASKS = {
     fields: [{ name: "query", label: "Question" }, { name: "documents", label: "Texts, a line each", rows: 6 }],
     example: ({ query, documents }) => ({ query, documents: documents.join("\n") }),
     request: ({ query, documents }) => ({ inputs: { query, documents: lines(documents) } }),
-    show: (answer) => [ranked(flat(answer).map(({ text: label, score }) => ({ label, score })))],
+    show: (answer) => [documents(flat(answer).map(({ text: label, score }) => ({ label, score })))],
   },
   "multiple-choice": {
     fields: [{ name: "prompt", label: "Prompt", rows: 3 }, { name: "choices", label: "Choices, a line each", rows: 4 }],
@@ -272,7 +272,7 @@ function showModel() {
   const task = TASKS[model.task];
   asking?.abort();
   clear();
-  say("");
+  say("Write something, or try an example.");
   const limit = model.max_input_tokens ? `, up to ${model.max_input_tokens} tokens` : "";
   byId("about").textContent = `${model.task}, ${model.dtype}${limit}`;
   const long = task.fields.filter(({ type }) => !type);
@@ -309,6 +309,7 @@ function fail(words) {
   say("");
   byId("error").textContent = words;
   byId("error").hidden = false;
+  byId("error").scrollIntoView({ block: "nearest" });
 }
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
@@ -396,9 +397,10 @@ async function ask() {
     answer = await response.json();
     byId("answer").replaceChildren(...task.show(answer, given));
   }
-  say(`Answered in ${Math.round(performance.now() - started)} ms, the way there and back included.`);
+  say(`Answered in ${Math.round(performance.now() - started)} ms.`);
   byId("json").textContent = JSON.stringify(answer, null, 2);
   byId("json-details").hidden = false;
+  byId("state").scrollIntoView({ block: "nearest" }); // below the form, on a phone
 }
 
 async function submitted(event) {
