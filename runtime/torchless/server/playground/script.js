@@ -103,7 +103,7 @@ const first = (answer) => (Array.isArray(answer) ? first(answer[0]) : answer);
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 const labelled = (answer) => flat(answer).map(({ label, score }) => ({ label, score }));
 
-function documents(rows) {
+function ranking(rows) {
   const outside = rows.some(({ score }) => score < 0 || score > 1);
   if (!outside) return bars(rows);
   const scores = rows.map(({ score }) => score);
@@ -218,7 +218,7 @@ const TASKS = {
     fields: [{ name: "query", label: "Question" }, { name: "documents", label: "Texts, a line each", rows: 6 }],
     example: ({ query, documents }) => ({ query, documents: documents.join("\n") }),
     request: ({ query, documents }) => ({ inputs: { query, documents: lines(documents) } }),
-    show: (answer) => [documents(flat(answer).map(({ text: label, score }) => ({ label, score })))],
+    show: (answer) => [ranking(flat(answer).map(({ text: label, score }) => ({ label, score })))],
   },
   "multiple-choice": {
     fields: [{ name: "prompt", label: "Prompt", rows: 3 }, { name: "choices", label: "Choices, a line each", rows: 4 }],
