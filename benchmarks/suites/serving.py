@@ -146,7 +146,15 @@ def _compare(contest: Contest, texts: list[str]) -> None:
         if expected is None or found is None:
             continue
         for one, other in zip(expected[0], found[0], strict=True):
-            best = other[0] if isinstance(other, list) else other
+            best = _first(other)
             if best["label"] != one["label"] or abs(best["score"] - one["score"]) > CLOSEST:
                 contest.exclude(served.name, f"answers {best}, and the pipeline {one}")
                 break
+
+
+def _first(answer: Any) -> dict[str, Any]:
+    """Return the best label of an answer, however it is nested."""
+    while isinstance(answer, list):
+        answer = answer[0]
+    found: dict[str, Any] = answer
+    return found

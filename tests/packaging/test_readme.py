@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from fixtures.hub import Repository, commit_of, serve
+from fixtures.hub import Repository, commit_of
+from fixtures.hub import serve as serve_hub
+from fixtures.server import serve
 
 from torchless.tasks import find_task
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SERVED = "127.0.0.1:8000"
 BLOCKS = [
     pytest.param(block, id=f"{page.relative_to(ROOT)}:{number}")
     for page in PAGES
@@ -49,13 +52,22 @@ def models(sentiment, embeddings, tiny, tmp_path_factory):
 def environment(sentiment, tmp_path_factory):
     """What the process needs to find the embedded model under the names on the Hub."""
     files = {path.relative_to(sentiment).as_posix(): path.read_bytes() for path in sentiment.rglob("*.*")}
-    with serve({find_task("text-classification").default_model: Repository({commit_of(1): files})}) as hub:
+    with serve_hub({find_task("text-classification").default_model: Repository({commit_of(1): files})}) as hub:
         settings = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
         yield {**os.environ, **settings, "HF_HOME": str(tmp_path_factory.mktemp("cache"))}
 
 
+@pytest.fixture(scope="module")
+def server(models):
+    """A server of what the examples ask for, wherever it listens."""
+    with serve({name: models / "models" / name for name in ("sentiment", "embeddings", "gpt2")}) as running:
+        yield running
+
+
 @pytest.mark.parametrize("block", BLOCKS)
-def test_it_runs(block, models, environment):
+def test_it_runs(block, models, environment, request):
+    if SERVED in block:
+        block = block.replace(SERVED, request.getfixturevalue("server").url.removeprefix("http://"))
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", block],
         cwd=models,
