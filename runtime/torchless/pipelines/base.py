@@ -3,7 +3,8 @@
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -18,9 +19,22 @@ from torchless.tasks import Task
 from torchless.tokenizer import Tokenizer
 from torchless.truncation import Truncation
 
-__all__ = ["Pipeline"]
+__all__ = ["Pipeline", "Prepared"]
 
 OptionsT = TypeVar("OptionsT")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Inputs on their way, for whoever runs their rows himself.
+
+    Attributes:
+        rows: Those of all inputs, in their order.
+        results: From the rows' outputs to one result an input.
+    """
+
+    rows: Sequence[Row]
+    results: Callable[[Sequence[RowOutput]], list[Any]]
 
 
 class Pipeline(ABC, Generic[OptionsT]):
@@ -88,6 +102,23 @@ class Pipeline(ABC, Generic[OptionsT]):
         if len(inputs) <= self._scheduler.window_inputs:
             return self._answer(inputs, chosen, batch_size)
         return self._answer_windows(inputs, chosen, batch_size)
+
+    def prepare(self, inputs: Sequence[Any], **options: Any) -> Prepared:
+        """Do all of a call but running the model, so that rows of many calls can share its runs.
+
+        Args:
+            inputs: Any number of single inputs.
+            options: The task's options, for these inputs.
+
+        Raises:
+            InputError: An input cannot be answered.
+            OptionError: There is no such option, or its value is not possible.
+        """
+        chosen = self.with_options(self.options, options)
+        rows_of_inputs = [self.preprocess(text, chosen) for text in inputs]
+        rows = [row for rows in rows_of_inputs for row in rows]
+        self._check_lengths(rows)
+        return Prepared(rows, lambda outputs: self._postprocessed(inputs, rows_of_inputs, outputs, chosen))
 
     @abstractmethod
     def preprocess(self, text: Any, options: OptionsT | None = None) -> Sequence[Row]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from torchless.errors import InputError, OptionError, check_whole_number, nearest
 from torchless.numerics import softmax
-from torchless.pipelines.base import Pipeline
+from torchless.pipelines.base import Pipeline, Prepared
 from torchless.pipelines.inputs import text_input
 from torchless.pipelines.options import updated
 from torchless.rows import Row, RowOutput
@@ -118,12 +118,15 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
             InputError: An input is neither a string nor, if so asked for, a list of words.
             OptionError: There is no such option, or its value is not possible.
         """
-        given = {name: value for name, value in options.items() if value is not None}
-        options = {"is_split_into_words": False, "delimiter": " "} | given  # the constructor's count for nothing
+        options = _of_call(options)
         words = options["is_split_into_words"]
         if words and isinstance(inputs, list) and not all(isinstance(text, list) for text in inputs):
             inputs = [inputs]
         return super().__call__(inputs, batch_size=batch_size, **options)
+
+    def prepare(self, inputs: Sequence[Any], **options: Any) -> Prepared:
+        """Do all of a call but running the model."""
+        return super().prepare(inputs, **_of_call(options))
 
     def preprocess(self, text: str | list[str], options: TokenClassificationOptions | None = None) -> list[Row]:
         """Turn a text into its one row, or with a stride into its windows."""
@@ -272,6 +275,12 @@ _WORD_SCORES: Mapping[str, Callable[[Sequence[NDArray[np.floating]]], Any]] = {
     "average": partial(np.mean, axis=0),
     "max": lambda scores: max(scores, key=np.max),
 }
+
+
+def _of_call(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a call; the constructor's say nothing of how words are split."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return {"is_split_into_words": False, "delimiter": " "} | given
 
 
 def _with_the_new_name(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,118 @@
+"""The application: routes, who may ask, limits, and what happens before the first request and after the last."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from hmac import compare_digest
+from typing import Any
+
+from litestar import Litestar, Request, Response, Router, get
+from litestar.config.cors import CORSConfig
+from litestar.di import Provide
+from litestar.middleware import ASGIMiddleware
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from torchless.errors import AccessError
+from torchless.server.admission import Admission, Admitted
+from torchless.server.errors import exception_handlers, hugging_face
+from torchless.server.metrics import MetricsController, requests_config
+from torchless.server.models import Registry
+from torchless.server.request_limits import RequestLimits
+from torchless.server.routes import hugging_face as hugging_face_routes
+from torchless.server.settings import Settings
+
+__all__ = ["create_app"]
+
+_ROUTERS: Sequence[Callable[[], Router]] = (hugging_face_routes.router,)
+
+
+def create_app(settings: Settings) -> Litestar:
+    """Load the models, and return what serves them.
+
+    Handlers name what they need: `registry`, `settings`, and `admitted`, the request that was let in. `opt={"public": True}`
+    makes a handler answer without a key. Litestar's `app.state` holds `registry` and `admission`.
+
+    Args:
+        settings: What to serve, and how.
+
+    Raises:
+        TorchlessError: A model cannot be served.
+    """
+    registry = Registry.load(settings)
+    admission = Admission(
+        max_requests=settings.max_concurrent_requests,
+        max_tokens=settings.max_concurrent_requests * settings.max_batch_tokens,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        app.state.registry = registry
+        app.state.admission = admission
+        yield
+        registry.close()
+
+    return Litestar(
+        [health, ready, MetricsController, *(router() for router in _ROUTERS)],
+        dependencies={
+            "registry": Provide(lambda: registry, use_cache=True, sync_to_thread=False),
+            "settings": Provide(lambda: settings, use_cache=True, sync_to_thread=False),
+            "admitted": Provide(_admitted, sync_to_thread=False),
+        },
+        middleware=[requests_config().middleware, ApiKey(settings.api_key), RequestLimits(settings, admission)],
+        exception_handlers=exception_handlers(hugging_face),
+        cors_config=_cors(settings),
+        lifespan=[lifespan],
+        logging_config=None,
+        openapi_config=OpenAPIConfig(
+            title="torchless", version="1", path="/docs", render_plugins=[SwaggerRenderPlugin(path="/")]
+        ),
+        request_max_body_size=None,  # RequestLimits knows
+    )
+
+
+class ApiKey(ASGIMiddleware):
+    """Refuses requests without the key, but for handlers that are public.
+
+    Args:
+        key: What they must give; None lets all in.
+    """
+
+    scopes = ("http",)  # type: ignore[assignment]
+
+    def __init__(self, key: str | None) -> None:
+        self._expected = None if key is None else f"Bearer {key}".encode()
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Pass a request on, or refuse it."""
+        if self._expected is not None and not scope["route_handler"].opt.get("public"):
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            if not compare_digest(given, self._expected):
+                raise AccessError(
+                    "The request gives no key, or a wrong one.", hint="Give it as a header: Authorization: Bearer KEY"
+                )
+        await next_app(scope, receive, send)
+
+
+@get("/health", opt={"public": True}, sync_to_thread=False)
+def health() -> dict[str, str]:
+    """Say that the process lives."""
+    return {"status": "ok"}
+
+
+@get("/ready", opt={"public": True}, sync_to_thread=False)
+def ready(request: Request[Any, Any, Any]) -> Response[dict[str, bool]]:
+    """Say whether requests are taken: every model is loaded, and the server is not about to stop."""
+    taken = not request.app.state.admission.closed
+    return Response({"ready": taken}, status_code=200 if taken else 503)
+
+
+def _admitted(request: Request[Any, Any, Any]) -> Admitted:
+    admitted: Admitted = request.scope["state"]["admitted"]
+    return admitted
+
+
+def _cors(settings: Settings) -> CORSConfig | None:
+    if not settings.cors_allow_origin:
+        return None
+    return CORSConfig(allow_origins=settings.cors_allow_origin, allow_headers=["Authorization", "Content-Type"])

@@ -1,0 +1,168 @@
+"""What errors are over HTTP: one table of statuses, and the body of each interface's family."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import ExceptionHandlersMap
+
+from torchless.errors import (
+    AccessError,
+    ClosingError,
+    DeadlineError,
+    InputError,
+    LimitError,
+    OptionError,
+    OverloadedError,
+    TaskError,
+    TorchlessError,
+    UnknownModelError,
+)
+
+__all__ = [
+    "Problem",
+    "exception_handlers",
+    "hugging_face",
+    "inference_protocol",
+    "openai",
+    "problem_of",
+    "text_embeddings",
+]
+
+_LOGGER = logging.getLogger(__name__)
+
+# A request that is no JSON, or not of the shape that the interface declares, is a 400: Litestar says so itself.
+_STATUSES: Mapping[type[TorchlessError], int] = {
+    AccessError: 401,
+    UnknownModelError: 404,
+    DeadlineError: 408,
+    LimitError: 413,
+    InputError: 422,
+    OptionError: 422,
+    TaskError: 422,
+    OverloadedError: 429,
+    ClosingError: 503,
+}
+_HEADERS: Mapping[int, Mapping[str, str]] = {
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "1"},
+    503: {"Retry-After": "1", "Connection": "close"},
+}
+_NAMES: Mapping[int, str] = {
+    400: "malformed",
+    401: "access",
+    404: "not_found",
+    405: "method",
+    408: "timeout",
+    413: "limit",
+    422: "invalid",
+    429: "overloaded",
+    503: "closing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong.
+
+    Attributes:
+        status: Of HTTP.
+        what: With the value that is wrong.
+        hint: What to do about it, or nothing.
+    """
+
+    status: int
+    what: str
+    hint: str = ""
+
+    @property
+    def name(self) -> str:
+        """The kind of problem, in a word."""
+        return _NAMES.get(self.status, "failed" if self.status >= 500 else "refused")
+
+    @property
+    def text(self) -> str:
+        """Both, in a line."""
+        return f"{self.what} {self.hint}".strip()
+
+
+def hugging_face(problem: Problem) -> dict[str, Any]:
+    """Return the body of Hugging Face's interface, and of whatever has none of its own."""
+    return {"error": problem.text, "error_type": problem.name}
+
+
+_TEXT_EMBEDDINGS = {
+    401: "unauthorized",
+    413: "validation",
+    422: "validation",
+    424: "backend",
+    429: "overloaded",
+    503: "unhealthy",
+}
+
+
+def text_embeddings(problem: Problem) -> dict[str, Any]:
+    """Return the body of text-embeddings-inference's interface."""
+    fallback = "backend" if problem.status >= 500 else "validation"
+    return {"error": problem.text, "error_type": _TEXT_EMBEDDINGS.get(problem.status, fallback)}
+
+
+_OPENAI = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+def openai(problem: Problem) -> dict[str, Any]:
+    """Return the body of OpenAI's interface."""
+    fallback = "server_error" if problem.status >= 500 else "invalid_request_error"
+    kind = _OPENAI.get(problem.status, fallback)
+    return {"error": {"message": problem.text, "type": kind, "param": None, "code": problem.name}}
+
+
+def inference_protocol(problem: Problem) -> dict[str, Any]:
+    """Return the body of the Open Inference Protocol."""
+    return {"error": problem.text}
+
+
+def exception_handlers(
+    body: Callable[[Problem], dict[str, Any]], *, statuses: Mapping[type[TorchlessError], int] | None = None
+) -> ExceptionHandlersMap:
+    """Return what answers a router's errors.
+
+    Args:
+        body: From a problem to the body that the interface's clients read.
+        statuses: Where the interface has others than the table.
+    """
+    table = {**_STATUSES, **(statuses or {})}
+
+    def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        problem = problem_of(error, table)
+        if problem.status >= 500 and not isinstance(error, TorchlessError):
+            _LOGGER.error("%s %s failed.", request.method, request.scope["path"], exc_info=error)
+        declared = error.headers if isinstance(error, HTTPException) else None  # the methods of a 405
+        headers = {**(declared or {}), **_HEADERS.get(problem.status, {})}
+        return Response(body(problem), status_code=problem.status, headers=headers, media_type=MediaType.JSON)
+
+    return {Exception: answer, HTTPException: answer}
+
+
+def problem_of(error: Exception, statuses: Mapping[type[TorchlessError], int] = _STATUSES) -> Problem:
+    """Return what an error is over HTTP.
+
+    Args:
+        error: Whatever was raised; what this library did not raise on purpose is told to the log alone.
+        statuses: The table.
+    """
+    if isinstance(error, TorchlessError):
+        status = next((statuses[kind] for kind in type(error).__mro__ if kind in statuses), 500)
+        return Problem(status, error.problem, error.hint)
+    if isinstance(error, HTTPException):
+        return Problem(error.status_code, _detail(error))
+    return Problem(500, "The server failed at this request.", "Its log says why.")
+
+
+def _detail(error: HTTPException) -> str:
+    extra = error.extra if isinstance(error.extra, list) else []
+    places = "; ".join(f"{one.get('key', '')}: {one.get('message', '')}".strip(": ") for one in extra)
+    return f"{error.detail} ({places})" if places else str(error.detail)

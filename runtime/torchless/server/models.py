@@ -1,0 +1,218 @@
+"""What is served: models, each with its queue, that answer whoever asks."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any
+
+from torchless.batching.batch_runner import BatchRunner
+from torchless.batching.prompt_scheduler import PromptScheduler
+from torchless.batching.queue import RowQueue
+from torchless.errors import InputError, LimitError, TaskError, UnknownModelError, nearest
+from torchless.pipelines import Pipeline, pipeline
+from torchless.rows import Prompt, Row
+from torchless.server.admission import Admitted
+from torchless.server.metrics import ModelMetrics
+from torchless.server.settings import Settings
+
+__all__ = ["Registry", "ServedModel"]
+
+# Tokenizing and reading results hold Python's lock for most of their time, so more threads would not get more done.
+_STEP_THREADS = 2
+_PROMPTS = 8  # that are generated for together
+_LAST = object()
+
+
+class ServedModel:
+    """A model, and the queue of the rows that all requests want of it.
+
+    Args:
+        name: What requests call it.
+        pipeline: What answers.
+        dtype: The variant.
+        settings: The limits.
+        steps: The threads that tokenize, and read results.
+
+    Attributes:
+        task: What it does.
+        max_input_tokens: The longest row that it takes; None if nothing limits it.
+    """
+
+    def __init__(
+        self, name: str, pipeline: Pipeline[Any], *, dtype: str, settings: Settings, steps: ThreadPoolExecutor
+    ) -> None:
+        self.name = name
+        self.task = pipeline.task.name
+        self.pipeline = pipeline
+        self.dtype = dtype
+        limits = (pipeline.model.config.max_tokens, settings.max_input_length)
+        self.max_input_tokens = min((limit for limit in limits if limit is not None), default=None)
+        self._max_inputs = settings.max_client_batch_size
+        self._max_input_length = settings.max_input_length
+        self._steps = steps
+        self._metrics = ModelMetrics(name)
+        model, tokenizer = pipeline.model, pipeline.tokenizer
+        if pipeline.task.cached:
+            self._queue = RowQueue(
+                PromptScheduler(model, tokenizer).run,
+                workers=1,
+                max_batch_tokens=max(settings.max_batch_tokens, _PROMPTS),
+                max_batch_rows=1 if model.batch_dependent else _PROMPTS,
+                group=_config,
+                on_batch=self._metrics.ran,
+            )
+        else:
+            self._queue = RowQueue(
+                BatchRunner(model, tokenizer).run,
+                workers=model.session.workers,
+                max_batch_tokens=settings.max_batch_tokens,
+                max_batch_rows=1 if model.batch_dependent else None,
+                on_batch=self._metrics.ran,
+            )
+        self._metrics.watch(self._queue)
+        # Streams take turns, a piece each.
+        self._streams = ThreadPoolExecutor(model.session.workers, thread_name_prefix=f"torchless-stream-{name}")
+
+    async def answer(self, inputs: Sequence[Any], options: Mapping[str, Any], *, admitted: Admitted) -> list[Any]:
+        """Answer inputs; rows of all requests share the model's runs. Cancelling it takes them out of the queue.
+
+        Args:
+            inputs: Single inputs of the task.
+            options: The task's options.
+            admitted: The request that asks.
+
+        Returns:
+            One result an input, as a call of the pipeline with a list of them gives: where such a call unwraps a list
+            of one, or lists of one each, this does not.
+
+        Raises:
+            InputError: An input cannot be answered.
+            LimitError: There are more inputs than a request may have.
+            OptionError: There is no such option, or its value is not possible.
+            OverloadedError: The rows would be more than may wait.
+        """
+        if len(inputs) > self._max_inputs:
+            raise LimitError(
+                f"The request has {len(inputs)} inputs, and may have {self._max_inputs}.",
+                hint="Send several requests, or start the server with a larger --max-client-batch-size.",
+            )
+        loop = asyncio.get_running_loop()
+        begun = perf_counter()
+        prepared = await loop.run_in_executor(self._steps, lambda: self.pipeline.prepare(inputs, **options))
+        self._metrics.tokenised(perf_counter() - begun)
+        self._check(prepared.rows)
+        admitted.take(sum(map(len, prepared.rows)))
+        outputs = await asyncio.wrap_future(self._queue.submit(prepared.rows))
+        return await loop.run_in_executor(self._steps, prepared.results, outputs)
+
+    async def stream(self, input: Any, options: Mapping[str, Any], *, admitted: Admitted) -> AsyncIterator[str]:  # noqa: A002
+        """Yield pieces of the text that an input is answered with. Closing it stops the work.
+
+        Args:
+            input: A single input of the task.
+            options: The task's options.
+            admitted: The request that asks.
+
+        Raises:
+            InputError: The input cannot be answered.
+            OptionError: There is no such option, or its value is not possible.
+            TaskError: The task writes no text.
+        """
+        start = getattr(self.pipeline, "stream", None)
+        if start is None:
+            raise TaskError(f"{self.name} is for {self.task}, which writes no text.", hint="Ask without stream.")
+        loop = asyncio.get_running_loop()
+        prepared = await loop.run_in_executor(self._steps, lambda: self.pipeline.prepare([input], **options))
+        self._check(prepared.rows)
+        admitted.take(sum(map(len, prepared.rows)))
+        pieces: Iterator[str] = await loop.run_in_executor(self._streams, lambda: start(input, **options))
+        # A piece is made when the one before it was sent, so a slow reader slows this stream alone, and leaving it is
+        # enough to end it.
+        while (piece := await loop.run_in_executor(self._streams, next, pieces, _LAST)) is not _LAST:
+            yield str(piece)
+
+    def warm(self) -> None:
+        """Answer the task's examples, so that the first request waits for nothing, and what cannot answer is known.
+
+        Raises:
+            TorchlessError: It cannot answer.
+        """
+        options = dict(self.pipeline.task.options) | ({"max_new_tokens": 1} if self.pipeline.task.cached else {})
+        prepared = self.pipeline.prepare(self.pipeline.example_inputs(), **options)
+        prepared.results(self._queue.submit(prepared.rows).result())
+
+    def close(self) -> None:
+        """Finish what waits, and end the threads."""
+        self._queue.close()
+        self._streams.shutdown()
+
+    def _check(self, rows: Sequence[Row]) -> None:
+        longest = max(map(len, rows), default=0)
+        if self._max_input_length is not None and longest > self._max_input_length:
+            raise InputError(
+                f"The text has {longest} tokens, and this server takes {self._max_input_length}.",
+                hint=f"Cut it with truncation=True, max_length={self._max_input_length}, or start the server with a "
+                "larger --max-input-length.",
+            )
+
+
+class Registry:
+    """The models that are served, by name.
+
+    Args:
+        models: At least one.
+    """
+
+    def __init__(self, models: Sequence[ServedModel]) -> None:
+        self._models = {model.name: model for model in models}
+        self.names = list(self._models)
+
+    @classmethod
+    def load(cls, settings: Settings) -> "Registry":
+        """Load, check and warm all models.
+
+        Raises:
+            TorchlessError: One cannot be served.
+        """
+        steps = ThreadPoolExecutor(_STEP_THREADS, thread_name_prefix="torchless-steps")
+        models = []
+        for name, wanted in settings.models.items():
+            dtype = wanted.dtype or settings.dtype
+            loaded = pipeline(wanted.task, wanted.folder, dtype=dtype, threads=settings.threads)
+            model = ServedModel(name, loaded, dtype=dtype, settings=settings, steps=steps)
+            model.warm()
+            models.append(model)
+        return cls(models)
+
+    def __getitem__(self, name: str) -> ServedModel:
+        """Return a model.
+
+        Raises:
+            UnknownModelError: There is none of this name.
+        """
+        if name not in self._models:
+            raise UnknownModelError(f"There is no model {name!r} here.", hint=nearest(name, self.names))
+        return self._models[name]
+
+    def of_task(self, *tasks: str) -> ServedModel:
+        """Return the first model that serves one of these tasks.
+
+        Raises:
+            UnknownModelError: None does.
+        """
+        for model in self._models.values():
+            if model.task in tasks:
+                return model
+        served = ", ".join(f"{model.name} ({model.task})" for model in self._models.values())
+        raise UnknownModelError(f"No model here is for {' or '.join(tasks)}.", hint=f"There are: {served}.")
+
+    def close(self) -> None:
+        """Finish what waits, and end the threads."""
+        for model in self._models.values():
+            model.close()
+
+
+def _config(row: Row) -> str:
+    """Return what prompts must share to be generated for together."""
+    return repr(row.config) if isinstance(row, Prompt) else ""

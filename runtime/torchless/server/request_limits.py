@@ -1,0 +1,114 @@
+"""What bounds a request: its body's size, the time it takes to come, admission, the time it takes; and a client that goes."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
+
+from torchless.errors import DeadlineError, LimitError
+from torchless.server.admission import Admission
+from torchless.server.settings import Settings
+
+__all__ = ["RequestLimits"]
+
+
+class RequestLimits(ASGIMiddleware):
+    """Reads each body whole, lets the request in, and stops what nobody waits for any more.
+
+    Every POST is work, and needs admission; the rest is answered in any case.
+
+    Args:
+        settings: The limits.
+        admission: Who is let in.
+    """
+
+    scopes = ("http",)  # type: ignore[assignment]
+
+    def __init__(self, settings: Settings, admission: Admission) -> None:
+        self._payload_limit = settings.payload_limit
+        self._timeout_s = settings.request_timeout_s
+        self._admission = admission
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Answer a request within its limits."""
+        if scope["method"] != "POST":  # type: ignore[typeddict-item]
+            await next_app(scope, receive, send)
+            return
+        body = await self._read(scope["headers"], receive)
+        if body is None:
+            return
+        scope["state"]["body_bytes"] = len(body)
+        admitted = self._admission.admit()
+        scope["state"]["admitted"] = admitted
+        leaving = asyncio.create_task(_left(receive))
+        answering = asyncio.create_task(_answered(next_app, scope, _whole(body, leaving), send))
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await asyncio.wait((leaving, answering), return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                answering.result()
+        except TimeoutError:
+            raise DeadlineError(
+                f"The request took longer than {self._timeout_s:g} s.", hint="Ask for less, or ask again later."
+            ) from None
+        finally:
+            leaving.cancel()
+            answering.cancel()
+            await asyncio.wait((leaving, answering))
+            admitted.release()
+
+    async def _read(self, headers: Any, receive: Receive) -> bytes | None:
+        """Return the body; None if the client has gone."""
+        declared = dict(headers).get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > self._payload_limit:
+            raise self._too_large(int(declared))
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while True:
+                    message: Mapping[str, Any] = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > self._payload_limit:
+                        raise self._too_large(size)
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+        except TimeoutError:
+            raise DeadlineError(
+                f"The body took longer than {self._timeout_s:g} s to arrive: {size} bytes of it did.",
+                hint="Send it faster.",
+            ) from None
+
+    def _too_large(self, size: int) -> LimitError:
+        return LimitError(
+            f"The body has at least {size} bytes, and may have {self._payload_limit}.",
+            hint="Send several requests, or start the server with a larger --payload-limit.",
+        )
+
+
+async def _answered(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    await app(scope, receive, send)
+
+
+async def _left(receive: Receive) -> None:
+    """Return once the client has gone; after the body, nothing else comes."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _whole(body: bytes, leaving: "asyncio.Task[None]") -> Receive:
+    """Return what gives a body that was read already, and then waits until the client has gone."""
+    events: list[HTTPReceiveMessage] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> HTTPReceiveMessage:
+        if events:
+            return events.pop()
+        await asyncio.shield(leaving)
+        return {"type": "http.disconnect"}
+
+    return receive
