@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from fixtures.server import serve
+from fixtures.server import serving
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -41,7 +41,7 @@ def folders(sentiment, embeddings, tiny):
 @pytest.fixture(scope="module")
 def server(folders):
     """A server of all of them."""
-    with serve(folders) as running:
+    with serving(*(f"{name}={folder}" for name, folder in folders.items())) as running:
         yield running
 
 

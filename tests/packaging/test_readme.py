@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fixtures.hub import Repository, commit_of
-from fixtures.hub import serve as serve_hub
-from fixtures.server import serve
+from fixtures.hub import Repository, commit_of, serve
+from fixtures.server import serving
 
 from torchless.tasks import find_task
 
@@ -52,7 +51,7 @@ def models(sentiment, embeddings, tiny, tmp_path_factory):
 def environment(sentiment, tmp_path_factory):
     """What the process needs to find the embedded model under the names on the Hub."""
     files = {path.relative_to(sentiment).as_posix(): path.read_bytes() for path in sentiment.rglob("*.*")}
-    with serve_hub({find_task("text-classification").default_model: Repository({commit_of(1): files})}) as hub:
+    with serve({find_task("text-classification").default_model: Repository({commit_of(1): files})}) as hub:
         settings = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
         yield {**os.environ, **settings, "HF_HOME": str(tmp_path_factory.mktemp("cache"))}
 
@@ -60,7 +59,7 @@ def environment(sentiment, tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(models):
     """A server of what the examples ask for, wherever it listens."""
-    with serve({name: models / "models" / name for name in ("sentiment", "embeddings", "gpt2")}) as running:
+    with serving(*(f"{name}={models}/models/{name}" for name in ("sentiment", "embeddings", "gpt2"))) as running:
         yield running
 
 

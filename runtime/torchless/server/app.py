@@ -20,11 +20,12 @@ from torchless.server.metrics import MetricsController, requests_config
 from torchless.server.models import Registry
 from torchless.server.request_limits import RequestLimits
 from torchless.server.routes import hugging_face as hugging_face_routes
+from torchless.server.routes import playground
 from torchless.server.settings import Settings
 
 __all__ = ["create_app"]
 
-_ROUTERS: Sequence[Callable[[], Router]] = (hugging_face_routes.router,)
+_ROUTERS: Sequence[Callable[[], Router]] = (hugging_face_routes.router, playground.router)
 
 
 def create_app(settings: Settings) -> Litestar:

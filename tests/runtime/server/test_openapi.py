@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fixtures.server import serve
+from fixtures.server import serving
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 # Of each operation, so many requests that fit the document, and as many that do not.
@@ -15,7 +15,7 @@ MOST_EXAMPLES = 8
 @pytest.fixture(scope="module")
 def server(sentiment, embeddings):
     """A server of the embedded models."""
-    with serve({"sentiment": sentiment, "embeddings": embeddings}) as running:
+    with serving(f"sentiment={sentiment}", f"embeddings={embeddings}") as running:
         yield running
 
 
