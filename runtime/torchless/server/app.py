@@ -54,7 +54,8 @@ def create_app(settings: Settings) -> Litestar:
         registry.close()
 
     return Litestar(
-        [health, ready, MetricsController, *(router() for router in _ROUTERS)],
+        # Within one router: of an application's own, Litestar refuses two that answer other methods of one path.
+        [health, ready, MetricsController, Router("/", route_handlers=[router() for router in _ROUTERS])],
         dependencies={
             "registry": Provide(lambda: registry, use_cache=True, sync_to_thread=False),
             "settings": Provide(lambda: settings, use_cache=True, sync_to_thread=False),
