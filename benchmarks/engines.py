@@ -189,6 +189,32 @@ def sentence_transformers(
     return Loaded(answer=answer)
 
 
+def torchless_served(folder: str, *, threads: int, dtype: str, connections: int = 64) -> Loaded:
+    """Start `torchless serve`, and ask it over HTTP: a text over one connection, texts over many."""
+    from benchmarks.servers import torchless_server
+
+    return _asked(torchless_server(folder, dtype=dtype), connections)
+
+
+def fastapi_served(folder: str, *, threads: int, connections: int = 64) -> Loaded:
+    """Start `transformers.pipeline` behind FastAPI, and ask it as `torchless serve` is asked."""
+    from benchmarks.servers import fastapi_server
+
+    return _asked(fastapi_server(folder), connections)
+
+
+def _asked(address: tuple[int, str], connections: int) -> Loaded:
+    from benchmarks.load import Load
+
+    load = Load(*address, connections=connections)
+
+    def answer(inputs: Any, batch_size: int | None) -> Any:
+        answers = load.answers([inputs] if isinstance(inputs, str) else inputs)
+        return answers[0] if isinstance(inputs, str) else answers
+
+    return Loaded(answer=answer)
+
+
 def _session_options(threads: int) -> Any:
     import onnxruntime
 
@@ -211,6 +237,8 @@ ENGINES: Mapping[str, Callable[..., Loaded]] = {
         pytorch_writer,
         optimum_writer,
         ctranslate2_writer,
+        torchless_served,
+        fastapi_served,
     )
 }
 """By name, as a worker's command line has it."""

@@ -242,6 +242,36 @@ GOALS = (
         )
         for dtype in ("fp32", "q8", "q4")
     ),
+    *(
+        Goal(
+            suite="serving",
+            name=f"one connection, {dtype}: added to the pipeline's call",
+            path=("inputs", "one", "added_ms", f"torchless, {dtype}", "median"),
+            at_most=0.7,
+            unit=" ms",
+        )
+        for dtype in ("fp32", "q8")
+    ),
+    *(
+        Goal(
+            suite="serving",
+            name=f"64 connections, {dtype}: texts a second, of the pipeline's",
+            path=("inputs", "many", "of_offline", f"torchless, {dtype}"),
+            at_least=0.8,
+        )
+        for dtype in ("fp32", "q8")
+    ),
+    *(
+        _faster(
+            "serving",
+            f"64 connections, {dtype}, vs transformers.pipeline behind FastAPI",
+            "few",
+            f"{dtype}, served",
+            "transformers.pipeline behind FastAPI",
+            3,
+        )
+        for dtype in ("fp32", "q8")
+    ),
 )
 """Those of the design, and two of our own."""
 

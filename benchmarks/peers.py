@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -31,6 +32,8 @@ _PACKAGES = {
     "pytorch_writer": ("torch", "transformers"),
     "optimum_writer": ("torch", "transformers", "optimum"),
     "ctranslate2_writer": ("ctranslate2",),
+    "torchless_served": ("litestar", "uvicorn"),
+    "fastapi_served": ("torch", "transformers", "fastapi", "uvicorn"),
 }
 
 
@@ -98,7 +101,7 @@ class Process:
     """A process that answers JSON with JSON, a line each, and stands still in between.
 
     An idle peer's threads may spin for tens of milliseconds after its last answer, which slows whoever is next; so a
-    process runs only while it is asked.
+    process, with those that it started, runs only while it is asked.
 
     Args:
         command: What to start. Its first line tells that it is loaded.
@@ -124,6 +127,7 @@ class Process:
             text=True,
             cwd=ROOT,
             env=environment,
+            process_group=0,
         )
         try:
             self.load_ms: float = self._read()["load_ms"]
@@ -163,7 +167,7 @@ class Process:
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
+        self._signal(signal.SIGKILL)
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
             if stream is not None:
@@ -185,7 +189,7 @@ class Process:
             "batch_size": batch_size,
             "answers": answers,
         }
-        self._process.send_signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
@@ -196,13 +200,18 @@ class Process:
         self.peak_bytes: int = reply["peak_bytes"]
         return reply
 
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the process and those that it started, a server for example; those may outlive it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
     def _read(self) -> dict[str, Any]:
         """Return the next reply, and freeze the process."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise PeerError(self._last_words())
-        self._process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
             raise PeerError(reply["error"])

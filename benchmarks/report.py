@@ -7,7 +7,16 @@ from typing import Any
 
 from benchmarks.checkpoints import RESULTS
 from benchmarks.goals import GOALS, verdict, verdicts_table
-from benchmarks.suites import cold_start, embeddings, generation, latency, many_models, quantisation, throughput
+from benchmarks.suites import (
+    cold_start,
+    embeddings,
+    generation,
+    latency,
+    many_models,
+    quantisation,
+    serving,
+    throughput,
+)
 
 __all__ = ["SUITES", "figures_of", "render"]
 
@@ -19,6 +28,7 @@ SUITES: dict[str, ModuleType] = {
     "many_models": many_models,
     "quantisation": quantisation,
     "generation": generation,
+    "serving": serving,
 }
 """By the name that `make bench ONLY=` takes."""
 

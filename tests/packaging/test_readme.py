@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from fixtures.hub import Repository, commit_of, serve
+from fixtures.server import serving
 
 from torchless.tasks import find_task
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SERVED = "127.0.0.1:8000"
 BLOCKS = [
     pytest.param(block, id=f"{page.relative_to(ROOT)}:{number}")
     for page in PAGES
@@ -54,8 +56,17 @@ def environment(sentiment, tmp_path_factory):
         yield {**os.environ, **settings, "HF_HOME": str(tmp_path_factory.mktemp("cache"))}
 
 
+@pytest.fixture(scope="module")
+def server(models):
+    """A server of what the examples ask for, wherever it listens."""
+    with serving(*(f"{name}={models}/models/{name}" for name in ("sentiment", "embeddings", "gpt2"))) as running:
+        yield running
+
+
 @pytest.mark.parametrize("block", BLOCKS)
-def test_it_runs(block, models, environment):
+def test_it_runs(block, models, environment, request):
+    if SERVED in block:
+        block = block.replace(SERVED, request.getfixturevalue("server").url.removeprefix("http://"))
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", block],
         cwd=models,

@@ -24,7 +24,7 @@ from torchless.server.metrics import MetricsController, requests_config
 from torchless.server.models import Registry
 from torchless.server.request_limits import RequestLimits
 from torchless.server.routes import hugging_face as hugging_face_routes
-from torchless.server.routes import inference_protocol, openai
+from torchless.server.routes import inference_protocol, openai, playground
 from torchless.server.routes import text_embeddings as text_embeddings_routes
 from torchless.server.settings import Settings
 
@@ -35,6 +35,7 @@ _ROUTERS: Sequence[Callable[[], Router]] = (
     text_embeddings_routes.router,
     openai.router,
     inference_protocol.router,
+    playground.router,
 )
 
 
@@ -62,7 +63,8 @@ def create_app(settings: Settings) -> Litestar:
         registry.close()
 
     return Litestar(
-        [health, ready, openapi, MetricsController, *(router() for router in _ROUTERS)],
+        # Within one router: of an application's own, Litestar refuses two that answer other methods of one path.
+        [health, ready, openapi, MetricsController, Router("/", route_handlers=[router() for router in _ROUTERS])],
         dependencies={
             "registry": Provide(lambda: registry, use_cache=True, sync_to_thread=False),
             "settings": Provide(lambda: settings, use_cache=True, sync_to_thread=False),

@@ -1,0 +1,80 @@
+"""Servers that are measured, each a process of its own that ends with the worker that asks it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from urllib.error import URLError
+from urllib.request import urlopen
+
+__all__ = ["ServerError", "fastapi_server", "torchless_server"]
+
+_READY_WITHIN_S = 120
+
+
+class ServerError(Exception):
+    """A server did not start."""
+
+
+def torchless_server(folder: str, *, dtype: str) -> tuple[int, str]:
+    """Start `torchless serve` as its users do.
+
+    Args:
+        folder: An exported folder.
+        dtype: The variant.
+
+    Returns:
+        Its port, and what to post to.
+
+    Raises:
+        ServerError: It does not start.
+    """
+    port = _free_port()
+    program = "from torchless.cli import main; main()"
+    command = [sys.executable, "-c", program, "serve", f"model={folder}", "--dtype", dtype, "--port", str(port)]
+    _start(command, f"http://127.0.0.1:{port}/ready")
+    return port, "/models/model"
+
+
+def fastapi_server(folder: str) -> tuple[int, str]:
+    """Start the reference: `transformers.pipeline` behind FastAPI.
+
+    Args:
+        folder: A checkpoint.
+
+    Returns:
+        Its port, and what to post to.
+
+    Raises:
+        ServerError: It does not start.
+    """
+    port = _free_port()
+    command = [sys.executable, "-m", "uvicorn", "benchmarks.fastapi_reference:app", "--port", str(port)]
+    _start([*command, "--no-access-log"], f"http://127.0.0.1:{port}/openapi.json", {"FOLDER": folder})
+    return port, "/"
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def _start(command: Sequence[str], ready: str, environment: Mapping[str, str] | None = None) -> None:
+    """Start a server in the worker's process group, which is frozen, resumed and ended as one."""
+    process = subprocess.Popen(
+        command, env=os.environ | (environment or {}), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    latest = time.monotonic() + _READY_WITHIN_S
+    while time.monotonic() < latest:
+        if process.poll() is not None:
+            raise ServerError(f"{command[2]} ended with {process.returncode}")
+        try:
+            with urlopen(ready, timeout=5):
+                return
+        except (URLError, ConnectionError, TimeoutError):
+            time.sleep(0.1)
+    process.kill()
+    raise ServerError(f"{ready} did not answer within {_READY_WITHIN_S} s")

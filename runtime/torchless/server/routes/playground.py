@@ -1,0 +1,113 @@
+"""The playground: one page at `/`, its files, and the list of models that it begins with."""
+
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from litestar import Response, Router, get
+from litestar.exceptions import NotFoundException
+
+from torchless.checkpoint import Checkpoint
+from torchless.layout import POOLING_CONFIG
+from torchless.server.models import Registry, ServedModel
+
+__all__ = ["ModelDescription", "ModelList", "router"]
+
+_FOLDER = files("torchless.server") / "playground"
+_MEDIA_TYPES = {
+    "index.html": "text/html",
+    "style.css": "text/css",
+    "script.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+_CONTENTS = {name: (_FOLDER / name).read_bytes() for name in _MEDIA_TYPES}
+# Nothing from elsewhere, nothing inline, and nobody frames it.
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-cache",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that is served.
+
+    Attributes:
+        name: What requests call it.
+        task: What it does.
+        dtype: The variant.
+        max_input_tokens: The longest row that it takes; None if nothing limits it.
+        examples: Inputs to try it with.
+        options: The options to try it with.
+    """
+
+    name: str
+    task: str
+    dtype: str
+    max_input_tokens: int | None
+    examples: list[Any]
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, model: ServedModel) -> "ModelDescription":
+        """Describe a model."""
+        pipeline = model.pipeline
+        options = dict(pipeline.task.options)
+        if model.task == "feature-extraction":
+            options |= _embedding_options(pipeline.model.checkpoint)
+        return cls(
+            name=model.name,
+            task=model.task,
+            dtype=model.dtype,
+            max_input_tokens=model.max_input_tokens,
+            examples=pipeline.example_inputs(),
+            options=options,
+        )
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    """The models that are served.
+
+    Attributes:
+        models: In the order in which they were named.
+    """
+
+    models: list[ModelDescription]
+
+
+def router() -> Router:
+    """Return the page, its files, and `GET /models`."""
+    return Router("/", route_handlers=[page, file, models])
+
+
+@get("/", include_in_schema=False, opt={"public": True}, sync_to_thread=False)
+def page() -> Response[bytes]:
+    """Return the page."""
+    return _file("index.html")
+
+
+@get("/playground/{name:str}", include_in_schema=False, opt={"public": True}, sync_to_thread=False)
+def file(name: str) -> Response[bytes]:
+    """Return one of the page's files."""
+    if name not in _CONTENTS:
+        raise NotFoundException(f"The playground has no file {name!r}.")
+    return _file(name)
+
+
+@get("/models", sync_to_thread=False)
+def models(registry: Registry) -> ModelList:
+    """List the models, each with its task and what to try it with."""
+    return ModelList([ModelDescription.of(registry[name]) for name in registry.names])
+
+
+def _file(name: str) -> Response[bytes]:
+    return Response(_CONTENTS[name], media_type=_MEDIA_TYPES[name], headers=_HEADERS)
+
+
+def _embedding_options(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what makes one embedding a text: as the folder says, else as most models do."""
+    return {"pooling": "auto"} if checkpoint.has(POOLING_CONFIG) else {"pooling": "mean", "normalize": True}

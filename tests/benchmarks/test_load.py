@@ -1,0 +1,57 @@
+"""The load: requests over connections that stay open."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+import pytest
+from benchmarks.load import Load, LoadError
+
+
+class Shouting(BaseHTTPRequestHandler):
+    """Answers a text in capitals, and refuses an empty one."""
+
+    protocol_version = "HTTP/1.1"
+    connections: ClassVar = set()
+
+    def do_POST(self):
+        self.connections.add(self.client_address)
+        text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["inputs"]
+        body = json.dumps([{"path": self.path, "text": text.upper()}]).encode()
+        self.send_response(200 if text else 422)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        for start in range(0, len(body), 7):  # an answer may come in parts
+            self.wfile.write(body[start : start + 7])
+
+    def log_message(self, *_):
+        """Stay silent."""
+
+
+@pytest.fixture
+def port():
+    """The port of a server that shouts."""
+    Shouting.connections = set()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shouting) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_every_text_is_answered_in_its_place(port):
+    texts = [f"text {number}" for number in range(50)]
+    with Load(port, "/a/b", connections=4) as load:
+        answers = load.answers(texts)
+        assert answers == [[{"path": "/a/b", "text": text.upper()}] for text in texts]
+        assert load.answers(["again"]) == [[{"path": "/a/b", "text": "AGAIN"}]]
+    assert len(Shouting.connections) == 4
+
+
+def test_what_a_server_refuses_is_an_error_in_its_words(port):
+    with Load(port, "/", connections=2) as load, pytest.raises(LoadError, match=r"422 .*\"text\": \"\""):
+        load.answers(["a", ""])
