@@ -2,31 +2,33 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Literal
 
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["AccessLog"]
 
 
-class AccessLog(ASGIMiddleware):
+class AccessLog:
     """Writes a line to standard error once a request is answered, or its client has gone.
 
     Args:
+        app: What answers.
         log_format: `json` for a JSON object a line, `text` for words.
     """
 
-    scopes = ("http",)  # type: ignore[assignment]
-
-    def __init__(self, log_format: Literal["json", "text"]) -> None:
+    def __init__(self, app: ASGIApp, log_format: Literal["json", "text"]) -> None:
+        self._app = app
         self._line = _FORMATS[log_format]
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and write its line."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         begun = perf_counter()
         status, size = 0, 0
 
@@ -35,20 +37,21 @@ class AccessLog(ASGIMiddleware):
             if message["type"] == "http.response.start":
                 status = message["status"]
             elif message["type"] == "http.response.body":
-                size += len(message["body"])
+                size += len(message.get("body", b""))
             await send(message)
 
         try:
-            await next_app(scope, receive, counted)
+            await self._app(scope, receive, counted)
         finally:
+            known: Mapping[str, Any] = scope  # what the application found out, unless it knows no such path
             entry = {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "method": scope["method"],  # type: ignore[typeddict-item]
-                "path": scope["path_template"],
-                "model": scope["path_params"].get("name"),
+                "method": scope["method"],
+                "path": known.get("path_template"),
+                "model": known.get("path_params", {}).get("name"),
                 "status": status,  # 0: the client had gone
                 "milliseconds": round(1000 * (perf_counter() - begun), 2),
-                "request_bytes": scope["state"].get("body_bytes", 0),
+                "request_bytes": known["state"].get("body_bytes", 0),
                 "response_bytes": size,
             }
             sys.stderr.write(self._line(entry) + "\n")

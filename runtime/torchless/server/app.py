@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager
 from hmac import compare_digest
 from typing import Any
 
+import numpy as np
 from litestar import Litestar, Request, Response, Router, get
 from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import MissingDependencyException
 from litestar.middleware import ASGIMiddleware
@@ -15,9 +17,9 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from torchless.errors import AccessError, MissingExtraError
-from torchless.server.access_log import AccessLog
 from torchless.server.admission import Admission, Admitted
 from torchless.server.errors import Refusals, exception_handlers, hugging_face
+from torchless.server.json_request import JsonRequest
 from torchless.server.metrics import MetricsController, requests_config
 from torchless.server.models import Registry
 from torchless.server.request_limits import RequestLimits
@@ -49,21 +51,18 @@ def create_app(settings: Settings) -> Litestar:
     )
 
     @asynccontextmanager
-    async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        app.state.registry = registry
-        app.state.admission = admission
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
         yield
         registry.close()
 
     return Litestar(
-        [health, ready, MetricsController, *(router() for router in _ROUTERS)],
+        [health, ready, openapi, MetricsController, *(router() for router in _ROUTERS)],
         dependencies={
             "registry": Provide(lambda: registry, use_cache=True, sync_to_thread=False),
             "settings": Provide(lambda: settings, use_cache=True, sync_to_thread=False),
             "admitted": Provide(_admitted, sync_to_thread=False),
         },
         middleware=[
-            *([] if settings.log_format == "none" else [AccessLog(settings.log_format)]),
             requests_config().middleware,
             Refusals(),
             ApiKey(settings.api_key),
@@ -73,10 +72,13 @@ def create_app(settings: Settings) -> Litestar:
         exception_handlers=exception_handlers(hugging_face),
         cors_config=_cors(settings),
         lifespan=[lifespan],
+        state=State({"registry": registry, "admission": admission}),
+        type_encoders={np.ndarray: np.ndarray.tolist},
         logging_config=None,
         openapi_config=OpenAPIConfig(
             title="torchless", version="1", path="/docs", render_plugins=[SwaggerRenderPlugin(path="/")]
         ),
+        request_class=JsonRequest,
         request_max_body_size=None,  # RequestLimits knows
     )
 
@@ -115,6 +117,12 @@ def ready(request: Request[Any, Any, Any]) -> Response[dict[str, bool]]:
     """Say whether requests are taken: every model is loaded, and the server is not about to stop."""
     taken = not request.app.state.admission.closed
     return Response({"ready": taken}, status_code=200 if taken else 503)
+
+
+@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
+def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Return the OpenAPI document, which `/docs` shows."""
+    return request.app.openapi_schema.to_schema()
 
 
 def _admitted(request: Request[Any, Any, Any]) -> Admitted:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from traceback import format_tb
 from typing import Any
 
 from litestar import MediaType, Request, Response
@@ -140,7 +141,8 @@ def exception_handlers(
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         problem = problem_of(error, table)
         if problem.status >= 500 and not isinstance(error, TorchlessError):
-            _LOGGER.error("%s %s failed.", request.method, request.scope["path"], exc_info=error)
+            where = "".join(format_tb(error.__traceback__))  # not what it says, which may quote the request
+            _LOGGER.error("%s %s failed: %s\n%s", request.method, request.url.path, type(error).__name__, where)
         declared = error.headers if isinstance(error, HTTPException) else None  # the methods of a 405
         headers = {**(declared or {}), **_HEADERS.get(problem.status, {})}
         return Response(body(problem), status_code=problem.status, headers=headers, media_type=MediaType.JSON)

@@ -74,10 +74,11 @@ def test_a_wrong_key(strict, header):
         ("/models/sentiment", b'["a"]', 400, "object"),
         ("/models/sentiment", b'{"parameters": {}}', 400, "inputs"),
         ("/models/sentiment", b'{"inputs": "a", "parameters": 3}', 400, "parameters"),
-        ("/models/sentiment", b'{"inputs": ' + b"[" * 1900 + b"]" * 1900 + b"}", 400, ""),
+        ("/models/sentiment", b'{"inputs": ' + b"[" * 1900 + b"]" * 1900 + b"}", 400, "nested"),
         ("/models/sentiment", b'{"inputs": 3}', 422, "string"),
         ("/models/sentiment", json.dumps(body(top_k=-1)).encode(), 422, "top_k=-1"),
         ("/models/sentiment", json.dumps(body(topk=1)).encode(), 422, "top_k"),
+        ("/models/sentiment", b'{"inputs": "a", "parameters": {"inputs": 1}}', 422, "inputs"),
         ("/models/sentiment", json.dumps(body("word " * 20)).encode(), 422, "22 tokens"),
         ("/models/sentiment", json.dumps(body([TEXT] * 3)).encode(), 413, "3 inputs"),
         ("/models/sentiment", json.dumps(body(LONG * 3)).encode(), 413, "4000"),
@@ -94,7 +95,8 @@ def test_what_cannot_be_answered(client, path, content, status, says):
 
 def test_a_wrong_method(client):
     got = client.get("/models/sentiment")
-    assert (got.status_code, got.headers["allow"], bool(got.json()["error"])) == (405, "OPTIONS, POST", True)
+    assert (got.status_code, set(got.headers["allow"].split(", "))) == (405, {"OPTIONS", "POST"})
+    assert "Method" in got.json()["error"]
 
 
 def test_a_body_without_a_length_has_a_limit_too(client):
@@ -154,5 +156,5 @@ def test_the_log_has_sizes_and_nothing_of_a_text(strict, client):
 
 
 def test_openapi_describes_the_routes(client):
-    document = client.get("/docs/openapi.json").json()
+    document = client.get("/openapi.json").json()
     assert "post" in document["paths"]["/models/{name}"]
