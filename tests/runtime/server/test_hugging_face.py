@@ -167,6 +167,7 @@ def test_zero_shot_classification(url, client, offline, options):
 @pytest.mark.parametrize(
     "options", [{}, {"normalize": True}, {"truncate": True, "truncation_direction": "Left"}], ids=str
 )
+@pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
 def test_feature_extraction(client, offline, options):
     text = "a long text " * 200 if options.get("truncate") else TEXT
     got = client("embeddings").feature_extraction(text, **options)

@@ -53,6 +53,7 @@ def test_embed_all(ask, folders):
 
 
 @pytest.mark.parametrize("direction", ["Left", "Right", "left"])
+@pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
 def test_truncate(ask, embed, direction):
     text = TEXT + LONG + OTHER
     got = ask("/embed", inputs=text, truncate=True, truncation_direction=direction).json()
