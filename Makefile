@@ -36,7 +36,7 @@ CHECK ?=
 SOURCES := $(shell find runtime export -name '*.py' -o -name '*.tsv')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export run test interop check format bench clean matrix
+.PHONY: help setup export run serve test interop check format bench clean matrix
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ export: setup ## Export MODEL to OUT (TASK=, DTYPE=, BASE_MODEL=), verify it, an
 
 run: $(if $(wildcard $(OUT)/torchless.json),setup,export) ## Answer TEXT with the model in OUT.
 	@$(BIN)/torchless run "$(OUT)" --dtype "$(FIRST_DTYPE)" $(if $(TEXT),"$(TEXT)")
+
+serve: $(if $(wildcard $(OUT)/torchless.json),setup,export) ## Serve the model in OUT over HTTP, and print the address.
+	@$(BIN)/torchless serve "$(OUT)" --dtype "$(FIRST_DTYPE)"
 
 test: setup $(BARE)/.installed ## Run the tests.
 	$(BIN)/python -m pytest --bare-python=$(BARE)/bin/python

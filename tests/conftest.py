@@ -71,6 +71,6 @@ def embeddings(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Pa
 
 @pytest.fixture(scope="session")
 def server(sentiment: Path) -> Iterator[Server]:
-    """A server of the sentiment modelwith nothing else set."""
+    """A server of the sentiment model, with nothing else set."""
     with serving(f"sentiment={sentiment}") as started:
         yield started

@@ -23,6 +23,20 @@ inputs = AutoTokenizer.from_pretrained(sys.argv[1])(["I hate this so much!"], re
 logits = AutoModelForSequenceClassification.from_pretrained(sys.argv[1])(**inputs).logits
 print(json.dumps({"answer": answer, "shape": logits.shape, "modules": sorted(sys.modules)}))
 """
+SERVER_SCRIPT = """
+import json, sys
+from torchless.server.process import create_app
+from torchless.server.settings import Settings
+create_app(Settings.load({"models": [f"sentiment={sys.argv[1]}"]}, {}))
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_a_servers_process(sentiment):
+    result = subprocess.run(
+        [sys.executable, "-c", SERVER_SCRIPT, str(sentiment)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert not {name.partition(".")[0] for name in json.loads(result.stdout)} & set(FORBIDDEN)
 
 
 def test_a_fresh_process(sentiment):

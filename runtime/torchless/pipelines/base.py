@@ -103,7 +103,7 @@ class Pipeline(ABC, Generic[OptionsT]):
             return self._answer(inputs, chosen, batch_size)
         return self._answer_windows(inputs, chosen, batch_size)
 
-    def prepare(self, inputs: Sequence[Any], **options: Any) -> Prepared:
+    def prepare(self, inputs: Sequence[Any], /, **options: Any) -> Prepared:
         """Do all of a call but running the model, so that rows of many calls can share its runs.
 
         Args:

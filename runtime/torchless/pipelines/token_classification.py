@@ -124,7 +124,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
             inputs = [inputs]
         return super().__call__(inputs, batch_size=batch_size, **options)
 
-    def prepare(self, inputs: Sequence[Any], **options: Any) -> Prepared:
+    def prepare(self, inputs: Sequence[Any], /, **options: Any) -> Prepared:
         """Do all of a call but running the model."""
         return super().prepare(inputs, **_of_call(options))
 

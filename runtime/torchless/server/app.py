@@ -5,17 +5,21 @@ from contextlib import asynccontextmanager
 from hmac import compare_digest
 from typing import Any
 
+import numpy as np
 from litestar import Litestar, Request, Response, Router, get
 from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.exceptions import MissingDependencyException
 from litestar.middleware import ASGIMiddleware
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from torchless.errors import AccessError
+from torchless.errors import AccessError, MissingExtraError
 from torchless.server.admission import Admission, Admitted
-from torchless.server.errors import exception_handlers, hugging_face
+from torchless.server.errors import Refusals, exception_handlers, hugging_face
+from torchless.server.json_request import JsonRequest
 from torchless.server.metrics import MetricsController, requests_config
 from torchless.server.models import Registry
 from torchless.server.request_limits import RequestLimits
@@ -47,28 +51,35 @@ def create_app(settings: Settings) -> Litestar:
     )
 
     @asynccontextmanager
-    async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        app.state.registry = registry
-        app.state.admission = admission
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
         yield
         registry.close()
 
     return Litestar(
         # Within one router: of an application's own, Litestar refuses two that answer other methods of one path.
-        [health, ready, MetricsController, Router("/", route_handlers=[router() for router in _ROUTERS])],
+        [health, ready, openapi, MetricsController, Router("/", route_handlers=[router() for router in _ROUTERS])],
         dependencies={
             "registry": Provide(lambda: registry, use_cache=True, sync_to_thread=False),
             "settings": Provide(lambda: settings, use_cache=True, sync_to_thread=False),
             "admitted": Provide(_admitted, sync_to_thread=False),
         },
-        middleware=[requests_config().middleware, ApiKey(settings.api_key), RequestLimits(settings, admission)],
+        middleware=[
+            requests_config().middleware,
+            Refusals(),
+            ApiKey(settings.api_key),
+            RequestLimits(settings, admission),
+        ],
+        plugins=_plugins(settings),
         exception_handlers=exception_handlers(hugging_face),
         cors_config=_cors(settings),
         lifespan=[lifespan],
+        state=State({"registry": registry, "admission": admission}),
+        type_encoders={np.ndarray: np.ndarray.tolist},
         logging_config=None,
         openapi_config=OpenAPIConfig(
             title="torchless", version="1", path="/docs", render_plugins=[SwaggerRenderPlugin(path="/")]
         ),
+        request_class=JsonRequest,
         request_max_body_size=None,  # RequestLimits knows
     )
 
@@ -109,9 +120,25 @@ def ready(request: Request[Any, Any, Any]) -> Response[dict[str, bool]]:
     return Response({"ready": taken}, status_code=200 if taken else 503)
 
 
+@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
+def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Return the OpenAPI document, which `/docs` shows."""
+    return request.app.openapi_schema.to_schema()
+
+
 def _admitted(request: Request[Any, Any, Any]) -> Admitted:
     admitted: Admitted = request.scope["state"]["admitted"]
     return admitted
+
+
+def _plugins(settings: Settings) -> list[Any]:
+    if not settings.open_telemetry:
+        return []
+    try:
+        from litestar.plugins.opentelemetry import OpenTelemetryConfig, OpenTelemetryPlugin  # noqa: PLC0415 - an extra
+    except MissingDependencyException as error:
+        raise MissingExtraError("OpenTelemetry", extra="telemetry") from error
+    return [OpenTelemetryPlugin(OpenTelemetryConfig())]
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from traceback import format_tb
 from typing import Any
 
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
-from litestar.types import ExceptionHandlersMap
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, ExceptionHandlersMap, Message, Receive, Scope, Send
 
 from torchless.errors import (
     AccessError,
@@ -139,12 +141,37 @@ def exception_handlers(
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         problem = problem_of(error, table)
         if problem.status >= 500 and not isinstance(error, TorchlessError):
-            _LOGGER.error("%s %s failed.", request.method, request.scope["path"], exc_info=error)
+            where = "".join(format_tb(error.__traceback__))  # not what it says, which may quote the request
+            _LOGGER.error("%s %s failed: %s\n%s", request.method, request.url.path, type(error).__name__, where)
         declared = error.headers if isinstance(error, HTTPException) else None  # the methods of a 405
         headers = {**(declared or {}), **_HEADERS.get(problem.status, {})}
         return Response(body(problem), status_code=problem.status, headers=headers, media_type=MediaType.JSON)
 
     return {Exception: answer, HTTPException: answer}
+
+
+class Refusals(ASGIMiddleware):
+    """Answers the errors of the middleware within it as the route's own are, so that what is around it sees the answer."""
+
+    scopes = ("http",)  # type: ignore[assignment]
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Pass a request on, and answer what refuses it."""
+        begun = False
+
+        async def noticed(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await next_app(scope, receive, noticed)
+        except TorchlessError as error:
+            if begun:  # too late for another answer: the connection ends
+                raise
+            request: Request[Any, Any, Any] = Request(scope, receive, send)
+            response = scope["route_handler"].resolve_exception_handlers()[Exception](request, error)
+            await response.to_asgi_response(app=None, request=request)(scope, receive, send)
 
 
 def problem_of(error: Exception, statuses: Mapping[type[TorchlessError], int] = _STATUSES) -> Problem:

@@ -15,8 +15,7 @@ _INFERENCE = Histogram("torchless_inference_seconds", "How long a batch ran.", [
 _BATCH_TOKENS = Histogram("torchless_batch_tokens", "A batch's tokens, with padding.", ["model"], buckets=_TOKENS)
 _BATCH_ROWS = Histogram("torchless_batch_rows", "A batch's rows.", ["model"], buckets=(1, 2, 4, 8, 16, 32, 64, 128))
 _SIZE = Gauge("torchless_queue_rows", "The rows that wait.", ["model"])
-_GENERATED = Counter("torchless_generated_tokens", "Tokens written.", ["model"])
-FAILURES = Counter("torchless_failures", "Requests that were answered with an error.", ["status", "error"])
+_GENERATED = Counter("torchless_generated_tokens", "Tokens written; of streams, pieces of text.", ["model"])
 
 
 class MetricsController(PrometheusController):

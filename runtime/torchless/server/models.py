@@ -11,7 +11,7 @@ from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.queue import RowQueue
 from torchless.errors import InputError, LimitError, TaskError, UnknownModelError, nearest
 from torchless.pipelines import Pipeline, pipeline
-from torchless.rows import Prompt, Row
+from torchless.rows import Prompt, Row, RowOutput
 from torchless.server.admission import Admitted
 from torchless.server.metrics import ModelMetrics
 from torchless.server.settings import Settings
@@ -104,6 +104,8 @@ class ServedModel:
         self._check(prepared.rows)
         admitted.take(sum(map(len, prepared.rows)))
         outputs = await asyncio.wrap_future(self._queue.submit(prepared.rows))
+        if self.pipeline.task.cached:
+            self._metrics.generated(sum(map(self._written, prepared.rows, outputs)))
         return await loop.run_in_executor(self._steps, prepared.results, outputs)
 
     async def stream(self, input: Any, options: Mapping[str, Any], *, admitted: Admitted) -> AsyncIterator[str]:  # noqa: A002
@@ -131,6 +133,7 @@ class ServedModel:
         # enough to end it.
         while (piece := await loop.run_in_executor(self._streams, next, pieces, _LAST)) is not _LAST:
             yield str(piece)
+            self._metrics.generated(1)
 
     def warm(self) -> None:
         """Answer the task's examples, so that the first request waits for nothing, and what cannot answer is known.
@@ -146,6 +149,11 @@ class ServedModel:
         """Finish what waits, and end the threads."""
         self._queue.close()
         self._streams.shutdown()
+
+    def _written(self, row: Row, sequences: RowOutput) -> int:
+        """Return how many tokens were written; of a decoder's sequences the first are the prompt's."""
+        before = 1 if self.pipeline.task.encoder_decoder else len(row)
+        return sum(max(0, len(sequence) - before) for sequence in sequences)
 
     def _check(self, rows: Sequence[Row]) -> None:
         longest = max(map(len, rows), default=0)

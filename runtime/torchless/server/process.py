@@ -4,10 +4,12 @@ import signal
 import sys
 from socket import socket
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from litestar import Litestar
 
+from torchless.server.access_log import AccessLog
 from torchless.server.app import create_app
 from torchless.server.settings import Settings
 
@@ -24,8 +26,9 @@ def serve(settings: Settings) -> None:
         TorchlessError: A model cannot be served.
     """
     app = create_app(settings)
+    logged: Any = app if settings.log_format == "none" else AccessLog(app, settings.log_format)
     config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, access_log=False, log_level="warning", lifespan="on"
+        logged, host=settings.host, port=settings.port, access_log=False, log_level="warning", lifespan="on"
     )
     _Server(config, app, settings).run()
 

@@ -100,9 +100,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Return the settings as the TOML that `load` reads, but for the key."""
         values = msgspec.to_builtins(self)
         models = values.pop("models")
-        if self.api_key is not None:
-            values["api_key"] = "…"
-        lines = [f"{name} = {_toml(value)}" for name, value in values.items() if value is not None]
+        lines = [] if values.pop("api_key") is None else ["# api_key is given, and not shown"]
+        lines += [f"{name} = {_toml(value)}" for name, value in values.items() if value is not None]
         for name, model in models.items():
             lines += ["", f"[models.{_toml(name)}]"]
             lines += [f"{key} = {_toml(value)}" for key, value in model.items() if value is not None]
@@ -130,9 +129,11 @@ def _models(given: Any) -> Any:
     """Return the models by name, from a table or from a list of `folder` and `name=folder`."""
     if isinstance(given, dict):
         return {name: {"folder": value} if isinstance(value, str) else value for name, value in given.items()}
+    if not isinstance(given, list):
+        return given
     models: dict[str, Any] = {}
-    for one in given:
-        name, equals, folder = str(one).partition("=")
+    for one in map(str, given):
+        name, equals, folder = one.partition("=")
         if not equals:
             name, folder = Path(one).resolve().name if Path(one).is_dir() else one.rpartition("/")[2], one
         if not name or "/" in name or name in models:

@@ -1,0 +1,160 @@
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from fixtures.server import serving
+
+from torchless import pipeline
+
+TEXT = "I hate this so much!"
+KEY = "a key"
+LONG = "word " * 400
+
+
+@pytest.fixture(scope="module")
+def strict(sentiment):
+    """A server with a key and tight limits."""
+    flags = ["--max-client-batch-size=2", "--payload-limit=4000", "--max-input-length=16", "--request-timeout-s=2"]
+    with serving(f"sentiment={sentiment}", *flags, "--cors-allow-origin=https://a.b", TORCHLESS_API_KEY=KEY) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(strict):
+    with httpx.Client(base_url=strict.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=20) as client:
+        yield client
+
+
+def body(inputs=TEXT, **parameters):
+    return {"inputs": inputs, "parameters": parameters}
+
+
+def test_an_answer_is_the_pipelines(server, sentiment):
+    got = httpx.post(f"{server.url}/models/sentiment", json=body([TEXT, "A film."], top_k=None), timeout=20)
+    assert got.status_code == 200
+    expected = pipeline("text-classification", sentiment)([TEXT, "A film."], top_k=None)
+    for one, other in zip(got.json(), expected, strict=True):
+        assert [score["label"] for score in one] == [score["label"] for score in other]
+        assert [score["score"] for score in one] == pytest.approx([score["score"] for score in other], abs=1e-5)
+
+
+def test_requests_side_by_side_with_options_of_their_own(server):
+    def ask(index):
+        return httpx.post(f"{server.url}/models/sentiment", json=body([TEXT], top_k=1 + index % 2), timeout=20).json()
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(ask, range(32)))
+    assert [len(answer[0]) for answer in answers] == [1, 2] * 16
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_probes_need_no_key(strict, path):
+    assert httpx.get(strict.url + path).status_code == 200
+
+
+@pytest.mark.parametrize("header", [None, "Bearer wrong", KEY, "Bearer schlüssel".encode()])
+def test_a_wrong_key(strict, header):
+    headers = {} if header is None else {"Authorization": header}
+    got = httpx.post(f"{strict.url}/models/sentiment", json=body(), headers=headers)
+    assert (got.status_code, got.json()["error_type"]) == (401, "access")
+    assert got.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status", "says"),
+    [
+        ("/models/sentiment", b'{"inputs": ', 400, "truncated"),
+        ("/models/sentiment", b'{"inputs": NaN}', 400, "invalid"),
+        ("/models/sentiment", b'{"inputs": "\xff\xfe"}', 400, "utf-8"),
+        ("/models/sentiment", b"", 400, ""),
+        ("/models/sentiment", b'["a"]', 400, "object"),
+        ("/models/sentiment", b'{"parameters": {}}', 400, "inputs"),
+        ("/models/sentiment", b'{"inputs": "a", "parameters": 3}', 400, "parameters"),
+        ("/models/sentiment", b'{"inputs": ' + b"[" * 1900 + b"]" * 1900 + b"}", 400, "nested"),
+        ("/models/sentiment", b'{"inputs": 3}', 422, "string"),
+        ("/models/sentiment", json.dumps(body(top_k=-1)).encode(), 422, "top_k=-1"),
+        ("/models/sentiment", json.dumps(body(topk=1)).encode(), 422, "top_k"),
+        ("/models/sentiment", b'{"inputs": "a", "parameters": {"inputs": 1}}', 422, "inputs"),
+        ("/models/sentiment", json.dumps(body("word " * 20)).encode(), 422, "22 tokens"),
+        ("/models/sentiment", json.dumps(body([TEXT] * 3)).encode(), 413, "3 inputs"),
+        ("/models/sentiment", json.dumps(body(LONG * 3)).encode(), 413, "4000"),
+        ("/models/other", json.dumps(body()).encode(), 404, "sentiment"),
+        ("/models/..%2f..%2fetc%2fpasswd", json.dumps(body()).encode(), 404, ""),
+        ("/models/../../etc/passwd", json.dumps(body()).encode(), 404, ""),
+        ("/nothing", b"{}", 404, ""),
+    ],
+)
+def test_what_cannot_be_answered(client, path, content, status, says):
+    got = client.post(path, content=content, headers={"Content-Type": "application/json"})
+    assert (got.status_code, says.lower() in got.json()["error"].lower()) == (status, True), got.text
+
+
+def test_a_wrong_method(client):
+    got = client.get("/models/sentiment")
+    assert (got.status_code, set(got.headers["allow"].split(", "))) == (405, {"OPTIONS", "POST"})
+    assert "Method" in got.json()["error"]
+
+
+def test_a_body_without_a_length_has_a_limit_too(client):
+    got = client.post("/models/sentiment", content=(b"x" * 1000 for _ in range(6)))
+    assert (got.status_code, got.json()["error_type"]) == (413, "limit")
+
+
+def test_a_slow_body(strict):
+    address = urlsplit(strict.url)
+    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+        head = (
+            f"POST /models/sentiment HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 100\r\n\r\n"
+        )
+        connection.sendall(head.encode() + b'{"inputs"')
+        assert b" 408 " in connection.recv(4096)
+
+
+def test_a_client_that_has_gone_leaves_the_server_well(strict, client):
+    address = urlsplit(strict.url)
+    content = json.dumps(body()).encode()
+    for _ in range(20):
+        with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+            head = f"POST /models/sentiment HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+            connection.sendall(head.encode() + f"Content-Length: {len(content)}\r\n\r\n".encode() + content)
+    assert client.post("/models/sentiment", json=body()).status_code == 200
+
+
+def test_pages_of_one_origin_may_ask(client):
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    got = client.options("/models/sentiment", headers={"Origin": "https://a.b", **asks})
+    assert got.headers["access-control-allow-origin"] == "https://a.b"
+    assert "access-control-allow-origin" not in client.get("/health", headers={"Origin": "https://c.d"}).headers
+
+
+def test_metrics(client):
+    client.post("/models/sentiment", json=body())
+    client.post("/models/other", json=body())
+    lines = client.get("/metrics").text
+    for name in ("queue_seconds", "tokenise_seconds", "inference_seconds", "batch_tokens"):
+        assert f'torchless_{name}_count{{model="sentiment"}}' in lines
+    assert 'torchless_queue_rows{model="sentiment"} 0.0' in lines
+    assert 'status_code="200"' in lines
+    assert 'status_code="404"' in lines
+
+
+def test_the_log_has_sizes_and_nothing_of_a_text(strict, client):
+    content = json.dumps(body("a secret word")).encode()
+    client.post("/models/sentiment", content=content, headers={"Content-Type": "application/json"})
+    client.post("/models/sentiment", json=body("a secret word", top_k="secret"))
+    deadline = time.monotonic() + 5
+    while not any('"status": 422' in line for line in strict.errors[-1:]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    answered = next(json.loads(line) for line in reversed(strict.errors) if '"status": 200' in line and "POST" in line)
+    assert (answered["model"], answered["request_bytes"]) == ("sentiment", len(content))
+    assert answered["response_bytes"] > 0
+    assert "secret" not in "".join(strict.errors)
+
+
+def test_openapi_describes_the_routes(client):
+    document = client.get("/openapi.json").json()
+    assert "post" in document["paths"]["/models/{name}"]
