@@ -6,6 +6,7 @@ A client library would cost more than the server does, and both share the cores.
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
+from time import monotonic
 from typing import Any, Self
 
 __all__ = ["Load", "LoadError"]
@@ -13,6 +14,8 @@ __all__ = ["Load", "LoadError"]
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = b"content-length:"
 _TIMEOUT_S = 300
+# Servers close connections that are idle, also while they and this process stand still; most wait for five seconds.
+_FRESH_S = 1
 
 
 class LoadError(Exception):
@@ -32,6 +35,7 @@ class Load:
         self._loop = asyncio.new_event_loop()
         self._connections: list[_Connection] = []
         self._port, self._path, self._most = port, path, connections
+        self._last_s = monotonic()
 
     def answers(self, texts: Sequence[str]) -> list[Any]:
         """Return the answer to each text, every text a request of its own.
@@ -55,6 +59,9 @@ class Load:
         self.close()
 
     async def _answers(self, texts: Sequence[str]) -> list[Any]:
+        if monotonic() - self._last_s > _FRESH_S:
+            while self._connections:
+                self._connections.pop().close()
         count = min(self._most, len(texts))
         while len(self._connections) < count:
             _, made = await self._loop.create_connection(_Connection, "127.0.0.1", self._port)
@@ -72,6 +79,7 @@ class Load:
                     group.create_task(work(connection))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
+        self._last_s = monotonic()
         return [json.loads(body) for body in bodies]
 
     def _request(self, text: str) -> bytes:

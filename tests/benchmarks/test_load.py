@@ -52,6 +52,14 @@ def test_every_text_is_answered_in_its_place(port):
     assert len(Shouting.connections) == 4
 
 
+def test_connections_that_were_idle_are_opened_anew(port, monkeypatch):
+    monkeypatch.setattr("benchmarks.load._FRESH_S", 0)
+    with Load(port, "/", connections=1) as load:
+        for _ in range(2):
+            load.answers(["a"])
+    assert len(Shouting.connections) == 2
+
+
 def test_what_a_server_refuses_is_an_error_in_its_words(port):
     with Load(port, "/", connections=2) as load, pytest.raises(LoadError, match=r"422 .*\"text\": \"\""):
         load.answers(["a", ""])

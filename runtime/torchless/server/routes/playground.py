@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from litestar import Response, Router, get
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 
 from torchless.checkpoint import Checkpoint
 from torchless.layout import POOLING_CONFIG
@@ -91,7 +92,7 @@ def page() -> Response[bytes]:
 
 
 @get("/playground/{name:str}", include_in_schema=False, opt={"public": True}, sync_to_thread=False)
-def file(name: str) -> Response[bytes]:
+def file(name: FromPath[str]) -> Response[bytes]:
     """Return one of the page's files."""
     if name not in _CONTENTS:
         raise NotFoundException(f"The playground has no file {name!r}.")
