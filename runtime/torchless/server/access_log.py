@@ -26,7 +26,8 @@ class AccessLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and write its line."""
-        if scope["type"] != "http":
+        known: Mapping[str, Any] = scope  # to which the application adds what it finds out, if it knows the path
+        if known["type"] != "http":
             await self._app(scope, receive, send)
             return
         begun = perf_counter()
@@ -43,10 +44,9 @@ class AccessLog:
         try:
             await self._app(scope, receive, counted)
         finally:
-            known: Mapping[str, Any] = scope  # what the application found out, unless it knows no such path
             entry = {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "method": scope["method"],
+                "method": known["method"],
                 "path": known.get("path_template"),
                 "model": known.get("path_params", {}).get("name"),
                 "status": status,  # 0: the client had gone
