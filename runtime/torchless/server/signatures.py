@@ -144,8 +144,8 @@ def signature_of(pipeline: Pipeline[Any]) -> Signature:
         pair = TensorSpec(name="text_pair", datatype="BYTES", optional=True)
         return Signature(inputs=(*_texts("text"), pair), answers=(rows, _logits(pipeline)))
     if task == "zero-shot-classification":
-        names = "candidate_labels"
-        return Signature(inputs=_texts("text", names), answers=(rows,), shared=frozenset({names}))
+        shared = "candidate_labels"
+        return Signature(inputs=_texts("text", shared), answers=(rows,), shared=frozenset({shared}))
     if task in _OF_RECORDS:
         names, whole = _OF_RECORDS[task]
         return Signature(inputs=_texts(*names), answers=(rows,), whole=whole)

@@ -23,7 +23,7 @@ __all__ = [
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 
 _DATATYPES = {"O": "BYTES", "f": "FP32", "i": "INT64"}
-_STORED = {"f": np.dtype("<f4"), "i": np.dtype("<i8")}
+_STORED: dict[str, np.dtype[Any]] = {"f": np.dtype("<f4"), "i": np.dtype("<i8")}
 _LENGTH_BYTES = 4  # of each text of a BYTES tensor, little-endian, before the text itself
 
 

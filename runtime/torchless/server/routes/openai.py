@@ -173,7 +173,7 @@ def _texts_of(
         return [given], False
     if given and all(isinstance(one, str) for one in given):
         return list(given), False
-    every: list[list[int]] = [list(given)] if all(isinstance(one, int) for one in given) else list(given)
+    every: list[Any] = [list(given)] if all(isinstance(one, int) for one in given) else list(given)
     if not given or not all(isinstance(one, list) and one for one in every):
         raise InputError(
             f"There are {len(given)} inputs, some of them empty or of different kinds.",
