@@ -77,6 +77,7 @@ class Admitted:
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
+        self._released = False
         self.tokens = 0
 
     def take(self, tokens: int) -> None:
@@ -89,5 +90,7 @@ class Admitted:
         self.tokens += tokens
 
     def release(self) -> None:
-        """Say that the request is done."""
-        self._admission.give_back(self.tokens)
+        """Say that the request is done; once is enough."""
+        if not self._released:
+            self._released = True
+            self._admission.give_back(self.tokens)

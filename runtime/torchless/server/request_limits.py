@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send
 
 from torchless.errors import DeadlineError, LimitError
 from torchless.server.admission import Admission
@@ -42,8 +42,15 @@ class RequestLimits(ASGIMiddleware):
         scope["state"]["body_bytes"] = len(body)
         admitted = self._admission.admit()
         scope["state"]["admitted"] = admitted
+
+        async def send_last(message: Message) -> None:
+            # First, so that whoever asks again at once does not find his own place taken.
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                admitted.release()
+            await send(message)
+
         leaving = asyncio.create_task(_left(receive))
-        answering = asyncio.create_task(_answered(next_app, scope, _whole(body, leaving), send))
+        answering = asyncio.create_task(_answered(next_app, scope, _whole(body, leaving), send_last))
         try:
             async with asyncio.timeout(self._timeout_s):
                 await asyncio.wait((leaving, answering), return_when=asyncio.FIRST_COMPLETED)

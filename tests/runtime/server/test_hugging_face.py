@@ -264,7 +264,7 @@ def test_a_list_is_answered_with_a_list(url, offline, name, one, other, paramete
         ("gpt2", {"inputs": TEXT, "parameters": {"details": True, "num_return_sequences": 2}}, 422, "has no details"),
         ("sentiment", {"inputs": TEXT, "normalize": True}, 422, "normalize=True is of embeddings"),
         ("sentiment", {"inputs": TEXT, "stream": True}, 422, "writes no text"),
-        ("sentiment", {"input": TEXT}, 400, "inputs"),
+        ("sentiment", {"input": TEXT}, 400, "unknown field `input`"),
         ("sentiment", {"inputs": TEXT, "parameters": []}, 400, "parameters"),
         ("embeddings", {"inputs": {"sentences": []}}, 422, "source_sentence"),
         ("embeddings", {"inputs": TEXT, "prompt_name": "query"}, 422, "There is no prompt 'query'"),
