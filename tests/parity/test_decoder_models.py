@@ -7,6 +7,8 @@ import pytest
 import torch
 import transformers
 from fixtures.checkpoints import DECODERS, ENCODER_DECODERS
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 import torchless
 from torchless import CheckpointError, InputError, OptionError
@@ -81,6 +83,34 @@ def test_the_same_tokens(both, options):
     expected, got = (generated(side, **options) for side in both)
     np.testing.assert_array_equal(expected, got)
     assert got.dtype == np.int64
+
+
+COMBINATIONS = st.fixed_dictionaries(
+    {"max_new_tokens": st.integers(2, 8), "num_beams": st.integers(1, 4)},
+    optional={
+        "eos_token_id": st.lists(st.integers(1, 700), min_size=2, max_size=200, unique=True),
+        "length_penalty": st.sampled_from([-1.0, 0.0, 0.5, 2.5]),
+        "early_stopping": st.sampled_from([True, False, "never"]),
+        "no_repeat_ngram_size": st.integers(1, 3),
+        "repetition_penalty": st.sampled_from([0.8, 1.3, 2.0]),
+        "min_new_tokens": st.integers(0, 7),
+        "bad_words_ids": st.lists(st.lists(st.integers(0, 700), min_size=1, max_size=2), min_size=1, max_size=9),
+        "renormalize_logits": st.booleans(),
+    },
+)
+
+
+@settings(
+    max_examples=10,
+    derandomize=True,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(options=COMBINATIONS)
+def test_any_combination_gives_the_same_tokens(both, options):
+    expected, got = (generated(side, pad_token_id=3, **options) for side in both)
+    np.testing.assert_array_equal(expected, got)
 
 
 def test_a_text_does_not_depend_on_its_batch(both):
