@@ -152,6 +152,11 @@ def test_generated_text(infer, folders):
         ("sentiment", {"text": TEXTS, "options": {"topk": 2}}, "no option 'topk'"),
         ("embeddings", {"text": TEXTS, "options": {"pooling": None}}, "makes no embedding"),
         ("gpt2", {"text": TEXTS, "options": {"return_tensors": True, "max_new_tokens": 1}}, "no 'generated_text'"),
+        (
+            "gpt2",
+            {"text": TEXTS, "options": {"tokenizer_encode_kwargs": "{'tokenize': false}", "max_new_tokens": 1}},
+            "not taken over HTTP",
+        ),
         ("answers", {"question": ["Who?"]}, "'context' is missing"),
     ],
 )

@@ -13,7 +13,16 @@ from torchless.generation.streaming import TextStream
 from torchless.pipelines import Pipeline
 from torchless.pipelines.generation import StreamedText
 
-__all__ = ["RETURNS", "Details", "StreamEvent", "Token", "described", "generation_options", "stream_events"]
+__all__ = [
+    "RETURNS",
+    "Details",
+    "StreamEvent",
+    "Token",
+    "check_no_template",
+    "described",
+    "generation_options",
+    "stream_events",
+]
 
 # The options that say what a text is returned as.
 RETURNS = frozenset({"return_full_text", "return_tensors", "return_text", "return_type"})
@@ -114,8 +123,7 @@ def generation_options(parameters: Mapping[str, Any], *, chat: bool) -> dict[str
         value = options.pop(name, None)
         if value not in idle:
             raise OptionError(f"{name}={value!r} is not supported.", hint=f"Leave {name} out.")
-    if options.get("tokenizer_encode_kwargs"):  # templates among them, which are programs
-        raise OptionError("tokenizer_encode_kwargs are not taken over HTTP.", hint="Leave tokenizer_encode_kwargs out.")
+    check_no_template(options)
     options.pop("details", None)
     stop, truncate = options.pop("stop", None), options.pop("truncate", None)
     if stop:
@@ -125,6 +133,16 @@ def generation_options(parameters: Mapping[str, Any], *, chat: bool) -> dict[str
             raise OptionError(f"truncate={truncate!r} would cut a chat apart.", hint="Send fewer messages.")
         options |= {"truncation": True, "max_length": truncate, "tokenizer_encode_kwargs": {"truncation_side": "left"}}
     return options
+
+
+def check_no_template(options: Mapping[str, Any]) -> None:
+    """Raise if a request's options bring what the tokenizer is called with: a chat template among it is a program.
+
+    Raises:
+        OptionError: They do.
+    """
+    if options.get("tokenizer_encode_kwargs"):
+        raise OptionError("tokenizer_encode_kwargs are not taken over HTTP.", hint="Leave tokenizer_encode_kwargs out.")
 
 
 def described(

@@ -12,6 +12,7 @@ from torchless.errors import InputError, OptionError, TaskError
 from torchless.server.admission import Admitted
 from torchless.server.errors import exception_handlers, inference_protocol
 from torchless.server.models import Registry, ServedModel
+from torchless.server.routes.generated_text import check_no_template
 from torchless.server.signatures import Signature, TensorSpec, signature_of
 from torchless.server.tensors import InferenceRequest, Tensors, read_request, texts_of, write_response
 
@@ -166,6 +167,7 @@ async def _answered(
     names = [output.name for output in asked.outputs] if asked.outputs else None
     answers = signature.asked(names)
     inputs, options = signature.inputs_of(texts)
+    check_no_template(asked.parameters)
     options = {name: value for name, value in asked.parameters.items() if name != "binary_data_output"} | options
     tensors: dict[str, Any] = {}
     for answer in answers:
