@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-__all__ = ["plan", "windows"]
+__all__ = ["in_order", "plan", "windows"]
 
 T = TypeVar("T")
 
@@ -33,6 +33,19 @@ def plan(lengths: Sequence[int], *, max_batch_tokens: int, max_batch_rows: int |
             batches.append([index])
             width = lengths[index]
     return batches
+
+
+def in_order(batches: Sequence[Sequence[int]], answers: Iterable[Sequence[T]]) -> list[T]:
+    """Return the answers of batches in the order of their rows.
+
+    Args:
+        batches: The rows' indices, batch by batch, each row once.
+        answers: An answer a row, batch by batch; read one batch at a time.
+    """
+    found: dict[int, T] = {}
+    for batch, answer in zip(batches, answers, strict=True):
+        found.update(zip(batch, answer, strict=True))
+    return [found[index] for index in range(len(found))]
 
 
 def windows(items: Iterable[T], *, largest: int, first: int = 1) -> Iterator[list[T]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.batching.policy import plan
+from torchless.batching.policy import in_order, plan
 from torchless.generation.config import GenerationConfig
 from torchless.rows import Prompt, Row, RowOutput
 from torchless.tokenizer import Tokenizer
@@ -141,12 +141,8 @@ class PromptRun:
         Raises:
             InputError: A prompt leaves no room for what it is asked for.
         """
-        outputs: list[RowOutput] = [()] * len(self.prompts)
-        for batch in self.batches:
-            answers = self.scheduler.generate([self.prompts[index] for index in batch])
-            for index, answer in zip(batch, answers, strict=True):
-                outputs[index] = answer
-        return outputs
+        prompts = ([self.prompts[index] for index in batch] for batch in self.batches)
+        return in_order(self.batches, map(self.scheduler.generate, prompts))
 
 
 _NEUTRAL = GenerationConfig()

@@ -1,12 +1,12 @@
 """Rows that are all there, to their outputs: planned into batches, run, and given back in order."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from torchless.auto import Model
 from torchless.batching.batch_runner import BatchRunner
-from torchless.batching.policy import plan
+from torchless.batching.policy import in_order, plan
 from torchless.rows import Row, RowOutput
 from torchless.tokenizer import Tokenizer
 
@@ -32,7 +32,7 @@ class Run:
             InputError: A row cannot be run.
         """
         try:
-            return _in_order(self.batches, (answer.result() for answer in self.answers))
+            return in_order(self.batches, (answer.result() for answer in self.answers))
         except BaseException:  # an interrupt too: what has not begun must not run on
             for answer in self.answers:
                 answer.cancel()
@@ -91,12 +91,3 @@ class Scheduler:
     def _started(self, rows: Sequence[Row], batches: list[list[int]]) -> Run:
         answers = [self._workers.submit(self._runner.run, [rows[index] for index in batch]) for batch in batches]
         return Run(batches, answers)
-
-
-def _in_order(batches: Sequence[Sequence[int]], answers: Iterable[Sequence[RowOutput]]) -> list[RowOutput]:
-    """Return the outputs of batches in the order of their rows."""
-    outputs: list[RowOutput] = [()] * sum(len(batch) for batch in batches)
-    for batch, answer in zip(batches, answers, strict=True):
-        for index, output in zip(batch, answer, strict=True):
-            outputs[index] = output
-    return outputs

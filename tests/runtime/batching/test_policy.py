@@ -3,7 +3,7 @@ from itertools import count, islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchless.batching.policy import plan, windows
+from torchless.batching.policy import in_order, plan, windows
 
 lengths_of_rows = st.lists(st.integers(1, 600), max_size=100)
 
@@ -34,3 +34,7 @@ def test_windows_read_no_further_than_asked():
     source = count()
     assert [len(window) for window in islice(windows(source, largest=8), 5)] == [1, 2, 4, 8, 8]
     assert next(source) == 23
+
+
+def test_answers_come_back_in_the_order_of_their_rows():
+    assert in_order([[2, 0], [1]], iter([["c", "a"], ["b"]])) == ["a", "b", "c"]
