@@ -272,6 +272,12 @@ GOALS = (
         )
         for dtype in ("fp32", "q8")
     ),
+    Goal(
+        suite="soak",
+        name="memory after 100,000 requests of every kind, of that after 20,000 to 30,000",
+        path=("growth",),
+        at_most=1.05,
+    ),
 )
 """Those of the design, and two of our own."""
 

@@ -5,11 +5,12 @@ A client library would cost more than the server does, and both share the cores.
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Self
 
-__all__ = ["Load", "LoadError"]
+__all__ = ["Load", "LoadError", "Post"]
 
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = b"content-length:"
@@ -19,7 +20,29 @@ _FRESH_S = 1
 
 
 class LoadError(Exception):
-    """A server did not answer with 200; in its own words."""
+    """A server did not answer with the status that was expected; in its own words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """A request.
+
+    Attributes:
+        path: What is posted to.
+        body: JSON, or what is not.
+        status: What it is to be answered with.
+        leaves: Its client sends it and goes.
+    """
+
+    path: str
+    body: bytes
+    status: int = 200
+    leaves: bool = False
+
+    def message(self) -> bytes:
+        """Return what is sent."""
+        head = f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        return f"{head}Content-Length: {len(self.body)}\r\n\r\n".encode() + self.body
 
 
 class Load:
@@ -27,11 +50,11 @@ class Load:
 
     Args:
         port: Where it listens on loopback.
-        path: What is posted to.
+        path: What texts are posted to.
         connections: How many there are at most.
     """
 
-    def __init__(self, port: int, path: str, *, connections: int) -> None:
+    def __init__(self, port: int, path: str = "/", *, connections: int) -> None:
         self._loop = asyncio.new_event_loop()
         self._connections: list[_Connection] = []
         self._port, self._path, self._most = port, path, connections
@@ -43,7 +66,20 @@ class Load:
         Raises:
             LoadError: A request failed.
         """
-        return self._loop.run_until_complete(asyncio.wait_for(self._answers(texts), _TIMEOUT_S))
+        posts = (Post(path=self._path, body=json.dumps({"inputs": text}).encode()) for text in texts)
+        return [json.loads(body) for body in self.bodies(posts, count=len(texts))]
+
+    def bodies(self, posts: Iterable[Post], *, count: int) -> list[bytes]:
+        """Return the body of each request's answer; nothing where the client goes.
+
+        Args:
+            posts: Read as they are sent.
+            count: How many they are.
+
+        Raises:
+            LoadError: A request was not answered with its status.
+        """
+        return self._loop.run_until_complete(asyncio.wait_for(self._bodies(posts, count), _TIMEOUT_S))
 
     def close(self) -> None:
         """Close the connections."""
@@ -58,34 +94,35 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def _answers(self, texts: Sequence[str]) -> list[Any]:
+    async def _bodies(self, posts: Iterable[Post], count: int) -> list[bytes]:
         if monotonic() - self._last_s > _FRESH_S:
             while self._connections:
                 self._connections.pop().close()
-        count = min(self._most, len(texts))
-        while len(self._connections) < count:
-            _, made = await self._loop.create_connection(_Connection, "127.0.0.1", self._port)
-            self._connections.append(made)
-        bodies: list[bytes] = [b""] * len(texts)
-        waiting = iter(enumerate(map(self._request, texts)))
+        while len(self._connections) < min(self._most, count):
+            self._connections.append(await self._connection())
+        bodies: list[bytes] = [b""] * count
+        waiting = iter(enumerate(posts))
 
-        async def work(connection: _Connection) -> None:
-            for index, request in waiting:
-                bodies[index] = await connection.ask(request)
+        async def work(place: int) -> None:
+            for index, post in waiting:
+                if post.leaves:
+                    self._connections[place].leave(post)
+                    self._connections[place] = await self._connection()
+                else:
+                    bodies[index] = await self._connections[place].ask(post)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for connection in self._connections[:count]:
-                    group.create_task(work(connection))
+                for place in range(min(self._most, count)):
+                    group.create_task(work(place))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         self._last_s = monotonic()
-        return [json.loads(body) for body in bodies]
+        return bodies
 
-    def _request(self, text: str) -> bytes:
-        body = json.dumps({"inputs": text}).encode()
-        head = f"POST {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    async def _connection(self) -> "_Connection":
+        _, made = await self._loop.create_connection(_Connection, "127.0.0.1", self._port)
+        return made
 
 
 class _Connection(asyncio.Protocol):
@@ -95,11 +132,17 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
         self._received = b""
         self._answer: asyncio.Future[bytes] | None = None
+        self._status = b""
 
-    def ask(self, request: bytes) -> asyncio.Future[bytes]:
+    def ask(self, post: Post) -> asyncio.Future[bytes]:
         self._answer = answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
+        self._status = str(post.status).encode()
+        self._transport.write(post.message())
         return answer
+
+    def leave(self, post: Post) -> None:
+        self._transport.write(post.message())
+        self.close()
 
     def close(self) -> None:
         self._answer = None
@@ -111,7 +154,7 @@ class _Connection(asyncio.Protocol):
         if not ended or len(body) < _length(head) or self._answer is None:
             return
         self._received = b""
-        if head.split(b" ", 2)[1] == b"200":
+        if head.split(b" ", 2)[1] == self._status:
             self._answer.set_result(body)
         else:
             self._answer.set_exception(LoadError((head.splitlines()[0] + b" " + body).decode(errors="replace")))

@@ -1,11 +1,12 @@
-"""How much memory this process has, and had."""
+"""How much memory a process has, and had."""
 
 import sys
 from pathlib import Path
 
-__all__ = ["peak_bytes", "resident_bytes"]
+__all__ = ["peak_bytes", "resident_bytes", "resident_bytes_of"]
 
-_STATUS = Path("/proc/self/status")
+_PROCESSES = Path("/proc")  # of Linux
+_STATUS = _PROCESSES / "self" / "status"
 
 
 def peak_bytes() -> int:
@@ -21,8 +22,20 @@ def resident_bytes() -> int:
     return _of_status("VmRSS") if _STATUS.exists() else _of_usage()
 
 
-def _of_status(name: str) -> int:
-    line = next(line for line in _STATUS.read_text(encoding="utf-8").splitlines() if line.startswith(name))
+def resident_bytes_of(process: int) -> int:
+    """Return the memory that another process has now.
+
+    Args:
+        process: Its id.
+
+    Raises:
+        OSError: There is no such process, or the system does not tell.
+    """
+    return _of_status("VmRSS", _PROCESSES / str(process) / "status")
+
+
+def _of_status(name: str, status: Path = _STATUS) -> int:
+    line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith(name))
     return 1024 * int(line.split()[1])
 
 

@@ -15,6 +15,7 @@ from benchmarks.suites import (
     many_models,
     quantisation,
     serving,
+    soak,
     throughput,
 )
 
@@ -29,6 +30,7 @@ SUITES: dict[str, ModuleType] = {
     "quantisation": quantisation,
     "generation": generation,
     "serving": serving,
+    "soak": soak,
 }
 """By the name that `make bench ONLY=` takes."""
 

@@ -5,13 +5,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from urllib.error import URLError
 from urllib.request import urlopen
 
-__all__ = ["ServerError", "fastapi_server", "torchless_server"]
+__all__ = ["ServerError", "fastapi_server", "running", "torchless_server"]
 
 _READY_WITHIN_S = 120
+_ENDS_WITHIN_S = 60
 
 
 class ServerError(Exception):
@@ -32,10 +34,30 @@ def torchless_server(folder: str, *, dtype: str) -> tuple[int, str]:
         ServerError: It does not start.
     """
     port = _free_port()
-    program = "from torchless.cli import main; main()"
-    command = [sys.executable, "-c", program, "serve", f"model={folder}", "--dtype", dtype, "--port", str(port)]
-    _start(command, f"http://127.0.0.1:{port}/ready")
+    _start(_command(port, f"model={folder}", "--dtype", dtype), f"http://127.0.0.1:{port}/ready")
     return port, "/models/model"
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[tuple[int, int]]:
+    """Run `torchless serve` for a while.
+
+    Args:
+        arguments: Models, and flags.
+
+    Yields:
+        Its port, and the id of its process.
+
+    Raises:
+        ServerError: It does not start.
+    """
+    port = _free_port()
+    process = _start(_command(port, *arguments), f"http://127.0.0.1:{port}/ready")
+    try:
+        yield port, process.pid
+    finally:
+        process.terminate()
+        process.wait(timeout=_ENDS_WITHIN_S)
 
 
 def fastapi_server(folder: str) -> tuple[int, str]:
@@ -56,13 +78,18 @@ def fastapi_server(folder: str) -> tuple[int, str]:
     return port, "/"
 
 
+def _command(port: int, *arguments: str) -> list[str]:
+    program = "from torchless.cli import main; main()"
+    return [sys.executable, "-c", program, "serve", *arguments, "--port", str(port)]
+
+
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
         return port
 
 
-def _start(command: Sequence[str], ready: str, environment: Mapping[str, str] | None = None) -> None:
+def _start(command: Sequence[str], ready: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Start a server in the worker's process group, which is frozen, resumed and ended as one."""
     process = subprocess.Popen(
         command, env=os.environ | (environment or {}), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
@@ -73,7 +100,7 @@ def _start(command: Sequence[str], ready: str, environment: Mapping[str, str] | 
             raise ServerError(f"{command[2]} ended with {process.returncode}")
         try:
             with urlopen(ready, timeout=5):
-                return
+                return process
         except (URLError, ConnectionError, TimeoutError):
             time.sleep(0.1)
     process.kill()

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
-from benchmarks.load import Load, LoadError
+from benchmarks.load import Load, LoadError, Post
 
 
 class Shouting(BaseHTTPRequestHandler):
@@ -63,3 +63,19 @@ def test_connections_that_were_idle_are_opened_anew(port, monkeypatch):
 def test_what_a_server_refuses_is_an_error_in_its_words(port):
     with Load(port, "/", connections=2) as load, pytest.raises(LoadError, match=r"422 .*\"text\": \"\""):
         load.answers(["a", ""])
+
+
+def test_a_client_that_goes_is_followed_by_another_and_a_refusal_may_be_expected(port):
+    def post(text, **expected):
+        return Post(path="/", body=json.dumps({"inputs": text}).encode(), **expected)
+
+    posts = [post("a"), post("b", leaves=True), post("", status=422), post("c")]
+    with Load(port, connections=1) as load:
+        bodies = load.bodies(iter(posts), count=4)
+    assert [json.loads(body or b"null") for body in bodies] == [
+        [{"path": "/", "text": "A"}],
+        None,
+        [{"path": "/", "text": ""}],
+        [{"path": "/", "text": "C"}],
+    ]
+    assert len(Shouting.connections) == 2
