@@ -13,6 +13,7 @@ __all__ = [
     "ExportWarning",
     "InputError",
     "LimitError",
+    "LoadingError",
     "MissingExtraError",
     "OptionError",
     "OverloadedError",
@@ -87,6 +88,10 @@ class LimitError(TorchlessError):
 
 class OverloadedError(TorchlessError):
     """A server has as much to do as it may, and takes this request later."""
+
+
+class LoadingError(TorchlessError):
+    """A server does not have all its models yet, and takes this request later."""
 
 
 class ClosingError(TorchlessError):

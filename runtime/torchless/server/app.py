@@ -6,7 +6,7 @@ from hmac import compare_digest
 from typing import Any
 
 import numpy as np
-from litestar import Litestar, Request, Response, Router, get
+from litestar import Litestar, MediaType, Request, Response, Router, get
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -14,14 +14,16 @@ from litestar.exceptions import MissingDependencyException
 from litestar.middleware import ASGIMiddleware
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.serialization import encode_json
 from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec import Struct
 
 from torchless.errors import AccessError, MissingExtraError
 from torchless.server.admission import Admission, Admitted
-from torchless.server.errors import Refusals, exception_handlers, hugging_face
+from torchless.server.errors import Refusals, answered_ready, exception_handlers, hugging_face
 from torchless.server.json_request import JsonRequest
+from torchless.server.loading import Loading
 from torchless.server.metrics import MetricsController, requests_config
-from torchless.server.models import Registry
 from torchless.server.request_limits import RequestLimits
 from torchless.server.routes import hugging_face as hugging_face_routes
 from torchless.server.routes import inference_protocol, openai, playground
@@ -40,18 +42,16 @@ _ROUTERS: Sequence[Callable[[], Router]] = (
 
 
 def create_app(settings: Settings) -> Litestar:
-    """Load the models, and return what serves them.
+    """Return what serves models, before it has them.
 
-    Handlers name what they need: `registry`, `settings`, and `admitted`, the request that was let in. `opt={"public": True}`
-    makes a handler answer without a key. Litestar's `app.state` holds `registry` and `admission`.
+    Handlers name what they need: `registry`, without which they are not called while it loads, `settings`, and `admitted`,
+    the request that was let in. `opt={"public": True}` makes a handler answer without a key. Litestar's `app.state` holds
+    `loading`, which somebody must begin, `admission`, and `document`, OpenAPI's.
 
     Args:
         settings: What to serve, and how.
-
-    Raises:
-        TorchlessError: A model cannot be served.
     """
-    registry = Registry.load(settings)
+    loading = Loading(settings)
     admission = Admission(
         max_requests=settings.max_concurrent_requests,
         max_tokens=settings.max_concurrent_requests * settings.max_batch_tokens,
@@ -60,13 +60,14 @@ def create_app(settings: Settings) -> Litestar:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         yield
-        registry.close()
+        if loading.loaded:
+            loading.registry.close()
 
-    return Litestar(
+    app = Litestar(
         # Within one router: of an application's own, Litestar refuses two that answer other methods of one path.
         [health, ready, openapi, MetricsController, Router("/", route_handlers=[router() for router in _ROUTERS])],
         dependencies={
-            "registry": Provide(lambda: registry, use_cache=True, sync_to_thread=False),
+            "registry": Provide(lambda: loading.registry, use_cache=True, sync_to_thread=False),
             "settings": Provide(lambda: settings, use_cache=True, sync_to_thread=False),
             "admitted": Provide(_admitted, sync_to_thread=False),
         },
@@ -80,7 +81,7 @@ def create_app(settings: Settings) -> Litestar:
         exception_handlers=exception_handlers(hugging_face),
         cors_config=_cors(settings),
         lifespan=[lifespan],
-        state=State({"registry": registry, "admission": admission}),
+        state=State({"loading": loading, "admission": admission}),
         type_encoders={np.ndarray: np.ndarray.tolist},
         logging_config=None,
         openapi_config=OpenAPIConfig(
@@ -89,6 +90,8 @@ def create_app(settings: Settings) -> Litestar:
         request_class=JsonRequest,
         request_max_body_size=None,  # RequestLimits knows
     )
+    app.state.document = encode_json(app.openapi_schema.to_schema())  # now, since it takes a tenth of a second
+    return app
 
 
 class ApiKey(ASGIMiddleware):
@@ -120,17 +123,30 @@ def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
+class ServerReadiness(Struct, kw_only=True, omit_defaults=True):
+    """Whether requests are taken.
+
+    Attributes:
+        ready: Whether they are.
+        loading: The names of the models that are still loaded.
+    """
+
+    ready: bool
+    loading: list[str] = []
+
+
 @get("/ready", opt={"public": True}, sync_to_thread=False)
-def ready(request: Request[Any, Any, Any]) -> Response[dict[str, bool]]:
+def ready(request: Request[Any, Any, Any]) -> Response[ServerReadiness]:
     """Say whether requests are taken: every model is loaded, and the server is not about to stop."""
-    taken = not request.app.state.admission.closed
-    return Response({"ready": taken}, status_code=200 if taken else 503)
+    state = request.app.state
+    taken = state.loading.loaded and not state.admission.closed
+    return answered_ready(ServerReadiness(ready=taken, loading=list(state.loading.missing)), taken=taken)
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
+def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Return the OpenAPI document, which `/docs` shows."""
-    return request.app.openapi_schema.to_schema()
+    return Response(request.app.state.document, media_type=MediaType.JSON)
 
 
 def _admitted(request: Request[Any, Any, Any]) -> Admitted:

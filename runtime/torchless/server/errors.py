@@ -17,6 +17,7 @@ from torchless.errors import (
     DeadlineError,
     InputError,
     LimitError,
+    LoadingError,
     OptionError,
     OverloadedError,
     TaskError,
@@ -26,6 +27,7 @@ from torchless.errors import (
 
 __all__ = [
     "Problem",
+    "answered_ready",
     "exception_handlers",
     "hugging_face",
     "inference_protocol",
@@ -46,6 +48,7 @@ _STATUSES: Mapping[type[TorchlessError], int] = {
     OptionError: 422,
     TaskError: 422,
     OverloadedError: 429,
+    LoadingError: 503,
     ClosingError: 503,
 }
 _HEADERS: Mapping[int, Mapping[str, str]] = {
@@ -62,7 +65,7 @@ _NAMES: Mapping[int, str] = {
     413: "limit",
     422: "invalid",
     429: "overloaded",
-    503: "closing",
+    503: "unavailable",
 }
 
 
@@ -149,6 +152,16 @@ def exception_handlers(
         return Response(body(problem), status_code=problem.status, headers=headers, media_type=MediaType.JSON)
 
     return {Exception: answer, HTTPException: answer}
+
+
+def answered_ready(body: Any, *, taken: bool) -> Response[Any]:
+    """Return what answers whether requests are taken.
+
+    Args:
+        body: Of the interface.
+        taken: Whether they are: if not, the status and the headers are those of a request that is not.
+    """
+    return Response(body) if taken else Response(body, status_code=503, headers=_HEADERS[503])
 
 
 class Refusals(ASGIMiddleware):

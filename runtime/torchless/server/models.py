@@ -1,7 +1,7 @@
 """What is served: models, each with its queue, that answer whoever asks."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
@@ -177,8 +177,12 @@ class Registry:
         self.names = list(self._models)
 
     @classmethod
-    def load(cls, settings: Settings) -> "Registry":
-        """Load, check and warm all models.
+    def load(cls, settings: Settings, *, on_model: Callable[[str], None] = lambda _: None) -> "Registry":
+        """Load, check and warm all models, one after another.
+
+        Args:
+            settings: Which.
+            on_model: Told the name of each that can be served.
 
         Raises:
             TorchlessError: One cannot be served.
@@ -191,6 +195,7 @@ class Registry:
             model = ServedModel(name, loaded, dtype=dtype, settings=settings, steps=steps)
             model.warm()
             models.append(model)
+            on_model(name)
         return cls(models)
 
     def __getitem__(self, name: str) -> ServedModel:

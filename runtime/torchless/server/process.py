@@ -1,5 +1,6 @@
-"""The process: it listens, says where, and on a signal finishes what it took before it ends."""
+"""The process: it listens, loads, says where it serves, and on a signal finishes what it took before it ends."""
 
+import os
 import signal
 import sys
 from socket import socket
@@ -11,13 +12,14 @@ from litestar import Litestar
 
 from torchless.server.access_log import AccessLog
 from torchless.server.app import create_app
+from torchless.server.loading import Loading
 from torchless.server.settings import Settings
 
 __all__ = ["serve"]
 
 
 def serve(settings: Settings) -> None:
-    """Load the models, and serve them until SIGTERM or SIGINT.
+    """Listen, load the models, and serve them until SIGTERM or SIGINT.
 
     Args:
         settings: What to serve, and how.
@@ -31,6 +33,8 @@ def serve(settings: Settings) -> None:
         logged, host=settings.host, port=settings.port, access_log=False, log_level="warning", lifespan="on"
     )
     _Server(config, app, settings).run()
+    loading: Loading = app.state.loading
+    loading.check()
 
 
 class _Server(uvicorn.Server):
@@ -42,12 +46,12 @@ class _Server(uvicorn.Server):
         self._settings = settings
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Begin to listen, and say where."""
+        """Begin to listen, and to load."""
         await super().startup(sockets)
         if self.started:
-            host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-            port = self.servers[0].sockets[0].getsockname()[1]
-            print(f"torchless serves {', '.join(self._settings.models)} on http://{host}:{port}", flush=True)  # noqa: T201
+            names = ", ".join(self._settings.models)
+            sys.stderr.write(f"torchless: loading {names}; {self._address}/ready says when it is done.\n")
+            self._app.state.loading.begin(self._begin)
 
     async def on_tick(self, counter: int) -> bool:
         """Say whether to stop listening."""
@@ -55,7 +59,24 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Refuse new requests; on a second signal, stop at once."""
-        if self._app.state.admission.closed:
+        admission, loading = self._app.state.admission, self._app.state.loading
+        if not loading.ended:  # a thread that loads cannot be stopped, and there is nothing to finish
+            sys.stderr.write(f"torchless: {signal.Signals(sig).name}; {', '.join(loading.missing)} was not loaded.\n")
+            sys.stderr.flush()
+            os._exit(0)
+        if admission.closed:
             super().handle_exit(sig, frame)
-        self._app.state.admission.closed = True
+        admission.closed = True
         sys.stderr.write(f"torchless: {signal.Signals(sig).name}; no new requests are taken.\n")
+
+    def _begin(self) -> None:
+        """Say what is served, and where; or end, if something is not."""
+        if not self._app.state.loading.loaded:
+            self.should_exit = True
+            return
+        print(f"torchless serves {', '.join(self._settings.models)} on {self._address}", flush=True)  # noqa: T201
+
+    @property
+    def _address(self) -> str:
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        return f"http://{host}:{self.servers[0].sockets[0].getsockname()[1]}"

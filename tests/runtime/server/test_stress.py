@@ -72,5 +72,5 @@ def test_a_signal_lets_finish_what_was_taken(tiny):
 
     ready, refused, answer, status = asyncio.run(scenario())
     assert (ready.status_code, ready.json()) == (503, {"ready": False})
-    assert (refused.status_code, refused.json()["error_type"]) == (503, "closing")
+    assert (refused.status_code, refused.json()["error_type"]) == (503, "unavailable")
     assert (answer.status_code, status) == (200, 0)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from torchless import __version__
 from torchless.errors import InputError, OptionError, TaskError
 from torchless.server.admission import Admitted
-from torchless.server.errors import exception_handlers, inference_protocol
+from torchless.server.errors import answered_ready, exception_handlers, inference_protocol
 from torchless.server.models import Registry, ServedModel
 from torchless.server.routes.generated_text import check_no_template
 from torchless.server.signatures import Signature, TensorSpec, signature_of
@@ -93,8 +93,8 @@ def live() -> dict[str, bool]:
 @get("/v2/health/ready", opt={"public": True}, sync_to_thread=False)
 def ready(request: Request[Any, Any, Any]) -> Response[dict[str, bool]]:
     """Say whether requests are taken."""
-    taken = _taken(request)
-    return Response({"ready": taken}, status_code=200 if taken else 503)
+    taken = request.app.state.loading.loaded and not request.app.state.admission.closed
+    return answered_ready({"ready": taken}, taken=taken)
 
 
 @get("/v2/models/{name:str}", sync_to_thread=False)
@@ -124,8 +124,8 @@ def model(name: str, registry: Registry) -> ModelMetadata:
 @get("/v2/models/{name:str}/ready", sync_to_thread=False)
 def model_ready(name: str, registry: Registry, request: Request[Any, Any, Any]) -> Response[Readiness]:
     """Say whether a model takes requests."""
-    taken = _taken(request)
-    return Response(Readiness(name=registry[name].name, ready=taken), status_code=200 if taken else 503)
+    taken = not request.app.state.admission.closed
+    return answered_ready(Readiness(name=registry[name].name, ready=taken), taken=taken)
 
 
 @post(
@@ -189,7 +189,3 @@ def _metadata(tensor: TensorSpec, *, optional: bool) -> TensorMetadata:
         shape=list(tensor.shape),
         parameters={"optional": True} if optional else {},
     )
-
-
-def _taken(request: Request[Any, Any, Any]) -> bool:
-    return not request.app.state.admission.closed
