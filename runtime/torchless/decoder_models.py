@@ -15,7 +15,7 @@ from torchless.errors import InputError, OptionError
 from torchless.generation.config import GenerationConfig
 from torchless.generation.decoders import DecoderSteps
 from torchless.generation.generate import generate, stream
-from torchless.generation.stopping import Decode
+from torchless.generation.stopping import Decode, Wanted
 from torchless.model import Model, ModelOutput
 from torchless.session import Session
 from torchless.tasks import find_task
@@ -62,6 +62,7 @@ class _Writer(Model):
         attention_mask: ArrayLike | None = None,
         *,
         tokenizer: Tokenizer | None = None,
+        wanted: Wanted | None = None,
         **options: Any,
     ) -> NDArray[np.int64]:
         """Continue texts or, with an encoder, answer them.
@@ -72,6 +73,7 @@ class _Writer(Model):
             attention_mask: 1 where a token counts and 0 where it is padding, (texts, tokens); by default `pad_token_id`
                 is padding, unless it also ends texts.
             tokenizer: What `stop_strings` are looked for with.
+            wanted: Asked between two steps: once it says no, what there is then is returned.
             options: Those of `GenerationConfig`; they hold over the checkpoint's.
 
         Returns:
@@ -93,6 +95,7 @@ class _Writer(Model):
             encoder_ids=begun.encoder_ids,
             decode=_decode(tokenizer),
             max_positions=self.config.max_tokens,
+            wanted=wanted,
         ).joined(begun.ids)
 
     def stream(
@@ -212,6 +215,11 @@ class AutoModelForSeq2SeqLM(_Writer):
     def __init__(self, checkpoint: Checkpoint, encoder: Session, decoder: Session) -> None:
         super().__init__(checkpoint, decoder)
         self.encoder = encoder
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """All its graphs, loaded."""
+        return (self.encoder, self.session)
 
     @staticmethod
     def _graphs(checkpoint: Checkpoint, dtype: str, file_name: str | None) -> tuple[Path, ...]:

@@ -74,6 +74,11 @@ class Model:
         self.session = session
         self.batch_dependent = checkpoint.batch_dependent(session.graph)
 
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """All its graphs, loaded."""
+        return (self.session,)
+
     @classmethod
     def from_pretrained(
         cls,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from torchless.batching.policy import in_order, plan
 from torchless.generation.config import GenerationConfig
+from torchless.generation.stopping import Wanted
 from torchless.rows import Prompt, Row, RowOutput
 from torchless.tokenizer import Tokenizer
 
@@ -53,16 +54,21 @@ class PromptScheduler:
         self._max_batch_sequences = max_batch_sequences
         self._max_batch_rows = 1 if max_batch_rows is None and model.batch_dependent else max_batch_rows
 
-    def run(self, rows: Sequence[Row], *, max_batch_rows: int | None = None) -> list[RowOutput]:
+    def run(
+        self, rows: Sequence[Row], *, max_batch_rows: int | None = None, wanted: Wanted | None = None
+    ) -> list[RowOutput]:
         """Return the sequences of each prompt, in the order of the prompts: see `PromptRun.outputs`."""
-        return self.start(rows, max_batch_rows=max_batch_rows).outputs()
+        return self.start(rows, max_batch_rows=max_batch_rows, wanted=wanted).outputs()
 
-    def start(self, rows: Sequence[Row], *, max_batch_rows: int | None = None) -> "PromptRun":
+    def start(
+        self, rows: Sequence[Row], *, max_batch_rows: int | None = None, wanted: Wanted | None = None
+    ) -> "PromptRun":
         """Plan prompts into batches; they run once their outputs are asked for.
 
         Args:
             rows: Prompts, any number, of any lengths.
             max_batch_rows: For these prompts, instead of the scheduler's own.
+            wanted: Asked between two steps: once it says no, each of the sequences ends as it is.
         """
         prompts = [row for row in rows if isinstance(row, Prompt)]
         batches: list[list[int]] = []
@@ -75,10 +81,14 @@ class PromptScheduler:
                 by_length = [groupby(batch, key=lengths.__getitem__) for batch in planned]
                 planned = [list(same) for batch in by_length for _, same in batch]
             batches.extend([indices[position] for position in batch] for batch in planned)
-        return PromptRun(self, prompts, batches)
+        return PromptRun(self, prompts, batches, wanted)
 
-    def generate(self, prompts: Sequence[Prompt]) -> list[RowOutput]:
+    def generate(self, prompts: Sequence[Prompt], *, wanted: Wanted | None = None) -> list[RowOutput]:
         """Generate for prompts of one configuration, together.
+
+        Args:
+            prompts: At least one.
+            wanted: As of `start`.
 
         Returns:
             The token ids of each prompt's sequences, as long as the longest of them: with the prompt before them or, of an
@@ -94,7 +104,7 @@ class PromptScheduler:
             ids[row, begin : begin + len(tokens)] = tokens
             mask[row, begin : begin + len(tokens)] = 1
         options = {field.name: getattr(config, field.name) for field in fields(config)}
-        sequences = self._model.generate(ids, mask, tokenizer=self._tokenizer, **options)
+        sequences = self._model.generate(ids, mask, tokenizer=self._tokenizer, wanted=wanted, **options)
         if len(prompts) == 1:
             return [tuple(sequences)]
         first_new = 1 if self._encodes else width
@@ -129,11 +139,13 @@ class PromptRun:
         scheduler: Whose they are.
         prompts: All of them.
         batches: The indices of each batch's prompts.
+        wanted: Asked between two steps.
     """
 
     scheduler: PromptScheduler
     prompts: Sequence[Prompt]
     batches: Sequence[Sequence[int]]
+    wanted: Wanted | None = None
 
     def outputs(self) -> list[RowOutput]:
         """Generate, and return each prompt's sequences in the order of the prompts.
@@ -142,7 +154,7 @@ class PromptRun:
             InputError: A prompt leaves no room for what it is asked for.
         """
         prompts = ([self.prompts[index] for index in batch] for batch in self.batches)
-        return in_order(self.batches, map(self.scheduler.generate, prompts))
+        return in_order(self.batches, (self.scheduler.generate(batch, wanted=self.wanted) for batch in prompts))
 
 
 _NEUTRAL = GenerationConfig()

@@ -35,7 +35,7 @@ class RowQueue:
     """Threads that run the rows of many callers. Nothing waits while a thread is free.
 
     Args:
-        run: From the rows of a batch to their outputs. Rows of several callers that fail together are tried again, the
+        run: From the rows of a batch to their outputs; and it may ask whether they are still wanted by anybody. Rows of several callers that fail together are tried again, the
             rows of each caller by themselves.
         workers: How many batches run at once.
         max_batch_tokens: The most that a batch may cost, padding included. A row that costs more alone runs alone.
@@ -46,7 +46,7 @@ class RowQueue:
 
     def __init__(
         self,
-        run: Callable[[Sequence[Row]], Sequence[RowOutput]],
+        run: Callable[[Sequence[Row], Callable[[], bool]], Sequence[RowOutput]],
         *,
         workers: int,
         max_batch_tokens: int,
@@ -165,7 +165,7 @@ class RowQueue:
     def _answer(self, batch: "Sequence[_Waiting]") -> None:
         begun = perf_counter()
         try:
-            outputs = self._run([one.row for one in batch])
+            outputs = self._run([one.row for one in batch], lambda: not all(one.caller.done for one in batch))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' to hear
             callers = {id(one.caller): one.caller for one in batch}
             if len(callers) == 1:

@@ -14,7 +14,7 @@ from torchless.generation.logits_processors import LogitsProcessor, logits_proce
 from torchless.generation.sampling import draw, warpers
 from torchless.generation.search import Step, likeliest, search
 from torchless.generation.steps import Steps
-from torchless.generation.stopping import Decode, Stopping, check_prompt
+from torchless.generation.stopping import Decode, Stopping, Wanted, check_prompt
 
 __all__ = ["Generated", "generate", "stream"]
 
@@ -60,6 +60,7 @@ def generate(
     encoder_ids: NDArray[np.int64] | None = None,
     decode: Decode | None = None,
     max_positions: int | None = None,
+    wanted: Wanted | None = None,
 ) -> Generated:
     """Continue prompts.
 
@@ -71,6 +72,7 @@ def generate(
         encoder_ids: What an encoder read, (prompts, tokens).
         decode: Token ids to text, special tokens kept and nothing cleaned up; only `stop_strings` needs it.
         max_positions: How many tokens the model takes, where it has a limit.
+        wanted: Asked between two steps: once it says no, what there is then is returned.
 
     Returns:
         `num_return_sequences` rows a prompt.
@@ -81,7 +83,7 @@ def generate(
 
     Source: `generate` in transformers 4.57.6, generation/utils.py.
     """
-    plan = _Plan.of(ids, config, encoder_ids=encoder_ids, decode=decode, max_positions=max_positions)
+    plan = _Plan.of(ids, config, encoder_ids=encoder_ids, decode=decode, max_positions=max_positions, wanted=wanted)
     if config.num_beams == 1:
         return _collected(plan.search(steps, ids, attention_mask), plan.pad_token_id)
     sequences, scores = beam_search(
@@ -148,6 +150,7 @@ class _Plan:
         encoder_ids: NDArray[np.int64] | None,
         decode: Decode | None,
         max_positions: int | None,
+        wanted: Wanted | None = None,
     ) -> "_Plan":
         prompt_length = ids.shape[1]
         max_length = config.longest(prompt_length, max_positions=max_positions)
@@ -165,7 +168,7 @@ class _Plan:
         return cls(
             config=config,
             processors=processors,
-            stopping=Stopping(config, max_length=max_length, decode=decode),
+            stopping=Stopping(config, max_length=max_length, decode=decode, wanted=wanted),
             random=np.random.default_rng(config.seed) if config.do_sample else None,
             pad_token_id=(*config.eos_token_ids, 0)[0] if config.pad_token_id is None else config.pad_token_id,
         )

@@ -1,8 +1,8 @@
-"""A line for each request: sizes, times and the answer's status, and nothing of what was asked."""
+"""A line for each request: sizes, times and the answer's status; of what was asked nothing, unless that is wanted."""
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Literal
@@ -18,10 +18,12 @@ class AccessLog:
     Args:
         app: What answers.
         log_format: `json` for a JSON object a line, `text` for words.
+        models: The names that may be written: others are the client's own words.
     """
 
-    def __init__(self, app: ASGIApp, log_format: Literal["json", "text"]) -> None:
+    def __init__(self, app: ASGIApp, log_format: Literal["json", "text"], *, models: Container[str]) -> None:
         self._app = app
+        self._models = models
         self._line = _FORMATS[log_format]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,24 +46,29 @@ class AccessLog:
         try:
             await self._app(scope, receive, counted)
         finally:
+            model = known.get("path_params", {}).get("name")
+            state = known["state"]
             entry = {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "method": known["method"],
                 "path": known.get("path_template"),
-                "model": known.get("path_params", {}).get("name"),
-                "status": status,  # 0: the client had gone
+                "model": model if model in self._models else None,
+                "status": status,
                 "milliseconds": round(1000 * (perf_counter() - begun), 2),
-                "request_bytes": known["state"].get("body_bytes", 0),
+                "request_bytes": state.get("body_bytes", 0),
                 "response_bytes": size,
             }
+            if "body" in state:  # asked for, by --log-inputs
+                entry["body"] = state["body"].decode(errors="replace")
             sys.stderr.write(self._line(entry) + "\n")
 
 
 def _as_text(entry: dict[str, Any]) -> str:
-    return (
+    line = (
         f"{entry['time']} {entry['method']} {entry['path']} {entry['status']} {entry['milliseconds']} ms "
         f"{entry['request_bytes']} B in {entry['response_bytes']} B out"
     )
+    return f"{line} {entry['body']!r}" if "body" in entry else line
 
 
 _FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {"json": json.dumps, "text": _as_text}

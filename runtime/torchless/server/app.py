@@ -23,7 +23,7 @@ from torchless.server.admission import Admission, Admitted
 from torchless.server.errors import Refusals, answered_ready, exception_handlers, hugging_face
 from torchless.server.json_request import JsonRequest
 from torchless.server.loading import Loading
-from torchless.server.metrics import MetricsController, requests_config
+from torchless.server.metrics import MetricsController, count_unrouted, requests_config
 from torchless.server.request_limits import RequestLimits
 from torchless.server.routes import hugging_face as hugging_face_routes
 from torchless.server.routes import inference_protocol, openai, playground
@@ -79,6 +79,7 @@ def create_app(settings: Settings) -> Litestar:
         ],
         plugins=_plugins(settings),
         exception_handlers=exception_handlers(hugging_face),
+        after_exception=[count_unrouted],
         cors_config=_cors(settings),
         lifespan=[lifespan],
         state=State({"loading": loading, "admission": admission}),

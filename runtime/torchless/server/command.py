@@ -34,6 +34,9 @@ def serve(
     api_key: str | None = typer.Option(None, help="The key that requests must give. Better: TORCHLESS_API_KEY."),
     cors_allow_origin: list[str] | None = typer.Option(None, help="An origin whose pages may ask; repeatable."),
     log_format: str | None = typer.Option(None, help="The access log: json, text or none.  [default: json]"),
+    log_inputs: bool | None = typer.Option(
+        None, "--log-inputs", help="Write the bodies of requests to the access log."
+    ),
     open_telemetry: bool | None = typer.Option(
         None, "--open-telemetry", help="Trace requests, by OpenTelemetry's own configuration."
     ),
@@ -60,6 +63,7 @@ def serve(
         "api_key": api_key,
         "cors_allow_origin": cors_allow_origin or None,
         "log_format": log_format,
+        "log_inputs": log_inputs,
         "open_telemetry": open_telemetry,
     }
     settings = Settings.load(flags, os.environ, config)

@@ -51,6 +51,7 @@ _STATUSES: Mapping[type[TorchlessError], int] = {
     LoadingError: 503,
     ClosingError: 503,
 }
+_GONE = 499  # nginx's: nobody reads it, but what counts requests sees it
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
     429: {"Retry-After": "1"},
@@ -165,7 +166,10 @@ def answered_ready(body: Any, *, taken: bool) -> Response[Any]:
 
 
 class Refusals(ASGIMiddleware):
-    """Answers the errors of the middleware within it as the route's own are, so that what is around it sees the answer."""
+    """Answers the errors of the middleware within it as the route's own are, so that what is around it sees the answer.
+
+    Where there is none since the client has gone, that is what it sees.
+    """
 
     scopes = ("http",)  # type: ignore[assignment]
 
@@ -186,6 +190,10 @@ class Refusals(ASGIMiddleware):
             request: Request[Any, Any, Any] = Request(scope, receive, send)
             response = scope["route_handler"].resolve_exception_handlers()[Exception](request, error)
             await response.to_asgi_response(app=None, request=request)(scope, receive, send)
+            return
+        if not begun:
+            await send({"type": "http.response.start", "status": _GONE, "headers": []})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def problem_of(error: Exception, statuses: Mapping[type[TorchlessError], int] = _STATUSES) -> Problem:

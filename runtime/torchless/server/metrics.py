@@ -1,11 +1,15 @@
 """What Prometheus reads: Litestar counts requests, and this what happens behind them."""
 
-from litestar.plugins.prometheus import PrometheusConfig, PrometheusController
+from typing import Any
+
+from litestar.exceptions import HTTPException
+from litestar.plugins.prometheus import PrometheusConfig, PrometheusController, PrometheusMiddleware
+from litestar.types import Scope
 from prometheus_client import Counter, Gauge, Histogram
 
 from torchless.batching.queue import BatchReport, RowQueue
 
-__all__ = ["MetricsController", "ModelMetrics", "requests_config"]
+__all__ = ["MetricsController", "ModelMetrics", "count_unrouted", "requests_config"]
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TOKENS = (8, 16, 32, 64, 128, 256, 384, 512, 1024, 2048, 4096, 8192, 16384)
@@ -15,7 +19,7 @@ _INFERENCE = Histogram("torchless_inference_seconds", "How long a batch ran.", [
 _BATCH_TOKENS = Histogram("torchless_batch_tokens", "A batch's tokens, with padding.", ["model"], buckets=_TOKENS)
 _BATCH_ROWS = Histogram("torchless_batch_rows", "A batch's rows.", ["model"], buckets=(1, 2, 4, 8, 16, 32, 64, 128))
 _SIZE = Gauge("torchless_queue_rows", "The rows that wait.", ["model"])
-_GENERATED = Counter("torchless_generated_tokens", "Tokens written; of streams, pieces of text.", ["model"])
+_GENERATED = Counter("torchless_generated_tokens", "Tokens of the texts that were written.", ["model"])
 
 
 class MetricsController(PrometheusController):
@@ -27,7 +31,29 @@ class MetricsController(PrometheusController):
 
 def requests_config() -> PrometheusConfig:
     """Return what counts requests, by method, path and status."""
-    return PrometheusConfig(app_name="torchless", prefix="torchless", group_path=True, buckets=list(_SECONDS))
+    return _REQUESTS
+
+
+_REQUESTS = PrometheusConfig(app_name="torchless", prefix="torchless", group_path=True, buckets=list(_SECONDS))
+
+
+async def count_unrouted(error: Exception, scope: Scope) -> None:
+    """Count a request that failed before a route was found, whose middleware would count it: by no path.
+
+    Args:
+        error: Which failed it.
+        scope: The request's.
+    """
+    known: Any = scope
+    if "path_template" not in known and isinstance(error, HTTPException):
+        labels = {
+            "method": known["method"],
+            "path": "",
+            "status_code": error.status_code,
+            "app_name": _REQUESTS.app_name,
+        }
+        plugin = PrometheusMiddleware(known["litestar_app"], _REQUESTS)
+        plugin.request_count(labels).labels(*labels.values()).inc()
 
 
 class ModelMetrics:

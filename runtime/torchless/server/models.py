@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -10,18 +11,20 @@ from torchless.batching.batch_runner import BatchRunner
 from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.queue import RowQueue
 from torchless.errors import InputError, LimitError, TaskError, UnknownModelError, nearest
+from torchless.generation.stopping import Wanted, ending
 from torchless.pipelines import Pipeline, pipeline
 from torchless.rows import Prompt, Row, RowOutput
 from torchless.server.admission import Admitted
 from torchless.server.metrics import ModelMetrics
 from torchless.server.settings import Settings
+from torchless.session import beside_others
 
 __all__ = ["Registry", "ServedModel"]
 
 # Tokenizing and reading results hold Python's lock for most of their time, so more threads would not get more done.
 _STEP_THREADS = 2
 _PROMPTS = 8  # that are generated for together
-_LAST = object()
+_LAST: Any = object()
 
 
 class ServedModel:
@@ -52,10 +55,13 @@ class ServedModel:
         self._max_input_length = settings.max_input_length
         self._steps = steps
         self._metrics = ModelMetrics(name)
+        self._run: Callable[[Sequence[Row], Wanted], Sequence[RowOutput]]
         model, tokenizer = pipeline.model, pipeline.tokenizer
         if pipeline.task.cached:
+            prompts = PromptScheduler(model, tokenizer)
+            self._run = lambda rows, wanted: prompts.run(rows, wanted=wanted)
             self._queue = RowQueue(
-                PromptScheduler(model, tokenizer).run,
+                self._run,
                 workers=1,
                 max_batch_tokens=max(settings.max_batch_tokens, _PROMPTS),
                 max_batch_rows=1 if model.batch_dependent else _PROMPTS,
@@ -63,13 +69,16 @@ class ServedModel:
                 on_batch=self._metrics.ran,
             )
         else:
+            runner = BatchRunner(model, tokenizer)
+            self._run = lambda rows, _: runner.run(rows)
             self._queue = RowQueue(
-                BatchRunner(model, tokenizer).run,
+                self._run,
                 workers=model.session.workers,
                 max_batch_tokens=settings.max_batch_tokens,
                 max_batch_rows=1 if model.batch_dependent else None,
                 on_batch=self._metrics.ran,
             )
+        self._decode = partial(tokenizer.decode, clean_up_tokenization_spaces=False)
         self._metrics.watch(self._queue)
         # Streams take turns, a piece each.
         self._streams = ThreadPoolExecutor(model.session.workers, thread_name_prefix=f"torchless-stream-{name}")
@@ -109,7 +118,9 @@ class ServedModel:
         return await loop.run_in_executor(self._steps, prepared.results, outputs)
 
     async def stream(self, input: Any, options: Mapping[str, Any], *, admitted: Admitted) -> AsyncGenerator[Any, None]:  # noqa: A002
-        """Yield pieces of the text that an input is answered with, as the pipeline's `stream` does. Closing it stops the work.
+        """Yield pieces of the text that an input is answered with, as the pipeline's `stream` does with `return_details`.
+
+        Closing it stops the work.
 
         Args:
             input: A single input of the task.
@@ -125,15 +136,20 @@ class ServedModel:
         if start is None:
             raise TaskError(f"{self.name} is for {self.task}, which writes no text.", hint="Ask without stream.")
         loop = asyncio.get_running_loop()
+        begun = perf_counter()
         prepared = await loop.run_in_executor(self._steps, lambda: self.pipeline.prepare([input], **options))
+        self._metrics.tokenised(perf_counter() - begun)
         self._check(prepared.rows)
         admitted.take(sum(map(len, prepared.rows)))
+        options = {**options, "return_details": True}
         pieces: Iterator[Any] = await loop.run_in_executor(self._streams, lambda: start(input, **options))
+        written = 0
         # A piece is made when the one before it was sent, so a slow reader slows this stream alone, and leaving it is
         # enough to end it.
         while (piece := await loop.run_in_executor(self._streams, next, pieces, _LAST)) is not _LAST:
+            self._metrics.generated(piece["generated_tokens"] - written)
+            written = piece["generated_tokens"]
             yield piece
-            self._metrics.generated(1)
 
     def warm(self) -> None:
         """Answer the task's examples, so that the first request waits for nothing, and what cannot answer is known.
@@ -144,6 +160,8 @@ class ServedModel:
         options = dict(self.pipeline.task.options) | ({"max_new_tokens": 1} if self.pipeline.task.cached else {})
         prepared = self.pipeline.prepare(self.pipeline.example_inputs(), **options)
         prepared.results(self._queue.submit(prepared.rows).result())
+        with beside_others(*self.pipeline.model.sessions):
+            prepared.results(self._run(prepared.rows, lambda: True))
 
     def close(self) -> None:
         """Finish what waits, and end the threads."""
@@ -152,8 +170,13 @@ class ServedModel:
 
     def _written(self, row: Row, sequences: RowOutput) -> int:
         """Return how many tokens were written; of a decoder's sequences the first are the prompt's."""
-        before = 1 if self.pipeline.task.encoder_decoder else len(row)
-        return sum(max(0, len(sequence) - before) for sequence in sequences)
+        if not isinstance(row, Prompt):
+            return 0
+        before = 1 if self.pipeline.task.encoder_decoder else len(row.ids)
+        if len(sequences) == 1:
+            return len(sequences[0]) - before
+        ends = (ending(ids.tolist(), before, row.config, decode=self._decode) for ids in sequences)  # but for padding
+        return sum(end.tokens for end in ends)
 
     def _check(self, rows: Sequence[Row]) -> None:
         longest = max(map(len, rows), default=0)

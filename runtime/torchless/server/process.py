@@ -28,7 +28,7 @@ def serve(settings: Settings) -> None:
         TorchlessError: A model cannot be served.
     """
     app = create_app(settings)
-    logged: Any = app if settings.log_format == "none" else AccessLog(app, settings.log_format)
+    logged: Any = app if settings.log_format == "none" else AccessLog(app, settings.log_format, models=settings.models)
     config = uvicorn.Config(
         logged, host=settings.host, port=settings.port, access_log=False, log_level="warning", lifespan="on"
     )

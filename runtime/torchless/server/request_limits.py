@@ -29,6 +29,7 @@ class RequestLimits(ASGIMiddleware):
     def __init__(self, settings: Settings, admission: Admission) -> None:
         self._payload_limit = settings.payload_limit
         self._timeout_s = settings.request_timeout_s
+        self._log_inputs = settings.log_inputs
         self._admission = admission
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
@@ -40,6 +41,8 @@ class RequestLimits(ASGIMiddleware):
         if body is None:
             return
         scope["state"]["body_bytes"] = len(body)
+        if self._log_inputs:
+            scope["state"]["body"] = body
         admitted = self._admission.admit()
         scope["state"]["admitted"] = admitted
 

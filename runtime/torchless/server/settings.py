@@ -1,5 +1,6 @@
 """What a server is told: flags, above the environment, above a file, above what holds otherwise."""
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         api_key: What a request must give as `Authorization: Bearer …`; by default none need to.
         cors_allow_origin: The origins whose pages may ask; `*` for all.
         log_format: Of the access log, on standard error: `json`, `text` or `none`.
+        log_inputs: Let the access log have the bodies of requests too; by default it has nothing of them but sizes.
         open_telemetry: Trace requests, by OpenTelemetry's own configuration.
     """
 
@@ -66,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_key: Annotated[str, Meta(min_length=1)] | None = None
     cors_allow_origin: list[str] = []
     log_format: Literal["json", "text", "none"] = "json"
+    log_inputs: bool = False
     open_telemetry: bool = False
 
     @classmethod
@@ -135,7 +138,8 @@ def _models(given: Any) -> Any:
     for one in map(str, given):
         name, equals, folder = one.partition("=")
         if not equals:
-            name, folder = Path(one).resolve().name if Path(one).is_dir() else one.rpartition("/")[2], one
+            path = os.path.normpath(Path(one).absolute())  # a link keeps its own name
+            name, folder = Path(path if Path(one).is_dir() else one).name, one
         if not name or "/" in name or name in models:
             raise OptionError(
                 f"{one!r} gives no model a name of its own.",

@@ -1,6 +1,7 @@
 """An ONNX Runtime session, or two: one run on all cores, or many runs on a core each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -16,7 +17,7 @@ from torchless.session.mapped_graph import has_weights_outside, mapped_graph
 from torchless.session.providers import CPU, check_providers, chosen_providers, use_providers
 from torchless.session.saturation import eight_bit_products_saturate
 
-__all__ = ["Session", "Tensor"]
+__all__ = ["Session", "Tensor", "beside_others"]
 
 _NUMPY_DTYPES = {
     "tensor(bool)": np.dtype(np.bool_),
@@ -119,6 +120,12 @@ class Session:
         finally:
             CORES.give_back(taken)
 
+    def expect_others(self) -> None:
+        """Load the graph for single threads now, if it is ever to be, and not once runs wait for each other."""
+        if self.workers > 1:
+            self._for_single_threads()
+            self._crowded_runs = _CROWDED_RUNS
+
     def _answered(
         self, session: ort.InferenceSession, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None
     ) -> list[NDArray[Any]]:
@@ -176,6 +183,22 @@ class Session:
             return str(self.graph)
         settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
         return model
+
+
+@contextmanager
+def beside_others(*sessions: Session) -> Iterator[None]:
+    """Let each run within use what it would use beside others, so that what comes first then waits for nothing.
+
+    Args:
+        sessions: Those that run, on this thread alone.
+    """
+    for session in sessions:
+        session.expect_others()
+    taken = CORES.take(1, or_one=True) if any(session.workers > 1 for session in sessions) else 0
+    try:
+        yield
+    finally:
+        CORES.give_back(taken)
 
 
 def _tensor(node: Any) -> Tensor:

@@ -25,7 +25,7 @@ class Repeats:
         self.batch_dependent = batch_dependent
         self.batches = []
 
-    def generate(self, ids, mask, *, tokenizer, eos_token_id, num_return_sequences, **options):
+    def generate(self, ids, mask, *, tokenizer, wanted, eos_token_id, num_return_sequences, **options):
         self.batches.append(len(ids))
         lengths = mask.sum(axis=1)
         begun = np.full((len(ids), 1), 9) if self.task.encoder_decoder else ids

@@ -35,7 +35,7 @@ class Recorded:
         self.begun = Event()
         self.go = Event()
 
-    def __call__(self, rows):
+    def __call__(self, rows, wanted):
         self.begun.set()
         assert self.go.wait(WAIT_S)
         self.batches.append([(len(row), row.name) for row in rows])
@@ -129,6 +129,23 @@ def test_every_row_runs_once_within_the_bounds(callers, workers, max_batch_rows)
     assert len(good) == len(set(good))
 
 
+def test_a_batch_is_wanted_until_the_last_of_its_callers_has_gone():
+    futures, wanted = [], []
+
+    def run(rows, still_wanted):
+        wanted.append(still_wanted())
+        for future in futures:
+            future.cancel()
+            wanted.append(still_wanted())
+        return rows
+
+    queue = RowQueue(run, workers=1, max_batch_tokens=100)
+    with queue._changed:  # before the thread can take the first alone
+        futures += [queue.submit([Sized(1, name)]) for name in "ab"]
+    queue.close()
+    assert wanted == [True, True, False]
+
+
 def test_a_closed_queue_takes_nothing(busy):
     queue, run = busy
     run.go.set()
@@ -141,7 +158,8 @@ def test_a_closed_queue_takes_nothing(busy):
 def test_answers_are_those_of_a_call(sentiment, dtype):
     classify = pipeline("text-classification", sentiment, dtype=dtype, top_k=None)
     texts = sample_texts(24)
-    queue = RowQueue(BatchRunner(classify.model, classify.tokenizer).run, workers=2, max_batch_tokens=384)
+    runner = BatchRunner(classify.model, classify.tokenizer)
+    queue = RowQueue(lambda rows, _: runner.run(rows), workers=2, max_batch_tokens=384)
     prepared = [classify.prepare([text]) for text in texts]
     futures = [queue.submit(one.rows) for one in prepared]
     together = [one.results(future.result(WAIT_S))[0] for one, future in zip(prepared, futures, strict=True)]

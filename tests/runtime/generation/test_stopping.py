@@ -87,3 +87,13 @@ def test_the_clock(monkeypatch):
 def test_where_a_row_ended_and_why(answer, options, expected):
     ids = tokens_of("st", "b", *answer)
     assert ending(ids, 2, GenerationConfig(**options), decode=decode) == expected
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_once_nobody_wants_it_what_there_is_is_returned(beams):
+    table = np.zeros((20, beams, 400))
+    config = GenerationConfig(max_new_tokens=20, num_beams=beams)
+    answers = iter([True, True, False])
+    ids = np.array([[10]])
+    got = generate(Scripted(table), ids, np.ones_like(ids), config, wanted=lambda: next(answers))
+    assert len(got.sequences[0]) == 3

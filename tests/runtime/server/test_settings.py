@@ -29,6 +29,16 @@ def test_models_have_names(tmp_path):
     assert list(Settings.load({}, {"TORCHLESS_MODELS": "a=b c=d"}).models) == ["a", "c"]
 
 
+@pytest.mark.parametrize(
+    ("given", "name"), [("models/current", "current"), ("models/current/", "current"), ("models/v3/..", "models")]
+)
+def test_a_folder_has_the_name_that_it_was_given(tmp_path, monkeypatch, given, name):
+    (tmp_path / "models" / "v3").mkdir(parents=True)
+    (tmp_path / "models" / "current").symlink_to("v3")
+    monkeypatch.chdir(tmp_path)
+    assert list(Settings.load({"models": [given]}, {}).models) == [name]
+
+
 def test_what_is_printed_can_be_read_but_for_the_key(file):
     settings = Settings.load({"cors_allow_origin": ["https://a.b"]}, {"TORCHLESS_API_KEY": "hidden"}, file)
     assert "hidden" not in settings.printed()

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from torchless.cores import Cores
-from torchless.session import Session
+from torchless.session import Session, beside_others
 
 
 @pytest.mark.parametrize("operator", ["MatMulInteger", "MatMulIntegerToFloat"])
@@ -65,6 +65,24 @@ def test_runs_side_by_side_answer_as_runs_alone(dtype, sentiment, two_cores):
     assert session._single_threaded is not None
     np.testing.assert_array_equal(beside, alone)
     assert not two_cores.wanted_by_others
+
+
+def test_what_was_warmed_beside_others_loads_nothing_later(sentiment, two_cores, monkeypatch):
+    session = Session(sentiment / "onnx/model.onnx", threads=2)
+    with beside_others(session):
+        (beside,) = session.run(feeds_of(20))
+    assert not two_cores.wanted_by_others
+    monkeypatch.setattr(session, "_loaded", None)
+    with ThreadPoolExecutor(4) as threads:
+        answers = [logits for (logits,) in threads.map(session.run, [feeds_of(20)] * 40)]
+    np.testing.assert_array_equal(answers, [beside] * 40)
+
+
+def test_one_thread_has_nothing_to_warm_beside_others(sentiment, two_cores):
+    session = Session(sentiment / "onnx/model.onnx", threads=1)
+    with beside_others(session):
+        session.run(feeds_of(20))
+    assert session._single_threaded is session._session
 
 
 def test_one_thread_is_loaded_once(sentiment, two_cores):

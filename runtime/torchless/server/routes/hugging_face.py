@@ -164,7 +164,7 @@ async def _streamed(
     """Answer with events, once the first piece of text is there: what cannot be answered is an error before it."""
     if len(inputs) != 1:
         raise InputError(f"{len(inputs)} inputs cannot be streamed.", hint="Give one.")
-    pieces = served.stream(inputs[0], {**options, "return_details": True}, admitted=admitted)
+    pieces = served.stream(inputs[0], options, admitted=admitted)
     first = await anext(pieces)
     return Stream(
         stream_events(first, pieces, seed=options.get("seed")),
