@@ -10,7 +10,6 @@ from litestar import Litestar, MediaType, Request, Response, Router, get
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.exceptions import MissingDependencyException
 from litestar.middleware import ASGIMiddleware
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -18,7 +17,7 @@ from litestar.serialization import encode_json
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
-from torchless.errors import AccessError, MissingExtraError
+from torchless.errors import AccessError
 from torchless.server.admission import Admission, Admitted
 from torchless.server.errors import Refusals, answered_ready, exception_handlers, hugging_face
 from torchless.server.json_request import JsonRequest
@@ -29,6 +28,7 @@ from torchless.server.routes import hugging_face as hugging_face_routes
 from torchless.server.routes import inference_protocol, openai, playground
 from torchless.server.routes import text_embeddings as text_embeddings_routes
 from torchless.server.settings import Settings
+from torchless.server.traces import traces
 
 __all__ = ["create_app"]
 
@@ -50,6 +50,9 @@ def create_app(settings: Settings) -> Litestar:
 
     Args:
         settings: What to serve, and how.
+
+    Raises:
+        MissingExtraError: Traces are asked for, and what they need is not installed.
     """
     loading = Loading(settings)
     admission = Admission(
@@ -72,12 +75,12 @@ def create_app(settings: Settings) -> Litestar:
             "admitted": Provide(_admitted, sync_to_thread=False),
         },
         middleware=[
+            *(traces() if settings.open_telemetry else []),
             requests_config().middleware,
             Refusals(),
             ApiKey(settings.api_key),
             RequestLimits(settings, admission),
         ],
-        plugins=_plugins(settings),
         exception_handlers=exception_handlers(hugging_face),
         after_exception=[count_unrouted],
         cors_config=_cors(settings),
@@ -153,16 +156,6 @@ def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
 def _admitted(request: Request[Any, Any, Any]) -> Admitted:
     admitted: Admitted = request.scope["state"]["admitted"]
     return admitted
-
-
-def _plugins(settings: Settings) -> list[Any]:
-    if not settings.open_telemetry:
-        return []
-    try:
-        from litestar.plugins.opentelemetry import OpenTelemetryConfig, OpenTelemetryPlugin  # noqa: PLC0415 - an extra
-    except MissingDependencyException as error:
-        raise MissingExtraError("OpenTelemetry", extra="telemetry") from error
-    return [OpenTelemetryPlugin(OpenTelemetryConfig())]
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

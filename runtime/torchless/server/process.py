@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from functools import partial
 from socket import socket
 from types import FrameType
 from typing import Any
@@ -12,6 +13,7 @@ from litestar import Litestar
 
 from torchless.server.access_log import AccessLog
 from torchless.server.app import create_app
+from torchless.server.connection import Connection
 from torchless.server.loading import Loading
 from torchless.server.settings import Settings
 
@@ -30,7 +32,13 @@ def serve(settings: Settings) -> None:
     app = create_app(settings)
     logged: Any = app if settings.log_format == "none" else AccessLog(app, settings.log_format, models=settings.models)
     config = uvicorn.Config(
-        logged, host=settings.host, port=settings.port, access_log=False, log_level="warning", lifespan="on"
+        logged,
+        http=partial(Connection, head_timeout_s=settings.request_timeout_s),  # type: ignore[arg-type]
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_level="warning",
+        lifespan="on",
     )
     _Server(config, app, settings).run()
     loading: Loading = app.state.loading
