@@ -1,0 +1,78 @@
+"""The line that each request leaves."""
+
+import json
+import socket
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from fixtures.server import serving
+
+SECRET = "a secret text"
+LONG = {"inputs": SECRET, "parameters": {"min_new_tokens": 400, "max_new_tokens": 400, "num_beams": 8}}
+FIELDS = {"time", "method", "path", "model", "status", "milliseconds", "request_bytes", "response_bytes"}
+
+
+@pytest.fixture(scope="module")
+def server(tiny, sentiment):
+    models = (f"gpt2={tiny.export('gpt2', 'text-generation')}", f"sentiment={sentiment}")
+    with serving(*models, "--request-timeout-s=0.3") as server:
+        yield server
+
+
+def line_after(server, ask):
+    """The entry that asking leaves."""
+    before = len(server.errors)
+    ask()
+    deadline = time.monotonic() + 10
+    while len(server.errors) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (entry,) = map(json.loads, server.errors[before:])
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        ("POST", "/models/sentiment", {"inputs": SECRET}, ("/models/{name}", "sentiment", 200)),
+        ("POST", "/models/sentiment", {"inputs": {SECRET: 1}}, ("/models/{name}", "sentiment", 422)),
+        ("POST", "/models/secret", {"inputs": SECRET}, ("/models/{name}", None, 404)),
+        ("POST", "/secret", {"inputs": SECRET}, (None, None, 404)),
+        ("PUT", "/models/sentiment", {"inputs": SECRET}, (None, None, 405)),
+        ("GET", "/playground/secret", None, ("/playground/{name}", None, 404)),
+        ("POST", "/models/gpt2", LONG, ("/models/{name}", "gpt2", 408)),
+    ],
+)
+def test_every_end_has_a_line_of_sizes(server, method, path, body, expected):
+    entry = line_after(server, lambda: httpx.request(method, server.url + path, json=body, timeout=20))
+    assert entry.keys() == FIELDS
+    assert (entry["method"], entry["path"], entry["model"], entry["status"]) == (method, *expected)
+    assert entry["response_bytes"] > 0
+    assert (entry["request_bytes"] > 0) is (expected[0] == "/models/{name}")
+    assert "secret" not in json.dumps(entry)
+
+
+@pytest.mark.parametrize(("sent", "known"), [(1.0, 1.0), (0.5, 0.0)], ids=["whole", "half"])
+def test_a_client_that_has_gone_has_one_too(server, sent, known):
+    address, content = urlsplit(server.url), json.dumps(LONG).encode()
+
+    def leave():
+        with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+            head = f"POST /models/gpt2 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+            connection.sendall(head + content[: int(sent * len(content))])
+
+    entry = line_after(server, leave)
+    assert entry.keys() == FIELDS
+    assert (entry["path"], entry["status"], entry["response_bytes"]) == ("/models/{name}", 499, 0)
+    assert entry["request_bytes"] == known * len(content)
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_bodies_are_there_if_asked_for(sentiment, log_format):
+    with serving(f"sentiment={sentiment}", "--log-inputs", f"--log-format={log_format}") as server:
+        httpx.post(f"{server.url}/models/sentiment", json={"inputs": SECRET})
+        server.stop()
+    (line,) = (line for line in server.errors if "POST" in line)
+    assert SECRET in (json.loads(line)["body"] if log_format == "json" else line)
