@@ -6,25 +6,24 @@ from hmac import compare_digest
 from typing import Any
 
 import numpy as np
-from litestar import Litestar, Request, Response, Router, get
+from litestar import Litestar, Request, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import MissingDependencyException
 from litestar.middleware import ASGIMiddleware
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from torchless.errors import AccessError, MissingExtraError
 from torchless.server.admission import Admission, Admitted
-from torchless.server.errors import Refusals, exception_handlers, hugging_face
+from torchless.server.errors import Refusals, exception_handlers
 from torchless.server.json_request import JsonRequest
 from torchless.server.metrics import MetricsController, requests_config
 from torchless.server.models import Registry
+from torchless.server.openapi import Schemas, complete, openapi_config
 from torchless.server.request_limits import RequestLimits
 from torchless.server.routes import hugging_face as hugging_face_routes
-from torchless.server.routes import inference_protocol, openai, playground
+from torchless.server.routes import documentation, inference_protocol, openai, playground, probes
 from torchless.server.routes import text_embeddings as text_embeddings_routes
 from torchless.server.settings import Settings
 
@@ -36,6 +35,8 @@ _ROUTERS: Sequence[Callable[[], Router]] = (
     openai.router,
     inference_protocol.router,
     playground.router,
+    probes.router,
+    documentation.router,
 )
 
 
@@ -62,9 +63,9 @@ def create_app(settings: Settings) -> Litestar:
         yield
         registry.close()
 
-    return Litestar(
+    app = Litestar(
         # Within one router: of an application's own, Litestar refuses two that answer other methods of one path.
-        [health, ready, openapi, MetricsController, Router("/", route_handlers=[router() for router in _ROUTERS])],
+        [MetricsController, Router("/", route_handlers=[router() for router in _ROUTERS])],
         dependencies={
             "registry": Provide(lambda: registry, use_cache=True, sync_to_thread=False),
             "settings": Provide(lambda: settings, use_cache=True, sync_to_thread=False),
@@ -77,18 +78,19 @@ def create_app(settings: Settings) -> Litestar:
             RequestLimits(settings, admission),
         ],
         plugins=_plugins(settings),
-        exception_handlers=exception_handlers(hugging_face),
+        exception_handlers=exception_handlers(),
         cors_config=_cors(settings),
         lifespan=[lifespan],
         state=State({"registry": registry, "admission": admission}),
         type_encoders={np.ndarray: np.ndarray.tolist},
         logging_config=None,
-        openapi_config=OpenAPIConfig(
-            title="torchless", version="1", path="/docs", render_plugins=[SwaggerRenderPlugin(path="/")]
-        ),
+        openapi_config=openapi_config(secured=settings.api_key is not None),
         request_class=JsonRequest,
         request_max_body_size=None,  # RequestLimits knows
     )
+    # The document needs no key, and the names of the models do.
+    complete(app, models=registry.names if settings.api_key is None else [])
+    return app
 
 
 class ApiKey(ASGIMiddleware):
@@ -114,25 +116,6 @@ class ApiKey(ASGIMiddleware):
         await next_app(scope, receive, send)
 
 
-@get("/health", opt={"public": True}, sync_to_thread=False)
-def health() -> dict[str, str]:
-    """Say that the process lives."""
-    return {"status": "ok"}
-
-
-@get("/ready", opt={"public": True}, sync_to_thread=False)
-def ready(request: Request[Any, Any, Any]) -> Response[dict[str, bool]]:
-    """Say whether requests are taken: every model is loaded, and the server is not about to stop."""
-    taken = not request.app.state.admission.closed
-    return Response({"ready": taken}, status_code=200 if taken else 503)
-
-
-@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """Return the OpenAPI document, which `/docs` shows."""
-    return request.app.openapi_schema.to_schema()
-
-
 def _admitted(request: Request[Any, Any, Any]) -> Admitted:
     admitted: Admitted = request.scope["state"]["admitted"]
     return admitted
@@ -140,12 +123,12 @@ def _admitted(request: Request[Any, Any, Any]) -> Admitted:
 
 def _plugins(settings: Settings) -> list[Any]:
     if not settings.open_telemetry:
-        return []
+        return [Schemas()]
     try:
         from litestar.plugins.opentelemetry import OpenTelemetryConfig, OpenTelemetryPlugin  # noqa: PLC0415 - an extra
     except MissingDependencyException as error:
         raise MissingExtraError("OpenTelemetry", extra="telemetry") from error
-    return [OpenTelemetryPlugin(OpenTelemetryConfig())]
+    return [Schemas(), OpenTelemetryPlugin(OpenTelemetryConfig())]
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

@@ -13,11 +13,13 @@ from litestar.response import Stream
 
 from torchless.errors import InputError, OptionError
 from torchless.server.admission import Admitted
-from torchless.server.errors import exception_handlers, hugging_face
+from torchless.server.errors import hugging_face
+from torchless.server.interface import interface
 from torchless.server.models import Registry, ServedModel
+from torchless.server.openapi import MaybeModelName, StreamedOperation
 from torchless.server.routes.embeddings import SimilarityInputs, TruncationDirection, pools, prompted, similarities
 from torchless.server.routes.generated_text import RETURNS, described, generation_options, stream_events
-from torchless.server.routes.text_embeddings import ModelName
+from torchless.server.routes.hugging_face_results import Result
 
 __all__ = ["InferenceRequest", "router"]
 
@@ -54,14 +56,14 @@ class InferenceRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     prompt_name: str | None = None
 
 
-@post(["/", "/models/{name:str}"], status_code=200)
+@post(["/", "/models/{name:str}"], status_code=200, operation_class=StreamedOperation)
 async def infer(
     data: JSONBody[InferenceRequest],
     request: Request[Any, Any, Any],
     registry: NamedDependency[Registry],
     admitted: NamedDependency[Admitted],
-    name: ModelName = None,
-) -> Response[Any]:
+    name: MaybeModelName = None,
+) -> Response[Result]:
     """Answer by a model, without a name by the first: inputs and parameters are those of its pipeline."""
     served = registry[registry.names[0] if name is None else name]
     parameters = dict(data.parameters or {})
@@ -86,9 +88,7 @@ async def infer(
 
 def router() -> Router:
     """Return the routes of this interface."""
-    return Router(
-        "/", route_handlers=[infer], exception_handlers=exception_handlers(hugging_face), tags=["Hugging Face"]
-    )
+    return interface("Hugging Face", [infer], hugging_face)
 
 
 def _options(served: ServedModel, parameters: Options, request: InferenceRequest) -> Options:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from torchless.errors import InputError, OptionError
+from torchless.server.openapi import ModelNamed
 from torchless.tokenizer import Tokenizer
 
 __all__ = [
@@ -67,7 +68,7 @@ class EmbeddingsRequest(Struct, kw_only=True, forbid_unknown_fields=True):
         user: Accepted, and without effect.
     """
 
-    model: str
+    model: ModelNamed
     input: str | list[str | Token | list[Token]]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Meta(ge=1)] | None = None
@@ -129,7 +130,7 @@ class GenerationRequest(Struct, kw_only=True, forbid_unknown_fields=True):
         user: Accepted, and without effect.
     """
 
-    model: str
+    model: ModelNamed
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
