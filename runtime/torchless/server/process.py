@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import warnings
 from socket import socket
 from types import FrameType
 from typing import Any
@@ -26,6 +27,7 @@ def serve(settings: Settings) -> None:
         TorchlessError: A model cannot be served.
     """
     app = create_app(settings)
+    warnings.simplefilter("ignore")  # from here on they are of requests, which they may quote, and they are kept
     logged: Any = app if settings.log_format == "none" else AccessLog(app, settings.log_format)
     config = uvicorn.Config(
         logged, host=settings.host, port=settings.port, access_log=False, log_level="warning", lifespan="on"

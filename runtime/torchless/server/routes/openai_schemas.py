@@ -38,6 +38,7 @@ Token = Annotated[int, Meta(ge=0, lt=2**31)]
 _COMPLETION_TOKENS = 16
 # Below it, scores divided by the temperature are no longer numbers.
 _LEAST_TEMPERATURE = 1e-5
+_LONGEST_TOKEN_ID = 9  # digits
 _TEMPLATE_OPTIONS = frozenset(signature(Tokenizer.apply_chat_template).parameters)
 
 
@@ -381,7 +382,7 @@ def _options(request: GenerationRequest) -> dict[str, Any]:
 
 def _biases(biases: Mapping[str, float] | None) -> list[tuple[list[int], float]] | None:
     for token in biases or {}:
-        if not (token.isascii() and token.isdigit()):
+        if not (token.isascii() and token.isdigit() and len(token) <= _LONGEST_TOKEN_ID):
             raise OptionError(f"logit_bias has {token!r} for a token.", hint='Give token ids: {"50256": -100}')
     return [([int(token)], bias) for token, bias in biases.items()] if biases else None
 
