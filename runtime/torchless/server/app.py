@@ -22,8 +22,8 @@ from torchless.server.metrics import MetricsController, requests_config
 from torchless.server.models import Registry
 from torchless.server.openapi import Schemas, complete, openapi_config
 from torchless.server.request_limits import RequestLimits
-from torchless.server.routes import hugging_face as hugging_face_routes
 from torchless.server.routes import documentation, inference_protocol, openai, playground, probes
+from torchless.server.routes import hugging_face as hugging_face_routes
 from torchless.server.routes import text_embeddings as text_embeddings_routes
 from torchless.server.settings import Settings
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from litestar import MediaType, Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, ExceptionHandlersMap, Message, Receive, Scope, Send
 
@@ -35,7 +35,6 @@ __all__ = [
     "exception_handlers",
     "hugging_face",
     "inference_protocol",
-    "of_path",
     "openai",
     "problem_of",
     "statuses_with",
@@ -75,6 +74,7 @@ MEANINGS: Mapping[int, str] = {
 }
 """What each status says, for the document."""
 
+_NOTHING = NotFoundException().detail  # what Litestar says where there is no path
 _NAMES: Mapping[int, str] = {
     400: "malformed",
     401: "access",
@@ -194,12 +194,18 @@ def inference_protocol(problem: Problem) -> InferenceProtocolError:
     return InferenceProtocolError(error=problem.text)
 
 
-_OF_PATHS = {"v1": openai, "v2": inference_protocol}
+def _openai_without_route(problem: Problem) -> OpenAIError:
+    told = openai(problem)
+    told.error.code = "unknown_url" if problem.status == 404 else problem.name
+    return told
 
 
-def of_path(path: str) -> Callable[[Problem], Any]:
-    """Return the body of the interface that a path is of, where no route has it."""
-    return _OF_PATHS.get(path.split("/")[1] if "/" in path else "", hugging_face)
+_OF_PATHS = {"/v1/": _openai_without_route, "/v2/": inference_protocol}
+
+
+def _of_path(path: str) -> Callable[[Problem], Any]:
+    """Return the body of the interface that a path would be of, where no route takes it."""
+    return _OF_PATHS.get(path[:4], hugging_face)
 
 
 def statuses_with(others: Mapping[type[TorchlessError], int] | None) -> Mapping[type[TorchlessError], int]:
@@ -219,13 +225,13 @@ def exception_handlers(
     table = statuses_with(statuses)
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        problem = problem_of(error, table)
+        problem = _without_route(request, error) or problem_of(error, table)
         if problem.status >= 500 and not isinstance(error, TorchlessError):
             where = "".join(format_tb(error.__traceback__))  # not what it says, which may quote the request
             _LOGGER.error("%s %s failed: %s\n%s", request.method, request.url.path, type(error).__name__, where)
         declared = error.headers if isinstance(error, HTTPException) else None  # the methods of a 405
         headers = {**(declared or {}), **_HEADERS.get(problem.status, {})}
-        shown = body or of_path(request.url.path)
+        shown = body or _of_path(request.url.path)
         return Response(shown(problem), status_code=problem.status, headers=headers, media_type=MediaType.JSON)
 
     return {Exception: answer, HTTPException: answer}
@@ -268,6 +274,16 @@ def problem_of(error: Exception, statuses: Mapping[type[TorchlessError], int] = 
     if isinstance(error, HTTPException):
         return Problem(error.status_code, _detail(error))
     return Problem(500, "The server failed at this request.", "Its log says why.")
+
+
+def _without_route(request: Request[Any, Any, Any], error: Exception) -> Problem | None:
+    """Return what is wrong where no route takes a request."""
+    if isinstance(error, MethodNotAllowedException):
+        allowed = (error.headers or {}).get("allow", "")
+        return Problem(405, f"The method {request.method} is not possible here.", f"Possible: {allowed}.")
+    if isinstance(error, NotFoundException) and error.detail == _NOTHING:
+        return Problem(404, f"There is nothing at {request.url.path!r}.", "/docs shows what there is.")
+    return None
 
 
 def _detail(error: HTTPException) -> str:

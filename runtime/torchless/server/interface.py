@@ -37,7 +37,9 @@ def interface(
         if handler.opt.get("public"):
             handler.security = [{}]
         routes.append(handler)
-    return Router("/", route_handlers=routes, exception_handlers=exception_handlers(body, statuses=statuses), tags=[tag])
+    return Router(
+        "/", route_handlers=routes, exception_handlers=exception_handlers(body, statuses=statuses), tags=[tag]
+    )
 
 
 def _errors(handler: HTTPRouteHandler, statuses: Mapping[type[TorchlessError], int] | None) -> Iterator[int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 
 import msgspec
@@ -43,7 +43,9 @@ ASSETS_PATH = "/docs/assets"
 
 _FORMAT = "model"  # by which `complete` finds where the name of a model stands
 # The page and its files are this server's, and nothing comes from elsewhere; what begins the page is written in it.
-_POLICY = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+)
 # The types that were described so far, by name; they are the same for every application.
 _COMPONENTS: dict[str, Any] = {}
 
@@ -78,7 +80,7 @@ class StreamedOperation(Operation):
 
     def __post_init__(self) -> None:
         self.responses["200"].content["text/event-stream"] = OpenAPIMediaType(  # type: ignore[index, union-attr]
-            schema=Schema(type=OpenAPIType.STRING, description='Server-sent events, for `"stream": true`.')
+            schema=Schema(description='Server-sent events, for `"stream": true`.')
         )
 
 
@@ -100,7 +102,9 @@ class TensorOperation(Operation):
         self.parameters = [*(self.parameters or ()), where]
         answer: Any = self.responses["200"]  # type: ignore[index]
         answer.content["application/octet-stream"] = binary
-        answer.headers = {JSON_LENGTH: OpenAPIHeader(schema=length, description="Where the JSON ends, if bytes follow.")}
+        answer.headers = {
+            JSON_LENGTH: OpenAPIHeader(schema=length, description="Where the JSON ends, if bytes follow.")
+        }
 
 
 def openapi_config(*, secured: bool) -> OpenAPIConfig:
@@ -147,7 +151,7 @@ def complete(app: Litestar, *, models: Sequence[str]) -> None:
             for parameter in getattr(operation, "parameters", None) or ():
                 if isinstance(parameter.schema, _Written):
                     parameter.schema = _Written(written=_naming(parameter.schema.written, models))
-    document.components.schemas = {  # type: ignore[union-attr]
+    document.components.schemas = {
         name: _Written(written=_naming(schema, models)) for name, schema in sorted(_COMPONENTS.items())
     }
 

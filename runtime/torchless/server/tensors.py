@@ -30,6 +30,7 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 
 _DATATYPES = {"O": "BYTES", "f": "FP32", "i": "INT64"}
 _STORED: dict[str, np.dtype[Any]] = {"f": np.dtype("<f4"), "i": np.dtype("<i8")}
+_LENGTH_DIGITS = 20
 _LENGTH_BYTES = 4  # of each text of a BYTES tensor, little-endian, before the text itself
 
 
@@ -126,7 +127,8 @@ def read_request(body: bytes, json_length: str | None) -> tuple[InferenceRequest
     """
     end = len(body)
     if json_length is not None:
-        if not (json_length.isascii() and json_length.isdigit()) or int(json_length) > len(body):
+        whole = json_length.isascii() and json_length.isdigit() and len(json_length) <= _LENGTH_DIGITS
+        if not whole or int(json_length) > len(body):
             raise InputError(
                 f"{JSON_LENGTH} is {json_length!r}, and the body has {len(body)} bytes.",
                 hint="Give the length of the JSON in bytes.",

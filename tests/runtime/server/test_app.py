@@ -9,6 +9,8 @@ import pytest
 from fixtures.server import serving
 
 from torchless import pipeline
+from torchless.server.app import create_app
+from torchless.server.settings import Settings
 
 TEXT = "I hate this so much!"
 KEY = "a key"
@@ -155,6 +157,6 @@ def test_the_log_has_sizes_and_nothing_of_a_text(strict, client):
     assert "secret" not in "".join(strict.errors)
 
 
-def test_openapi_describes_the_routes(client):
-    document = client.get("/openapi.json").json()
-    assert "post" in document["paths"]["/models/{name}"]
+def test_an_application_is_made_without_a_warning(sentiment):
+    app = create_app(Settings.load({"models": [f"quiet={sentiment}"]}, {}))
+    app.state.registry.close()

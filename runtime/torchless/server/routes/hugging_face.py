@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,9 +11,9 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from litestar.response import Stream
 
-from torchless.errors import InputError, OptionError
+from torchless.errors import InputError, OptionError, TorchlessError
 from torchless.server.admission import Admitted
-from torchless.server.errors import hugging_face
+from torchless.server.errors import hugging_face, problem_of
 from torchless.server.interface import interface
 from torchless.server.models import Registry, ServedModel
 from torchless.server.openapi import MaybeModelName, StreamedOperation
@@ -167,10 +167,19 @@ async def _streamed(
     pieces = served.stream(inputs[0], {**options, "return_details": True}, admitted=admitted)
     first = await anext(pieces)
     return Stream(
-        stream_events(first, pieces, seed=options.get("seed")),
+        _with_error(stream_events(first, pieces, seed=options.get("seed"))),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-cache"},
     )
+
+
+async def _with_error(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield events, and what ends them early: the status is sent already."""
+    try:
+        async for event in events:
+            yield event
+    except TorchlessError as error:
+        yield b"data:" + msgspec.json.encode(hugging_face(problem_of(error))) + b"\n\n"
 
 
 def _unwrapped(task: str, results: list[Any], *, many: bool) -> Any:

@@ -153,7 +153,9 @@ def model(name: ModelName, registry: NamedDependency[Registry]) -> ModelMetadata
     responses={503: ResponseSpec(Readiness, description=MEANINGS[503])},
     sync_to_thread=False,
 )
-def model_ready(name: ModelName, registry: NamedDependency[Registry], request: Request[Any, Any, Any]) -> Response[Readiness]:
+def model_ready(
+    name: ModelName, registry: NamedDependency[Registry], request: Request[Any, Any, Any]
+) -> Response[Readiness]:
     """Say whether a model takes requests."""
     taken = _taken(request)
     return Response(Readiness(name=registry[name].name, ready=taken), status_code=200 if taken else 503)
