@@ -86,7 +86,7 @@ def test_a_token_that_the_vocabulary_lacks():
 
 def test_a_forced_token_that_the_vocabulary_lacks():
     with pytest.raises(OptionError, match="token 10 cannot be forced: the vocabulary has 10 tokens"):
-        processed(forced_eos_token_id=10, max_length=4)
+        processed(forced_eos_token_id=10, max_length=6)
 
 
 def test_the_end_becomes_likelier():

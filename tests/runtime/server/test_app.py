@@ -98,7 +98,7 @@ def test_what_cannot_be_answered(client, path, content, status, says):
 def test_a_wrong_method(client):
     got = client.get("/models/sentiment")
     assert (got.status_code, set(got.headers["allow"].split(", "))) == (405, {"OPTIONS", "POST"})
-    assert "Method" in got.json()["error"]
+    assert "method GET" in got.json()["error"]
 
 
 def test_a_body_without_a_length_has_a_limit_too(client):
