@@ -257,6 +257,18 @@ def test_words_stand_out_from_what_is_behind_them(page, server, scheme):
         assert contrast(words, under) >= 4.5, (selector, words, under)  # WCAG 2.2, level AA
 
 
+def test_the_documentation_needs_no_network(page, server):
+    page.driver.get_log("browser")
+    page.driver.get(f"{server.url}/docs")
+    page.until(lambda: len(page.driver.find_elements(By.CLASS_NAME, "opblock")) > 20)
+    assert page.driver.find_element(By.CSS_SELECTOR, "h2.title").text.startswith("torchless")
+    assert not page.driver.find_elements(By.CLASS_NAME, "errors-wrapper")
+    assert page.driver.get_log("browser") == []
+    loaded = page.driver.execute_script("return performance.getEntriesByType('resource').map(one => one.name)")
+    assert len(loaded) >= 3
+    assert all(name.startswith((server.url, "data:")) for name in loaded)
+
+
 def contrast(one, other):
     """WCAG's contrast of two colours, as CSS has them: `rgba(1, 2, 3, 1)`."""
 

@@ -119,7 +119,7 @@ class _Finished:
             done = done | self._full.all(axis=1, keepdims=True)
         if not (ended & ~done).any():
             return
-        scores = scores / np.float32(float(self._length) ** self._config.length_penalty)
+        scores = _per_length(scores, self._length, self._config.length_penalty)
         scores = scores + _lowered(done) + _lowered(~ended)
         merged = np.concatenate([self.scores, scores], axis=1)
         kept = _best(merged, beams)
@@ -138,7 +138,7 @@ class _Finished:
         """
         early, penalty = self._config.early_stopping, self._config.length_penalty
         length = self._longest if early == "never" and penalty > 0 else self._length
-        possible = best_running / np.float32(float(length) ** penalty)
+        possible = _per_length(best_running, length, penalty)
         worst = np.where(self._full, self.scores.min(axis=1, keepdims=True), _LOW)  # (prompts, beams)
         self._open &= (possible > worst).any(axis=1, keepdims=True)
         return bool(self._open.any()) and not (early is True and bool(self._full.all()))
@@ -146,6 +146,12 @@ class _Finished:
     def sequences(self) -> list[NDArray[np.int64]]:
         """Return the new tokens of each prompt's results, the best first."""
         return [tokens for results in self._tokens for tokens in results[: self._config.num_return_sequences]]
+
+
+def _per_length(scores: NDArray[np.float32], length: int, penalty: float) -> NDArray[np.float32]:
+    """Return the sums of log-probabilities of sequences that long as what beams are compared by."""
+    with np.errstate(over="ignore", divide="ignore"):  # penalties without measure leave infinities or zeros
+        return np.asarray(scores / np.float32(np.power(float(length), penalty)))
 
 
 def _candidates(

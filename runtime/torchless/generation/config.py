@@ -276,8 +276,12 @@ def _is_real(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, Real) and not isnan(value)
 
 
+def _is_token(value: Any, at_least: int = 0) -> bool:
+    return _is_whole(value, at_least) and value < _NO_TOKEN
+
+
 def _are_tokens(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(_is_whole(token) for token in value)
+    return isinstance(value, list | tuple) and all(_is_token(token) for token in value)
 
 
 def _are_sequences(value: Any) -> bool:
@@ -305,6 +309,7 @@ def _between(low: float, high: float, *, low_too: bool = False, high_too: bool =
 
 
 _INFINITY = float("inf")
+_NO_TOKEN = 2**31  # and above it: vocabularies count in 32 bits
 
 # What each option can be, and what to type where it is something else.
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -343,9 +348,9 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "encoder_no_repeat_ngram_size": (_at_least(0), "Give a number of tokens, or 0: encoder_no_repeat_ngram_size=3"),
     "bad_words_ids": (_are_sequences, "Give a list of lists of token ids: bad_words_ids=[[5], [7, 8]]"),
     "renormalize_logits": (_is_flag, "renormalize_logits=True or renormalize_logits=False"),
-    "forced_bos_token_id": (_at_least(0), "Give a token id: forced_bos_token_id=0"),
+    "forced_bos_token_id": (_is_token, "Give a token id: forced_bos_token_id=0"),
     "forced_eos_token_id": (
-        lambda value: _is_whole(value) or _are_tokens(value),
+        lambda value: _is_token(value) or _are_tokens(value),
         "Give a token id, or a list of them: forced_eos_token_id=2",
     ),
     "remove_invalid_values": (_is_flag, "remove_invalid_values=True or remove_invalid_values=False"),
@@ -356,11 +361,11 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "suppress_tokens": (_are_tokens, "Give a list of token ids: suppress_tokens=[5]"),
     "begin_suppress_tokens": (_are_tokens, "Give a list of token ids: begin_suppress_tokens=[5]"),
     "sequence_bias": (_is_bias, "Give sequences of token ids with numbers: sequence_bias={(5, 7): -2.0}"),
-    "pad_token_id": (lambda value: _is_whole(value, -1), "Give a token id: pad_token_id=0"),
-    "bos_token_id": (lambda value: _is_whole(value, -1), "Give a token id: bos_token_id=0"),
+    "pad_token_id": (lambda value: _is_token(value, -1), "Give a token id: pad_token_id=0"),
+    "bos_token_id": (lambda value: _is_token(value, -1), "Give a token id: bos_token_id=0"),
     "eos_token_id": (
-        lambda value: _is_whole(value, -1) or (isinstance(value, list | tuple) and all(_is_whole(x, -1) for x in value)),
+        lambda value: _is_token(value, -1) or (isinstance(value, list | tuple) and all(_is_token(x, -1) for x in value)),
         "Give a token id, or a list of them: eos_token_id=[2, 5]",
     ),
-    "decoder_start_token_id": (_at_least(0), "Give a token id: decoder_start_token_id=0"),
+    "decoder_start_token_id": (_is_token, "Give a token id: decoder_start_token_id=0"),
 }  # fmt: skip

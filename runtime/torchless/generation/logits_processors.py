@@ -207,6 +207,11 @@ def _forced(tokens: Sequence[int], at: int) -> LogitsProcessor:
 
     def process(ids: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.float32]:
         if ids.shape[1] == at:
+            if max(tokens, default=0) >= scores.shape[1]:
+                raise OptionError(
+                    f"The token {max(tokens)} cannot be forced: the vocabulary has {scores.shape[1]} tokens.",
+                    hint="Give ids of this model's tokenizer to forced_bos_token_id and forced_eos_token_id.",
+                )
             scores[:] = _NEVER
             scores[:, list(tokens)] = 0
         return scores

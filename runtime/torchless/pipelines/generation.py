@@ -22,6 +22,7 @@ __all__ = [
     "base_config",
     "details",
     "settled",
+    "stop_tokens",
     "task_params",
     "text_stream",
     "updated_generation",
@@ -118,6 +119,18 @@ def settled(options: OptionsT, params: Mapping[str, Any], defaults: Mapping[str,
         given.setdefault("max_new_tokens", None)
     given |= {name: value for name, value in params.items() if name in _NAMES}
     return replace(options, generation=given)
+
+
+def stop_tokens(tokenizer: Tokenizer, text: Any) -> list[int]:
+    """Return the tokens of a `stop_sequence`.
+
+    Raises:
+        OptionError: It is no text, or has none.
+    """
+    tokens = tokenizer.encode(text, add_special_tokens=False) if isinstance(text, str) else []
+    if not tokens:
+        raise OptionError(f"stop_sequence={text!r} is not possible.", hint='Give a text: stop_sequence="."')
+    return tokens
 
 
 def updated_generation(

@@ -230,7 +230,7 @@ def _best_spans(
 ) -> Iterator[tuple[int, int, float]]:
     """Yield the likeliest spans of tokens: first, last, score. Some may be lost when they are aligned to words."""
     count = 2 * options.top_k + 10 if options.align_to_words else options.top_k
-    scores = np.tril(np.triu(np.outer(start, end)), options.max_answer_len - 1)  # (first, last)
+    scores = np.tril(np.triu(np.outer(start, end)), min(options.max_answer_len, len(start)) - 1)  # (first, last)
     flat = scores.ravel()
     if count == 1:
         best = np.array([flat.argmax()])

@@ -16,6 +16,7 @@ from torchless.pipelines.generation import (
     base_config,
     details,
     settled,
+    stop_tokens,
     task_params,
     text_stream,
     updated_generation,
@@ -161,7 +162,7 @@ class Text2TextGenerationPipeline(Pipeline[Text2TextOptions]):
         own = {*(field.name for field in fields(options)), "stop_sequence"} - {"max_length"}
         changes = {name: value for name, value in changes.items() if value is not None or name not in own}
         if "stop_sequence" in changes:
-            first, *others = self.tokenizer.encode(changes.pop("stop_sequence"), add_special_tokens=False)
+            first, *others = stop_tokens(self.tokenizer, changes.pop("stop_sequence"))
             changes["eos_token_id"] = first
             if others:
                 warnings.warn(

@@ -16,6 +16,7 @@ from torchless.pipelines.generation import (
     base_config,
     details,
     settled,
+    stop_tokens,
     task_params,
     text_stream,
     updated_generation,
@@ -76,10 +77,17 @@ class TextGenerationOptions(GenerationOptions):
     tokenizer_encode_kwargs: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.handle_long_generation not in {None, "hole"}:
+        if self.handle_long_generation not in (None, "hole"):
             raise OptionError(
                 f"handle_long_generation={self.handle_long_generation!r} is not possible.",
                 hint="handle_long_generation='hole', or leave it out.",
+            )
+        if self.prefix is not None and not isinstance(self.prefix, str):
+            raise OptionError(f"prefix={self.prefix!r} is no text.", hint='Give a string: prefix="…"')
+        if not isinstance(self.skip_special_tokens, bool):
+            raise OptionError(
+                f"skip_special_tokens={self.skip_special_tokens!r} is not possible.",
+                hint="skip_special_tokens=True or skip_special_tokens=False",
             )
 
 
@@ -205,8 +213,7 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
             {name: value for name, value in changes.items() if value is not None or name not in _NONE_IS_NOT_GIVEN}
         )
         if "stop_sequence" in changes:
-            ends = self.tokenizer.encode(changes.pop("stop_sequence"), add_special_tokens=False)
-            changes["eos_token_id"] = ends
+            changes["eos_token_id"] = stop_tokens(self.tokenizer, changes.pop("stop_sequence"))
         return updated_generation(options, changes, config=self.generation_config, called=type(self).__name__)
 
     @cached_property

@@ -6,26 +6,24 @@ from hmac import compare_digest
 from typing import Any
 
 import numpy as np
-from litestar import Litestar, MediaType, Request, Response, Router, get
+from litestar import Litestar, Request, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.middleware import ASGIMiddleware
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.serialization import encode_json
 from litestar.types import ASGIApp, Receive, Scope, Send
-from msgspec import Struct
 
 from torchless.errors import AccessError
 from torchless.server.admission import Admission, Admitted
-from torchless.server.errors import Refusals, answered_ready, exception_handlers, hugging_face
+from torchless.server.errors import Refusals, exception_handlers
 from torchless.server.json_request import JsonRequest
 from torchless.server.loading import Loading
 from torchless.server.metrics import MetricsController, count_unrouted, requests_config
+from torchless.server.openapi import Schemas, complete, openapi_config
 from torchless.server.request_limits import RequestLimits
+from torchless.server.routes import documentation, inference_protocol, openai, playground, probes
 from torchless.server.routes import hugging_face as hugging_face_routes
-from torchless.server.routes import inference_protocol, openai, playground
 from torchless.server.routes import text_embeddings as text_embeddings_routes
 from torchless.server.settings import Settings
 from torchless.server.traces import traces
@@ -38,6 +36,8 @@ _ROUTERS: Sequence[Callable[[], Router]] = (
     openai.router,
     inference_protocol.router,
     playground.router,
+    probes.router,
+    documentation.router,
 )
 
 
@@ -68,7 +68,7 @@ def create_app(settings: Settings) -> Litestar:
 
     app = Litestar(
         # Within one router: of an application's own, Litestar refuses two that answer other methods of one path.
-        [health, ready, openapi, MetricsController, Router("/", route_handlers=[router() for router in _ROUTERS])],
+        [MetricsController, Router("/", route_handlers=[router() for router in _ROUTERS])],
         dependencies={
             "registry": Provide(lambda: loading.registry, use_cache=True, sync_to_thread=False),
             "settings": Provide(lambda: settings, use_cache=True, sync_to_thread=False),
@@ -81,19 +81,20 @@ def create_app(settings: Settings) -> Litestar:
             ApiKey(settings.api_key),
             RequestLimits(settings, admission),
         ],
-        exception_handlers=exception_handlers(hugging_face),
+        plugins=[Schemas()],
+        exception_handlers=exception_handlers(),
         after_exception=[count_unrouted],
         cors_config=_cors(settings),
         lifespan=[lifespan],
         state=State({"loading": loading, "admission": admission}),
         type_encoders={np.ndarray: np.ndarray.tolist},
         logging_config=None,
-        openapi_config=OpenAPIConfig(
-            title="torchless", version="1", path="/docs", render_plugins=[SwaggerRenderPlugin(path="/")]
-        ),
+        openapi_config=openapi_config(secured=settings.api_key is not None),
         request_class=JsonRequest,
         request_max_body_size=None,  # RequestLimits knows
     )
+    # The document needs no key, and the names of the models do.
+    complete(app, models=list(settings.models) if settings.api_key is None else [])
     app.state.document = encode_json(app.openapi_schema.to_schema())  # now, since it takes a tenth of a second
     return app
 
@@ -119,38 +120,6 @@ class ApiKey(ASGIMiddleware):
                     "The request gives no key, or a wrong one.", hint="Give it as a header: Authorization: Bearer KEY"
                 )
         await next_app(scope, receive, send)
-
-
-@get("/health", opt={"public": True}, sync_to_thread=False)
-def health() -> dict[str, str]:
-    """Say that the process lives."""
-    return {"status": "ok"}
-
-
-class ServerReadiness(Struct, kw_only=True, omit_defaults=True):
-    """Whether requests are taken.
-
-    Attributes:
-        ready: Whether they are.
-        loading: The names of the models that are still loaded.
-    """
-
-    ready: bool
-    loading: list[str] = []
-
-
-@get("/ready", opt={"public": True}, sync_to_thread=False)
-def ready(request: Request[Any, Any, Any]) -> Response[ServerReadiness]:
-    """Say whether requests are taken: every model is loaded, and the server is not about to stop."""
-    state = request.app.state
-    taken = state.loading.loaded and not state.admission.closed
-    return answered_ready(ServerReadiness(ready=taken, loading=list(state.loading.missing)), taken=taken)
-
-
-@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Return the OpenAPI document, which `/docs` shows."""
-    return Response(request.app.state.document, media_type=MediaType.JSON)
 
 
 def _admitted(request: Request[Any, Any, Any]) -> Admitted:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from traceback import format_tb
 from typing import Any
 
+import msgspec
 from litestar import MediaType, Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, ExceptionHandlersMap, Message, Receive, Scope, Send
 
@@ -26,6 +27,11 @@ from torchless.errors import (
 )
 
 __all__ = [
+    "MEANINGS",
+    "InferenceProtocolError",
+    "NamedError",
+    "OpenAIError",
+    "OpenAIProblem",
     "Problem",
     "answered_ready",
     "exception_handlers",
@@ -33,6 +39,7 @@ __all__ = [
     "inference_protocol",
     "openai",
     "problem_of",
+    "statuses_with",
     "text_embeddings",
 ]
 
@@ -57,6 +64,21 @@ _HEADERS: Mapping[int, Mapping[str, str]] = {
     429: {"Retry-After": "1"},
     503: {"Retry-After": "1", "Connection": "close"},
 }
+MEANINGS: Mapping[int, str] = {
+    400: "The request is malformed, or asks for what is not possible.",
+    401: "The key is missing or wrong.",
+    404: "There is no such model.",
+    408: "The request took too long.",
+    413: "The request has more than the server takes, or an input that is not possible.",
+    422: "An input or an option is not possible.",
+    424: "The model is for something else.",
+    429: "As much is under way as may be: ask again after `Retry-After` seconds.",
+    500: "The server failed at this request.",
+    503: "The server is about to stop.",
+}
+"""What each status says, for the document."""
+
+_NOTHING = NotFoundException().detail  # what Litestar says where there is no path
 _NAMES: Mapping[int, str] = {
     400: "malformed",
     401: "access",
@@ -95,9 +117,53 @@ class Problem:
         return f"{self.what} {self.hint}".strip()
 
 
-def hugging_face(problem: Problem) -> dict[str, Any]:
+class NamedError(msgspec.Struct, kw_only=True):
+    """What went wrong.
+
+    Attributes:
+        error: In words, with what to do about it.
+        error_type: In one word.
+    """
+
+    error: str
+    error_type: str
+
+
+class OpenAIProblem(msgspec.Struct, kw_only=True):
+    """What went wrong.
+
+    Attributes:
+        message: In words, with what to do about it.
+        type: What kind of error OpenAI has for it.
+        param: Always null.
+        code: In one word.
+    """
+
+    message: str
+    type: str
+    param: None = None
+    code: str
+
+
+class OpenAIError(msgspec.Struct, kw_only=True):
+    """An error as OpenAI's clients read it."""
+
+    error: OpenAIProblem
+
+
+class InferenceProtocolError(msgspec.Struct, kw_only=True):
+    """An error as clients of the Open Inference Protocol read it.
+
+    Attributes:
+        error: What went wrong, in words, with what to do about it.
+    """
+
+    error: str
+
+
+def hugging_face(problem: Problem) -> NamedError:
     """Return the body of Hugging Face's interface, and of whatever has none of its own."""
-    return {"error": problem.text, "error_type": problem.name}
+    return NamedError(error=problem.text, error_type=problem.name)
 
 
 _TEXT_EMBEDDINGS = {
@@ -110,47 +176,67 @@ _TEXT_EMBEDDINGS = {
 }
 
 
-def text_embeddings(problem: Problem) -> dict[str, Any]:
+def text_embeddings(problem: Problem) -> NamedError:
     """Return the body of text-embeddings-inference's interface."""
     fallback = "backend" if problem.status >= 500 else "validation"
-    return {"error": problem.text, "error_type": _TEXT_EMBEDDINGS.get(problem.status, fallback)}
+    return NamedError(error=problem.text, error_type=_TEXT_EMBEDDINGS.get(problem.status, fallback))
 
 
 _OPENAI = {401: "authentication_error", 429: "rate_limit_error"}
 
 
-def openai(problem: Problem) -> dict[str, Any]:
+def openai(problem: Problem) -> OpenAIError:
     """Return the body of OpenAI's interface."""
     fallback = "server_error" if problem.status >= 500 else "invalid_request_error"
     kind = _OPENAI.get(problem.status, fallback)
     code = "model_not_found" if problem.status == 404 else problem.name
-    return {"error": {"message": problem.text, "type": kind, "param": None, "code": code}}
+    return OpenAIError(error=OpenAIProblem(message=problem.text, type=kind, code=code))
 
 
-def inference_protocol(problem: Problem) -> dict[str, Any]:
+def inference_protocol(problem: Problem) -> InferenceProtocolError:
     """Return the body of the Open Inference Protocol."""
-    return {"error": problem.text}
+    return InferenceProtocolError(error=problem.text)
+
+
+def _openai_without_route(problem: Problem) -> OpenAIError:
+    told = openai(problem)
+    told.error.code = "unknown_url" if problem.status == 404 else problem.name
+    return told
+
+
+_OF_PATHS = {"/v1/": _openai_without_route, "/v2/": inference_protocol}
+
+
+def _of_path(path: str) -> Callable[[Problem], Any]:
+    """Return the body of the interface that a path would be of, where no route takes it."""
+    return _OF_PATHS.get(path[:4], hugging_face)
+
+
+def statuses_with(others: Mapping[type[TorchlessError], int] | None) -> Mapping[type[TorchlessError], int]:
+    """Return the table of statuses, with an interface's own in place of some."""
+    return {**_STATUSES, **(others or {})}
 
 
 def exception_handlers(
-    body: Callable[[Problem], dict[str, Any]], *, statuses: Mapping[type[TorchlessError], int] | None = None
+    body: Callable[[Problem], Any] | None = None, *, statuses: Mapping[type[TorchlessError], int] | None = None
 ) -> ExceptionHandlersMap:
-    """Return what answers a router's errors.
+    """Return what answers errors.
 
     Args:
-        body: From a problem to the body that the interface's clients read.
+        body: From a problem to the body that the interface's clients read; by default as the path says.
         statuses: Where the interface has others than the table.
     """
-    table = {**_STATUSES, **(statuses or {})}
+    table = statuses_with(statuses)
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        problem = problem_of(error, table)
+        problem = _without_route(request, error) or problem_of(error, table)
         if problem.status >= 500 and not isinstance(error, TorchlessError):
             where = "".join(format_tb(error.__traceback__))  # not what it says, which may quote the request
             _LOGGER.error("%s %s failed: %s\n%s", request.method, request.url.path, type(error).__name__, where)
         declared = error.headers if isinstance(error, HTTPException) else None  # the methods of a 405
         headers = {**(declared or {}), **_HEADERS.get(problem.status, {})}
-        return Response(body(problem), status_code=problem.status, headers=headers, media_type=MediaType.JSON)
+        shown = body or _of_path(request.url.path)
+        return Response(shown(problem), status_code=problem.status, headers=headers, media_type=MediaType.JSON)
 
     return {Exception: answer, HTTPException: answer}
 
@@ -209,6 +295,16 @@ def problem_of(error: Exception, statuses: Mapping[type[TorchlessError], int] = 
     if isinstance(error, HTTPException):
         return Problem(error.status_code, _detail(error))
     return Problem(500, "The server failed at this request.", "Its log says why.")
+
+
+def _without_route(request: Request[Any, Any, Any], error: Exception) -> Problem | None:
+    """Return what is wrong where no route takes a request."""
+    if isinstance(error, MethodNotAllowedException):
+        allowed = (error.headers or {}).get("allow", "")
+        return Problem(405, f"The method {request.method} is not possible here.", f"Possible: {allowed}.")
+    if isinstance(error, NotFoundException) and error.detail == _NOTHING:
+        return Problem(404, f"There is nothing at {request.url.path!r}.", "/docs shows what there is.")
+    return None
 
 
 def _detail(error: HTTPException) -> str:

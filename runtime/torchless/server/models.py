@@ -53,6 +53,7 @@ class ServedModel:
         self.max_input_tokens = min((limit for limit in limits if limit is not None), default=None)
         self._max_inputs = settings.max_client_batch_size
         self._max_input_length = settings.max_input_length
+        self._timeout_s = settings.request_timeout_s
         self._steps = steps
         self._metrics = ModelMetrics(name)
         self._run: Callable[[Sequence[Row], Wanted], Sequence[RowOutput]]
@@ -97,7 +98,7 @@ class ServedModel:
 
         Raises:
             InputError: An input cannot be answered.
-            LimitError: There are more inputs than a request may have.
+            LimitError: There are more inputs, or answers to them, than a request may have.
             OptionError: There is no such option, or its value is not possible.
             OverloadedError: The rows would be more than may wait.
         """
@@ -106,6 +107,8 @@ class ServedModel:
                 f"The request has {len(inputs)} inputs, and may have {self._max_inputs}.",
                 hint="Send several requests, or start the server with a larger --max-client-batch-size.",
             )
+        if self.pipeline.task.cached:
+            options = self._within_time(options)
         loop = asyncio.get_running_loop()
         begun = perf_counter()
         prepared = await loop.run_in_executor(self._steps, lambda: self.pipeline.prepare(inputs, **options))
@@ -178,7 +181,21 @@ class ServedModel:
         ends = (ending(ids.tolist(), before, row.config, decode=self._decode) for ids in sequences)  # but for padding
         return sum(end.tokens for end in ends)
 
+    def _within_time(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options by which nothing is written for longer than anybody waits; a batch that runs is not stopped."""
+        asked = options.get("max_time")
+        longer = asked is None or (isinstance(asked, int | float) and asked > self._timeout_s)
+        return {**options, "max_time": self._timeout_s if longer else asked}
+
     def _check(self, rows: Sequence[Row]) -> None:
+        sequences = sum(
+            max(row.config.num_beams, row.config.num_return_sequences) for row in rows if isinstance(row, Prompt)
+        )
+        if sequences > self._max_inputs:
+            raise LimitError(
+                f"The request asks for {sequences} sequences, and may ask for {self._max_inputs}.",
+                hint="Ask for fewer beams or answers, or start the server with a larger --max-client-batch-size.",
+            )
         longest = max(map(len, rows), default=0)
         if self._max_input_length is not None and longest > self._max_input_length:
             raise InputError(

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import warnings
 from functools import partial
 from socket import socket
 from types import FrameType
@@ -82,6 +83,7 @@ class _Server(uvicorn.Server):
         if not self._app.state.loading.loaded:
             self.should_exit = True
             return
+        warnings.simplefilter("ignore")  # from here on they are of requests, which they may quote, and they are kept
         print(f"torchless serves {', '.join(self._settings.models)} on {self._address}", flush=True)  # noqa: T201
 
     @property

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from torchless.errors import InputError
 
 __all__ = [
+    "JSON_LENGTH",
     "InferenceRequest",
+    "InferenceResponse",
     "InputTensor",
+    "OutputTensor",
     "RequestedOutput",
     "Tensors",
     "read_request",
@@ -22,8 +25,12 @@ __all__ = [
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 
+JSON_LENGTH = "Inference-Header-Content-Length"
+"""The header that says where a body's JSON ends, and bytes begin."""
+
 _DATATYPES = {"O": "BYTES", "f": "FP32", "i": "INT64"}
 _STORED: dict[str, np.dtype[Any]] = {"f": np.dtype("<f4"), "i": np.dtype("<i8")}
+_LENGTH_DIGITS = 20
 _LENGTH_BYTES = 4  # of each text of a BYTES tensor, little-endian, before the text itself
 
 
@@ -73,6 +80,38 @@ class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None = None
 
 
+class OutputTensor(msgspec.Struct, kw_only=True):
+    """A tensor of a response.
+
+    Attributes:
+        name: Of an output of the model.
+        datatype: Of its elements: `BYTES` are texts.
+        shape: Its shape.
+        data: Its elements, flat, unless they are behind the JSON.
+        parameters: `binary_data_size` says how many bytes behind the JSON are its own.
+    """
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[str | int | float] | msgspec.UnsetType = msgspec.UNSET
+    parameters: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+
+
+class InferenceResponse(msgspec.Struct, kw_only=True):
+    """The JSON of a response.
+
+    Attributes:
+        model_name: Of the model that answered.
+        id: Of the request.
+        outputs: The tensors.
+    """
+
+    model_name: str
+    id: str | msgspec.UnsetType = msgspec.UNSET
+    outputs: list[OutputTensor]
+
+
 def read_request(body: bytes, json_length: str | None) -> tuple[InferenceRequest, bytes]:
     """Read a request.
 
@@ -88,9 +127,10 @@ def read_request(body: bytes, json_length: str | None) -> tuple[InferenceRequest
     """
     end = len(body)
     if json_length is not None:
-        if not (json_length.isascii() and json_length.isdigit()) or int(json_length) > len(body):
+        whole = json_length.isascii() and json_length.isdigit() and len(json_length) <= _LENGTH_DIGITS
+        if not whole or int(json_length) > len(body):
             raise InputError(
-                f"Inference-Header-Content-Length is {json_length!r}, and the body has {len(body)} bytes.",
+                f"{JSON_LENGTH} is {json_length!r}, and the body has {len(body)} bytes.",
                 hint="Give the length of the JSON in bytes.",
             )
         end = int(json_length)
@@ -157,16 +197,15 @@ def write_response(
     """
     described, raw = [], []
     for name, array in tensors.items():
-        output: dict[str, Any] = {"name": name, "datatype": _DATATYPES[array.dtype.kind], "shape": array.shape}
+        output = OutputTensor(name=name, datatype=_DATATYPES[array.dtype.kind], shape=list(array.shape))
         if name in binary:
-            data = _as_bytes(array)
-            output["parameters"] = {"binary_data_size": len(data)}
-            raw.append(data)
+            raw.append(_as_bytes(array))
+            output.parameters = {"binary_data_size": len(raw[-1])}
         else:
-            output["data"] = array.ravel().tolist()
+            output.data = array.ravel().tolist()
         described.append(output)
-    head = {"model_name": model, **({} if request_id is None else {"id": request_id}), "outputs": described}
-    encoded = msgspec.json.encode(head)
+    told = msgspec.UNSET if request_id is None else request_id
+    encoded = msgspec.json.encode(InferenceResponse(model_name=model, id=told, outputs=described))
     return b"".join([encoded, *raw]), len(encoded) if raw else None
 
 

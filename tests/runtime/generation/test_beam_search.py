@@ -56,6 +56,13 @@ def test_length_penalty(penalty, answer):
     assert answers(steps, length_penalty=penalty).sequences[0].tolist() == answer
 
 
+@pytest.mark.parametrize("penalty", [1e308, -1e308])
+def test_a_length_penalty_without_measure(penalty):
+    first = {EOS: 0.5, 3: 0.4, 4: 0.1}
+    steps = scripted([first, first], [{5: 1.0}, {5: 1.0}], [{EOS: 1.0}, {EOS: 1.0}])
+    assert answers(steps, length_penalty=penalty).sequences[0].tolist()
+
+
 @pytest.mark.parametrize(("early_stopping", "asked"), [(True, 1), (False, 2), ("never", 2)])
 def test_early_stopping(early_stopping, asked):
     first = {EOS: 0.31, 3: 0.4, 4: 0.29}

@@ -30,6 +30,12 @@ from torchless.generation.config import GenerationConfig
         {"stop_strings": ""},
         {"stop_strings": ["a", ""]},
         {"eos_token_id": "</s>"},
+        {"eos_token_id": [2**31]},
+        {"pad_token_id": 2**63},
+        {"forced_bos_token_id": 10**30},
+        {"forced_eos_token_id": [2**31]},
+        {"decoder_start_token_id": 2**31},
+        {"suppress_tokens": [2**63]},
         {"num_return_sequences": 2},
     ],
 )

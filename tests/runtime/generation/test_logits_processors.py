@@ -84,6 +84,11 @@ def test_a_token_that_the_vocabulary_lacks():
         processed(bad_words_ids=[[4, 10]])
 
 
+def test_a_forced_token_that_the_vocabulary_lacks():
+    with pytest.raises(OptionError, match="token 10 cannot be forced: the vocabulary has 10 tokens"):
+        processed(forced_eos_token_id=10, max_length=6)
+
+
 def test_the_end_becomes_likelier():
     options = {"exponential_decay_length_penalty": (1, 2.0), "eos_token_id": 7}
     assert [processed(**options, prompt_length=length)[0, 7] for length in (4, 3, 2)] == [-2.5, 0.0, 5.0]

@@ -138,3 +138,20 @@ def test_the_steps_are_separate(classify):
         classify.postprocess(text, row, [output]) for text, row, output in zip(texts, rows, outputs, strict=True)
     ]
     assert [answer["label"] for answer in answers] == [answer["label"] for answer in classify(texts)]
+
+
+@pytest.mark.parametrize(
+    "option", [{"prefix": 1}, {"skip_special_tokens": 1}, {"handle_long_generation": []}, {"stop_sequence": ""}]
+)
+def test_impossible_values_of_text_generation(tiny, option):
+    generate = pipeline("text-generation", tiny.export("gpt2", "text-generation"))
+    ((name, value),) = option.items()
+    with pytest.raises(OptionError) as error:
+        generate("A film", max_new_tokens=1, **option)
+    assert f"{name}={value!r}" in error.value.problem
+
+
+def test_a_longest_answer_beyond_every_context(tiny):
+    answer = pipeline("question-answering", tiny.export("bert", "question-answering"))
+    asked = {"question": "Who?", "context": "Sarah lives in London."}
+    assert answer(**asked, max_answer_len=10**30) == answer(**asked, max_answer_len=100)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,13 +11,15 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from litestar.response import Stream
 
-from torchless.errors import InputError, OptionError
+from torchless.errors import InputError, OptionError, TorchlessError
 from torchless.server.admission import Admitted
-from torchless.server.errors import exception_handlers, hugging_face
+from torchless.server.errors import hugging_face, problem_of
+from torchless.server.interface import interface
 from torchless.server.models import Registry, ServedModel
+from torchless.server.openapi import MaybeModelName, StreamedOperation
 from torchless.server.routes.embeddings import SimilarityInputs, TruncationDirection, pools, prompted, similarities
 from torchless.server.routes.generated_text import RETURNS, described, generation_options, stream_events
-from torchless.server.routes.text_embeddings import ModelName
+from torchless.server.routes.hugging_face_results import Result
 
 __all__ = ["InferenceRequest", "router"]
 
@@ -54,14 +56,14 @@ class InferenceRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     prompt_name: str | None = None
 
 
-@post(["/", "/models/{name:str}"], status_code=200)
+@post(["/", "/models/{name:str}"], status_code=200, operation_class=StreamedOperation)
 async def infer(
     data: JSONBody[InferenceRequest],
     request: Request[Any, Any, Any],
     registry: NamedDependency[Registry],
     admitted: NamedDependency[Admitted],
-    name: ModelName = None,
-) -> Response[Any]:
+    name: MaybeModelName = None,
+) -> Response[Result]:
     """Answer by a model, without a name by the first: inputs and parameters are those of its pipeline."""
     served = registry[registry.names[0] if name is None else name]
     parameters = dict(data.parameters or {})
@@ -86,9 +88,7 @@ async def infer(
 
 def router() -> Router:
     """Return the routes of this interface."""
-    return Router(
-        "/", route_handlers=[infer], exception_handlers=exception_handlers(hugging_face), tags=["Hugging Face"]
-    )
+    return interface("Hugging Face", [infer], hugging_face)
 
 
 def _options(served: ServedModel, parameters: Options, request: InferenceRequest) -> Options:
@@ -167,10 +167,19 @@ async def _streamed(
     pieces = served.stream(inputs[0], options, admitted=admitted)
     first = await anext(pieces)
     return Stream(
-        stream_events(first, pieces, seed=options.get("seed")),
+        _with_error(stream_events(first, pieces, seed=options.get("seed"))),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-cache"},
     )
+
+
+async def _with_error(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield events, and what ends them early: the status is sent already."""
+    try:
+        async for event in events:
+            yield event
+    except TorchlessError as error:
+        yield b"data:" + msgspec.json.encode(hugging_face(problem_of(error))) + b"\n\n"
 
 
 def _unwrapped(task: str, results: list[Any], *, many: bool) -> Any:

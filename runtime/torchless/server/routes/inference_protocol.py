@@ -4,21 +4,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from litestar import Request, Response, Router, get, post
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
 from torchless import __version__
 from torchless.errors import InputError, OptionError, TaskError
 from torchless.server.admission import Admitted
-from torchless.server.errors import answered_ready, exception_handlers, inference_protocol
+from torchless.server.errors import MEANINGS, answered_ready, inference_protocol
+from torchless.server.interface import interface
 from torchless.server.models import Registry, ServedModel
+from torchless.server.openapi import ModelName, TensorOperation
 from torchless.server.routes.generated_text import check_no_template
 from torchless.server.signatures import Signature, TensorSpec, signature_of
-from torchless.server.tensors import InferenceRequest, Tensors, read_request, texts_of, write_response
+from torchless.server.tensors import (
+    JSON_LENGTH,
+    InferenceRequest,
+    InferenceResponse,
+    Tensors,
+    read_request,
+    texts_of,
+    write_response,
+)
 
 __all__ = ["router"]
 
-_JSON_LENGTH = "Inference-Header-Content-Length"
 _STATUSES = {InputError: 400, OptionError: 400, TaskError: 400}
 _LABELLED = ("text-classification", "token-classification")
 
@@ -71,6 +81,18 @@ class ModelMetadata(Struct, kw_only=True):
     parameters: dict[str, Any]
 
 
+class Liveness(Struct, kw_only=True):
+    """Whether the process lives."""
+
+    live: bool
+
+
+class ServerReadiness(Struct, kw_only=True):
+    """Whether requests are taken."""
+
+    ready: bool
+
+
 class Readiness(Struct, kw_only=True):
     """Whether a model takes requests."""
 
@@ -85,20 +107,26 @@ def server() -> ServerMetadata:
 
 
 @get("/v2/health/live", opt={"public": True}, sync_to_thread=False)
-def live() -> dict[str, bool]:
+def live() -> Liveness:
     """Say that the process lives."""
-    return {"live": True}
+    return Liveness(live=True)
 
 
-@get("/v2/health/ready", opt={"public": True}, sync_to_thread=False)
-def ready(request: Request[Any, Any, Any]) -> Response[dict[str, bool]]:
+@get(
+    "/v2/health/ready",
+    opt={"public": True},
+    responses={503: ResponseSpec(ServerReadiness, description=MEANINGS[503])},
+    sync_to_thread=False,
+)
+def ready(request: Request[Any, Any, Any]) -> Response[ServerReadiness]:
     """Say whether requests are taken."""
-    taken = request.app.state.loading.loaded and not request.app.state.admission.closed
-    return answered_ready({"ready": taken}, taken=taken)
+    state = request.app.state
+    taken = state.loading.loaded and not state.admission.closed
+    return answered_ready(ServerReadiness(ready=taken), taken=taken)
 
 
 @get("/v2/models/{name:str}", sync_to_thread=False)
-def model(name: str, registry: Registry) -> ModelMetadata:
+def model(name: ModelName, registry: NamedDependency[Registry]) -> ModelMetadata:
     """Describe what a model takes and gives."""
     served = registry[name]
     signature = signature_of(served.pipeline)
@@ -121,8 +149,14 @@ def model(name: str, registry: Registry) -> ModelMetadata:
     )
 
 
-@get("/v2/models/{name:str}/ready", sync_to_thread=False)
-def model_ready(name: str, registry: Registry, request: Request[Any, Any, Any]) -> Response[Readiness]:
+@get(
+    "/v2/models/{name:str}/ready",
+    responses={503: ResponseSpec(Readiness, description=MEANINGS[503])},
+    sync_to_thread=False,
+)
+def model_ready(
+    name: ModelName, registry: NamedDependency[Registry], request: Request[Any, Any, Any]
+) -> Response[Readiness]:
     """Say whether a model takes requests."""
     taken = not request.app.state.admission.closed
     return answered_ready(Readiness(name=registry[name].name, ready=taken), taken=taken)
@@ -131,29 +165,31 @@ def model_ready(name: str, registry: Registry, request: Request[Any, Any, Any]) 
 @post(
     "/v2/models/{name:str}/infer",
     status_code=200,
-    responses={400: ResponseSpec(dict[str, str], description="The request cannot be answered.")},
+    responses={200: ResponseSpec(InferenceResponse, description="The outputs.")},
+    operation_class=TensorOperation,
 )
-async def infer(name: str, request: Request[Any, Any, Any], registry: Registry, admitted: Admitted) -> Response[bytes]:
+async def infer(
+    name: ModelName,
+    request: Request[Any, Any, Any],
+    registry: NamedDependency[Registry],
+    admitted: NamedDependency[Admitted],
+) -> Response[Any]:
     """Answer texts. The request's parameters are options of the model's pipeline."""
     served = registry[name]
     signature = signature_of(served.pipeline)
-    asked, raw = read_request(await request.body(), request.headers.get(_JSON_LENGTH))
+    asked, raw = read_request(await request.body(), request.headers.get(JSON_LENGTH))
     texts = texts_of(asked.inputs, raw)
     tensors = await _answered(served, signature, asked, texts, admitted=admitted)
     body, json_length = write_response(name, tensors, request_id=asked.id, binary=_binary(asked, tensors))
     if json_length is None:
         return Response(body, media_type="application/json")
-    return Response(body, media_type="application/octet-stream", headers={_JSON_LENGTH: str(json_length)})
+    return Response(body, media_type="application/octet-stream", headers={JSON_LENGTH: str(json_length)})
 
 
 def router() -> Router:
     """Return the routes of this interface."""
-    return Router(
-        "/",
-        route_handlers=[server, live, ready, model, model_ready, infer],
-        exception_handlers=exception_handlers(inference_protocol, statuses=_STATUSES),
-        tags=["Open Inference Protocol"],
-    )
+    handlers = [server, live, ready, model, model_ready, infer]
+    return interface("Open Inference Protocol", handlers, inference_protocol, statuses=_STATUSES)
 
 
 async def _answered(

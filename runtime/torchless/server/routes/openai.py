@@ -10,6 +10,8 @@ from uuid import uuid4
 import msgspec
 import numpy as np
 from litestar import Response, Router, get, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
 from litestar.response import Stream
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -18,8 +20,10 @@ from torchless.errors import InputError, OptionError, TaskError, TorchlessError
 from torchless.generation.streaming import TextUntil
 from torchless.pipelines.generation import StreamedText
 from torchless.server.admission import Admitted
-from torchless.server.errors import exception_handlers, openai, problem_of
+from torchless.server.errors import openai, problem_of
+from torchless.server.interface import interface
 from torchless.server.models import Registry, ServedModel
+from torchless.server.openapi import ModelName, StreamedOperation
 from torchless.server.routes.openai_schemas import (
     Chat,
     ChatChoice,
@@ -53,19 +57,21 @@ Chunk: TypeAlias = Callable[[int, str, bool, FinishReason | None], Struct]
 
 
 @get("/v1/models", sync_to_thread=False)
-def models(registry: Registry) -> Models:
+def models(registry: NamedDependency[Registry]) -> Models:
     """List the models."""
     return Models(data=[ModelCard(id=name, created=_STARTED) for name in registry.names])
 
 
 @get("/v1/models/{name:str}", sync_to_thread=False)
-def model(name: str, registry: Registry) -> ModelCard:
+def model(name: ModelName, registry: NamedDependency[Registry]) -> ModelCard:
     """Describe a model."""
     return ModelCard(id=registry[name].name, created=_STARTED)
 
 
 @post("/v1/embeddings", status_code=200)
-async def embeddings(data: EmbeddingsRequest, registry: Registry, admitted: Admitted) -> Embeddings:
+async def embeddings(
+    data: JSONBody[EmbeddingsRequest], registry: NamedDependency[Registry], admitted: NamedDependency[Admitted]
+) -> Embeddings:
     """Embed texts, pooled as the model's folder says."""
     served = _served(registry, data.model, "feature-extraction")
     texts, _ = _texts_of(data.input, served.pipeline.tokenizer, skip_special_tokens=True)
@@ -85,8 +91,10 @@ async def embeddings(data: EmbeddingsRequest, registry: Registry, admitted: Admi
     )
 
 
-@post("/v1/completions", status_code=200)
-async def completions(data: CompletionRequest, registry: Registry, admitted: Admitted) -> Response[Completion]:
+@post("/v1/completions", status_code=200, operation_class=StreamedOperation)
+async def completions(
+    data: JSONBody[CompletionRequest], registry: NamedDependency[Registry], admitted: NamedDependency[Admitted]
+) -> Response[Completion]:
     """Continue texts."""
     served = _served(registry, data.model, "text-generation")
     prompts, tokens = _texts_of(data.prompt, served.pipeline.tokenizer)
@@ -110,8 +118,10 @@ async def completions(data: CompletionRequest, registry: Registry, admitted: Adm
     return Response(Completion(choices=choices, usage=_usage(results), **reply))
 
 
-@post("/v1/chat/completions", status_code=200)
-async def chat_completions(data: ChatRequest, registry: Registry, admitted: Admitted) -> Response[Chat]:
+@post("/v1/chat/completions", status_code=200, operation_class=StreamedOperation)
+async def chat_completions(
+    data: JSONBody[ChatRequest], registry: NamedDependency[Registry], admitted: NamedDependency[Admitted]
+) -> Response[Chat]:
     """Answer a chat."""
     served = _served(registry, data.model, "text-generation")
     messages, options = messages_of(data), chat_options(data, longest=served.pipeline.longest)
@@ -140,9 +150,7 @@ async def chat_completions(data: ChatRequest, registry: Registry, admitted: Admi
 def router() -> Router:
     """Return the routes of this interface."""
     handlers = [models, model, embeddings, completions, chat_completions]
-    return Router(
-        "/", route_handlers=handlers, exception_handlers=exception_handlers(openai, statuses=_STATUSES), tags=["OpenAI"]
-    )
+    return interface("OpenAI", handlers, openai, statuses=_STATUSES)
 
 
 def _served(registry: Registry, name: str, task: str) -> ServedModel:

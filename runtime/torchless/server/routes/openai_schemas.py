@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from torchless.errors import InputError, OptionError
+from torchless.server.openapi import ModelNamed
 from torchless.tokenizer import Tokenizer
 
 __all__ = [
@@ -37,6 +38,7 @@ Token = Annotated[int, Meta(ge=0, lt=2**31)]
 _COMPLETION_TOKENS = 16
 # Below it, scores divided by the temperature are no longer numbers.
 _LEAST_TEMPERATURE = 1e-5
+_LONGEST_TOKEN_ID = 9  # digits
 _TEMPLATE_OPTIONS = frozenset(signature(Tokenizer.apply_chat_template).parameters)
 
 
@@ -67,7 +69,7 @@ class EmbeddingsRequest(Struct, kw_only=True, forbid_unknown_fields=True):
         user: Accepted, and without effect.
     """
 
-    model: str
+    model: ModelNamed
     input: str | list[str | Token | list[Token]]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Meta(ge=1)] | None = None
@@ -129,7 +131,7 @@ class GenerationRequest(Struct, kw_only=True, forbid_unknown_fields=True):
         user: Accepted, and without effect.
     """
 
-    model: str
+    model: ModelNamed
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -380,7 +382,7 @@ def _options(request: GenerationRequest) -> dict[str, Any]:
 
 def _biases(biases: Mapping[str, float] | None) -> list[tuple[list[int], float]] | None:
     for token in biases or {}:
-        if not (token.isascii() and token.isdigit()):
+        if not (token.isascii() and token.isdigit() and len(token) <= _LONGEST_TOKEN_ID):
             raise OptionError(f"logit_bias has {token!r} for a token.", hint='Give token ids: {"50256": -100}')
     return [([int(token)], bias) for token, bias in biases.items()] if biases else None
 

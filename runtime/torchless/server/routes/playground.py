@@ -5,11 +5,14 @@ from typing import Any
 
 import msgspec
 from litestar import Response, Router, get
+from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
 from torchless.checkpoint import Checkpoint
 from torchless.layout import POOLING_CONFIG
+from torchless.server.errors import hugging_face
+from torchless.server.interface import interface
 from torchless.server.models import Registry, ServedModel
 
 __all__ = ["ModelDescription", "ModelList", "router"]
@@ -82,7 +85,7 @@ class ModelList(msgspec.Struct, frozen=True):
 
 def router() -> Router:
     """Return the page, its files, and `GET /models`."""
-    return Router("/", route_handlers=[page, file, models])
+    return interface("Models", [page, file, models], hugging_face)
 
 
 @get("/", include_in_schema=False, opt={"public": True}, sync_to_thread=False)
@@ -100,7 +103,7 @@ def file(name: FromPath[str]) -> Response[bytes]:
 
 
 @get("/models", sync_to_thread=False)
-def models(registry: Registry) -> ModelList:
+def models(registry: NamedDependency[Registry]) -> ModelList:
     """List the models, each with its task and what to try it with."""
     return ModelList([ModelDescription.of(registry[name]) for name in registry.names])
 

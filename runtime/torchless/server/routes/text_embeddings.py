@@ -2,19 +2,21 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 from litestar import Router, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.params import JSONBody
 
 from torchless import __version__
 from torchless.errors import InputError, LimitError, OptionError, TaskError, UnknownModelError
 from torchless.pooling import Pooling
 from torchless.server.admission import Admitted
-from torchless.server.errors import exception_handlers, text_embeddings
+from torchless.server.errors import text_embeddings
+from torchless.server.interface import interface
 from torchless.server.models import Registry, ServedModel
+from torchless.server.openapi import MaybeModelName
 from torchless.server.routes.embeddings import (
     SimilarityInputs,
     TruncationDirection,
@@ -26,9 +28,7 @@ from torchless.server.routes.embeddings import (
 from torchless.server.settings import Settings
 from torchless.tokenizer import Encoding
 
-__all__ = ["ModelName", "router"]
-
-ModelName: TypeAlias = FromPath[str | None]
+__all__ = ["router"]
 
 # What its clients expect: all that is wrong with an input is "validation", and a model of another kind a failed dependency.
 _STATUSES = {InputError: 413, OptionError: 413, TaskError: 424}
@@ -204,7 +204,7 @@ async def embed(
     data: JSONBody[EmbedRequest],
     registry: NamedDependency[Registry],
     admitted: NamedDependency[Admitted],
-    name: ModelName = None,
+    name: MaybeModelName = None,
 ) -> list[list[float]]:
     """Turn texts into embeddings, as the model's sentence-transformers files say."""
     served = _served(registry, name, "feature-extraction")
@@ -218,7 +218,7 @@ async def embed_all(
     data: JSONBody[EmbedAllRequest],
     registry: NamedDependency[Registry],
     admitted: NamedDependency[Admitted],
-    name: ModelName = None,
+    name: MaybeModelName = None,
 ) -> list[list[list[float]]]:
     """Turn the tokens of texts into embeddings."""
     served = _served(registry, name, "feature-extraction")
@@ -231,7 +231,7 @@ async def similarity(
     data: JSONBody[SimilarityRequest],
     registry: NamedDependency[Registry],
     admitted: NamedDependency[Admitted],
-    name: ModelName = None,
+    name: MaybeModelName = None,
 ) -> list[float]:
     """Compare sentences with a source sentence."""
     served = _served(registry, name, "feature-extraction")
@@ -246,15 +246,15 @@ async def predict(
     data: JSONBody[PredictRequest],
     registry: NamedDependency[Registry],
     admitted: NamedDependency[Admitted],
-    name: ModelName = None,
-) -> list[Prediction] | list[list[Prediction]]:
+    name: MaybeModelName = None,
+) -> list[Prediction | list[Prediction]]:
     """Classify texts, or pairs of texts: all labels, the best first."""
     served = _served(registry, name, "text-classification")
     one, inputs = _texts_or_pairs(data.inputs)
     options = {"top_k": None, "function_to_apply": "none" if data.raw_scores else None, **_truncation(served, data)}
     results = await served.answer(inputs, options, admitted=admitted)
     predictions = [[Prediction(**label) for label in result] for result in results]
-    return predictions[0] if one else predictions
+    return list(predictions[0] if one else predictions)
 
 
 @post(["/rerank", "/models/{name:str}/rerank"], status_code=200)
@@ -263,7 +263,7 @@ async def rerank(
     registry: NamedDependency[Registry],
     settings: NamedDependency[Settings],
     admitted: NamedDependency[Admitted],
-    name: ModelName = None,
+    name: MaybeModelName = None,
 ) -> list[Rank]:
     """Rank texts by how well they answer a query, the best first."""
     served = _served(registry, name, "text-ranking")
@@ -281,7 +281,7 @@ async def tokenize(
     data: JSONBody[TokenizeRequest],
     registry: NamedDependency[Registry],
     settings: NamedDependency[Settings],
-    name: ModelName = None,
+    name: MaybeModelName = None,
 ) -> list[list[SimpleToken]]:
     """Turn texts into tokens."""
     served = _served(registry, name)
@@ -297,7 +297,7 @@ async def decode(
     data: JSONBody[DecodeRequest],
     registry: NamedDependency[Registry],
     settings: NamedDependency[Settings],
-    name: ModelName = None,
+    name: MaybeModelName = None,
 ) -> list[str]:
     """Turn the ids of tokens into texts."""
     tokenizer = _served(registry, name).pipeline.tokenizer
@@ -309,7 +309,7 @@ async def decode(
 
 
 @get(["/info", "/models/{name:str}/info"], sync_to_thread=False)
-def info(registry: NamedDependency[Registry], settings: NamedDependency[Settings], name: ModelName = None) -> Info:
+def info(registry: NamedDependency[Registry], settings: NamedDependency[Settings], name: MaybeModelName = None) -> Info:
     """Say what is served, and within which limits; without a name, of the first model."""
     served = _served(registry, name)
     return Info(
@@ -326,12 +326,8 @@ def info(registry: NamedDependency[Registry], settings: NamedDependency[Settings
 
 def router() -> Router:
     """Return the routes of this interface. Those without a model's name are the first fitting model's."""
-    return Router(
-        "/",
-        route_handlers=[embed, embed_all, similarity, predict, rerank, tokenize, decode, info],
-        exception_handlers=exception_handlers(text_embeddings, statuses=_STATUSES),
-        tags=["text-embeddings-inference"],
-    )
+    handlers = [embed, embed_all, similarity, predict, rerank, tokenize, decode, info]
+    return interface("text-embeddings-inference", handlers, text_embeddings, statuses=_STATUSES)
 
 
 def _served(registry: Registry, name: str | None, *tasks: str) -> ServedModel:
