@@ -28,6 +28,7 @@ def folders(tiny, sentiment, embeddings):
         "choices": tiny.export("bert", "multiple-choice"),
         "ranks": tiny.export("bert", "text-classification", num_labels=1),
         "gpt2": tiny.export("gpt2", "text-generation"),
+        "chat": tiny.export("qwen3", "text-generation"),
         "summaries": tiny.export("t5", "text2text-generation"),
         "translations": tiny.export("t5", "text2text-generation"),
     }
@@ -226,6 +227,17 @@ def test_the_last_event_has_the_whole_text(client):
     assert last.generated_text == client("gpt2").text_generation(TEXT, **GREEDY)
 
 
+def test_chat_completion(url, client, offline):
+    asked = {"messages": [{"role": "user", "content": "Who are you?"}], "temperature": 0, "max_tokens": 8}
+    ((expected,),) = [offline("chat")(asked["messages"], **GREEDY, return_full_text=False)]
+    got = client("chat").chat_completion(**asked).choices[0].message.content
+    assert got == expected["generated_text"]
+    pieces = client("chat").chat_completion(**asked, stream=True)
+    assert "".join(piece.choices[0].delta.content for piece in pieces) == got
+    by_name = InferenceClient(base_url=url).chat_completion(**asked, model="chat")
+    assert (by_name.model, by_name.choices[0].message.content) == ("chat", got)
+
+
 def test_truncate_keeps_the_end_of_a_prompt(client, offline):
     tokenizer = offline("gpt2").tokenizer
     ids = tokenizer.encode(TEXT)[-4:]
@@ -292,6 +304,8 @@ def test_the_client_reads_errors(client):
         client("sentiment").text_classification(TEXT, top_k=0)
     with pytest.raises(TextGenerationError, match="best_of=3 is not supported"):
         client("gpt2").text_generation(TEXT, best_of=3)
+    with pytest.raises(HfHubHTTPError, match="top_logprobs=2 is not possible here"):
+        client("chat").chat_completion([{"role": "user", "content": ""}], top_logprobs=2)
 
 
 def test_endpoint_info(client):
