@@ -225,3 +225,7 @@ def test_a_model_has_an_address_of_its_own(client):
     with pytest.raises(openai.BadRequestError, match="names no model") as error:
         client.completions.create(model=None, prompt=PROMPT)
     assert error.value.param == "model"
+
+
+def test_the_newest_clients_do_the_same(folders, newest_clients):
+    newest_clients(__file__)
