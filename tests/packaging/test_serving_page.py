@@ -77,7 +77,7 @@ def test_the_file_of_settings_is_one(tmp_path):
 @pytest.mark.parametrize("line", [param for param in LINES if param.values[0].startswith("curl ")])
 def test_what_the_pages_ask_is_answered(line, url):
     _, *words = shlex.split(re.sub(r"(http://)?(localhost|127\.0\.0\.1):8000", url, line))
-    headers, body, addresses = {}, None, []
+    headers, body, addresses = {"Content-Type": "application/x-www-form-urlencoded"}, None, []  # as curl sends it
     while words:
         match words.pop(0):
             case "-H":
