@@ -8,6 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # A bare environment: the wheel, with nothing but what its users get.
 BARE := .venv-bare
 
+# The wheel as a server, and the newest of the clients that speak to it.
+CLIENTS := .venv-clients
+
 # The peers that are measured beside torchless, and torchless as its users install it.
 BENCH := .venv-bench
 
@@ -61,8 +64,8 @@ run: $(if $(wildcard $(OUT)/torchless.json),setup,export) ## Answer TEXT with th
 serve: $(if $(wildcard $(OUT)/torchless.json),setup,export) ## Serve the model in OUT over HTTP, and print the address.
 	@$(BIN)/torchless serve "$(OUT)" --dtype "$(FIRST_DTYPE)"
 
-test: setup $(BARE)/.installed ## Run the tests.
-	$(BIN)/python -m pytest --bare-python=$(BARE)/bin/python
+test: setup $(BARE)/.installed $(CLIENTS)/.installed ## Run the tests.
+	$(BIN)/python -m pytest --bare-python=$(BARE)/bin/python --clients-python=$(CLIENTS)/bin/python
 
 interop: setup $(NODE)/node_modules/.installed ## Run the tests with optimum and transformers.js, which needs Node.
 	$(BIN)/python -m pytest tests/interop
@@ -77,6 +80,13 @@ $(BARE)/.installed: $(VENV)/.installed $(SOURCES)
 	test -x $(BARE)/bin/python || $(PYTHON) -m venv $(BARE)
 	$(BARE)/bin/python -m pip --disable-pip-version-check install dist/*.whl
 	$(BARE)/bin/python -m pip --disable-pip-version-check install --no-deps --force-reinstall dist/*.whl
+	touch $@
+
+$(CLIENTS)/.installed: $(BARE)/.installed
+	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip --disable-pip-version-check install --upgrade --upgrade-strategy eager \
+		"$$(echo dist/*.whl)[chat,serve]" httpx huggingface_hub openai pytest 'tritonclient[http]'
+	$(CLIENTS)/bin/python -m pip --disable-pip-version-check install --no-deps --force-reinstall dist/*.whl
 	touch $@
 
 check: setup ## Lint, type-check, and check the layers.
@@ -103,4 +113,4 @@ matrix: setup ## Write docs/verified.md: every architecture, task and dtype, ver
 	PYTHONPATH=tests:. $(BIN)/python tests/matrix.py
 
 clean: ## Remove what the targets made.
-	rm -rf $(VENV) $(BARE) $(BENCH) $(NODE)/node_modules dist models benchmarks/results .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(BARE) $(CLIENTS) $(BENCH) $(NODE)/node_modules dist models benchmarks/results .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -24,6 +24,7 @@ COURSE_TEXTS = ["I've been waiting for a HuggingFace course my whole life.", "I 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bare-python", help="the Python of an environment that holds the wheel and nothing else")
+    parser.addoption("--clients-python", help="the Python of an environment that serves, and has the newest clients")
 
 
 @pytest.fixture(scope="session")

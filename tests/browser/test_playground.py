@@ -29,6 +29,7 @@ def folders(sentiment, embeddings, tiny):
     return {
         "sentiment": sentiment,
         "embeddings": embeddings,
+        "chat": tiny.export("qwen3", "text-generation"),
         "choice": tiny.export("bert", "multiple-choice"),
         "gpt2": tiny.export("gpt2", "text-generation"),
         "mask": tiny.export("bert", "fill-mask"),
@@ -79,6 +80,23 @@ class Page:
         control.clear()
         # Keys alone reach no further than the Basic Multilingual Plane.
         self.driver.execute_script("arguments[0].value = arguments[1]", control, text)
+
+    def stop_after(self, selector, characters):
+        """Press the button again, which says Stop meanwhile, once that much is written."""
+        self.driver.execute_script(
+            """
+            const [selector, characters] = arguments, button = document.getElementById("submit");
+            const watch = new MutationObserver(() => {
+              const written = document.querySelector(selector)?.textContent ?? "";
+              if (written.length < characters || button.textContent !== "Stop") return;
+              watch.disconnect();
+              button.click();
+            });
+            watch.observe(document.body, { childList: true, characterData: true, subtree: true });
+            """,
+            selector,
+            characters,
+        )
 
     def ask(self):
         self.by_id("submit").click()
@@ -169,11 +187,94 @@ def test_a_text_that_is_written_can_be_stopped(page, server):
     page.open(server, "gpt2")
     page.fill("max_new_tokens", "400")
     page.fill("temperature", "0")
-    page.by_id("submit").click()
-    page.until(lambda: page.by_id("submit").text == "Stop" and len(page.answer) > 40)
+    page.stop_after("#answer", 60)
     page.by_id("submit").click()
     page.until(lambda: page.by_id("state").text == "Stopped.")
+    assert len(page.answer) >= 60
     assert page.by_id("submit").text == "Answer"
+
+
+def turns(page):
+    return [words.text for words in page.driver.find_elements(By.CSS_SELECTOR, ".turn .text")]
+
+
+def said_to_the_server(page):
+    """The messages of the last request, as its command has them."""
+    command = page.by_id("curl").get_attribute("textContent")
+    return json.loads(command.split(" -d ", 1)[1].strip("'"))["messages"]
+
+
+def test_a_chat_remembers_its_turns(page, server):
+    page.open(server, "chat")
+    for name, text in (("system", "Be brief."), ("max_new_tokens", "8"), ("temperature", "0"), ("message", "")):
+        page.fill(name, text)
+    page.by_id("field-message").send_keys("Who", Keys.SHIFT, Keys.ENTER, Keys.NULL, "are you?", Keys.ENTER)
+    page.answered()
+    question, answer = turns(page)
+    assert (question, bool(answer)) == ("Who\nare you?", True)
+    page.driver.switch_to.active_element.send_keys("And I?", Keys.ENTER)
+    page.until(lambda: len(turns(page)) == 4)
+    page.answered()
+    assert "/models/chat/v1/chat/completions" in page.by_id("curl").get_attribute("textContent")
+    messages = said_to_the_server(page)
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+    assert messages[1]["content"] == question
+    page.by_id("restart").click()
+    assert not turns(page)
+    page.fill("message", "Hello.")
+    page.ask()
+    assert [message["role"] for message in said_to_the_server(page)] == ["user"]
+
+
+def test_a_chat_that_is_stopped_keeps_what_was_said(page, server):
+    page.open(server, "chat")
+    page.fill("max_new_tokens", "4000")
+    page.stop_after(".assistant .text", 60)
+    page.by_id("submit").click()
+    page.until(lambda: page.by_id("state").text == "Stopped.")
+    assert len(turns(page)[1]) >= 40
+    assert page.by_id("submit").text == "Send"
+
+
+def test_a_message_that_is_refused_can_be_mended(page, server):
+    page.open(server, "chat")
+    page.fill("message", "Hello.")
+    page.fill("temperature", "3")
+    page.driver.execute_script("document.getElementById('ask').noValidate = true")
+    page.by_id("submit").click()
+    page.until(lambda: page.by_id("error").is_displayed())
+    assert "temperature" in page.by_id("error").text
+    assert not turns(page)
+    assert page.by_id("field-message").get_attribute("value") == "Hello."
+    page.complaints()  # the browser notes the status
+
+
+@pytest.mark.parametrize("model", ["sentiment", "chat", "qa", "embeddings"])
+def test_every_control_is_labelled_and_shows_its_focus(page, server, model):
+    page.open(server, model)
+    if model == "chat":
+        page.fill("max_new_tokens", "8")
+    page.ask()
+    controls = page.driver.execute_script("""
+        return [...document.querySelectorAll("a, button, input, select, textarea, summary, [tabindex]")]
+            .filter((one) => one.checkVisibility())""")
+    page.driver.execute_script("document.activeElement.blur()")
+    page.driver.execute_script("getSelection().removeAllRanges(); document.body.tabIndex = -1; document.body.focus()")
+    page.driver.switch_to.active_element.send_keys(Keys.TAB)
+    for control in controls:
+        assert page.driver.switch_to.active_element == control
+        assert control.accessible_name, control.get_attribute("outerHTML")
+        assert control.value_of_css_property("outline-style") == "solid"
+        control.send_keys(Keys.TAB)
+
+
+def test_text_from_right_to_left_reads_so(page, server):
+    page.open(server, "ner")
+    page.fill("text", "هذا فيلم رائع.")
+    page.ask()
+    for selector in ("#field-text", "#answer .text"):
+        shown = page.driver.find_element(By.CSS_SELECTOR, selector)
+        assert shown.value_of_css_property("direction") == "rtl"
 
 
 def test_the_keyboard_alone_will_do(page, server):
@@ -221,7 +322,16 @@ def test_a_server_may_ask_for_a_key(page, sentiment):
         page.until(lambda: page.by_id("model").is_enabled())
         page.ask()
         assert "secret" not in page.by_id("curl").get_attribute("textContent")
-    page.complaints()  # the browser notes the status
+        page.driver.refresh()
+        page.until(lambda: page.by_id("model").is_enabled())
+        page.complaints()  # the browser notes the status
+        page.driver.switch_to.new_window("window")
+        page.driver.get(server.url)
+        page.until(lambda: page.by_id("error").is_displayed())
+        assert not page.by_id("model").is_enabled()
+        page.driver.close()
+        page.driver.switch_to.window(page.driver.window_handles[0])
+    page.complaints()
 
 
 def test_the_command_asks_the_same(page, server):
@@ -234,12 +344,14 @@ def test_the_command_asks_the_same(page, server):
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("model", ["sentiment", "ner", "embeddings", "gpt2"])
-def test_nothing_is_wider_than_the_screen(page, server, model, width):
+@pytest.mark.parametrize("text", ["A film.", "Donaudampfschifffahrtselektrizitäten" * 8], ids=["short", "long"])
+@pytest.mark.parametrize("model", ["sentiment", "ner", "embeddings", "gpt2", "chat"])
+def test_nothing_is_wider_than_the_screen(page, server, model, text, width):
     page.driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     )
     page.open(server, model)
+    page.fill("message" if model == "chat" else "text", text)
     page.ask()
     assert page.driver.execute_script("return document.documentElement.scrollWidth") <= width
     page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -255,6 +367,9 @@ def test_words_stand_out_from_what_is_behind_them(page, server, scheme):
         words = page.driver.find_element(By.CSS_SELECTOR, selector).value_of_css_property("color")
         under = page.driver.find_element(By.CSS_SELECTOR, behind).value_of_css_property("background-color")
         assert contrast(words, under) >= 4.5, (selector, words, under)  # WCAG 2.2, level AA
+    edge = page.by_id("field-text").value_of_css_property("border-top-color")
+    panel = page.driver.find_element(By.TAG_NAME, "form").value_of_css_property("background-color")
+    assert contrast(edge, panel) >= 3, (edge, panel)  # the same, of what shows where a control is
 
 
 def test_the_documentation_needs_no_network(page, server):

@@ -1,6 +1,7 @@
 """What errors are over HTTP: one table of statuses, and the body of each interface's family."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from traceback import format_tb
@@ -44,6 +45,10 @@ __all__ = [
 ]
 
 _LOGGER = logging.getLogger(__name__)
+
+# In what msgspec says of a body that is not of its shape: `input[1]`, or a message.
+_NAME = re.compile(r"(\w+)")
+_FIELD = re.compile(r"(?:unknown|required) field `(\w+)`")
 
 # A request that is no JSON, or not of the shape that the interface declares, is a 400: Litestar says so itself.
 _STATUSES: Mapping[type[TorchlessError], int] = {
@@ -100,11 +105,13 @@ class Problem:
         status: Of HTTP.
         what: With the value that is wrong.
         hint: What to do about it, or nothing.
+        parameter: Of the request, the one that is wrong, where it is one.
     """
 
     status: int
     what: str
     hint: str = ""
+    parameter: str | None = None
 
     @property
     def name(self) -> str:
@@ -135,13 +142,13 @@ class OpenAIProblem(msgspec.Struct, kw_only=True):
     Attributes:
         message: In words, with what to do about it.
         type: What kind of error OpenAI has for it.
-        param: Always null.
+        param: The parameter that is wrong, where one is.
         code: In one word.
     """
 
     message: str
     type: str
-    param: None = None
+    param: str | None = None
     code: str
 
 
@@ -182,15 +189,21 @@ def text_embeddings(problem: Problem) -> NamedError:
     return NamedError(error=problem.text, error_type=_TEXT_EMBEDDINGS.get(problem.status, fallback))
 
 
-_OPENAI = {401: "authentication_error", 429: "rate_limit_error"}
+_OPENAI_TYPES = {408: "timeout_error", 429: "rate_limit_error"}
+_OPENAI_CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
 
 def openai(problem: Problem) -> OpenAIError:
     """Return the body of OpenAI's interface."""
     fallback = "server_error" if problem.status >= 500 else "invalid_request_error"
-    kind = _OPENAI.get(problem.status, fallback)
-    code = "model_not_found" if problem.status == 404 else problem.name
-    return OpenAIError(error=OpenAIProblem(message=problem.text, type=kind, code=code))
+    return OpenAIError(
+        error=OpenAIProblem(
+            message=problem.text,
+            type=_OPENAI_TYPES.get(problem.status, fallback),
+            param=problem.parameter or ("model" if problem.status == 404 else None),
+            code=_OPENAI_CODES.get(problem.status, problem.name),
+        )
+    )
 
 
 def inference_protocol(problem: Problem) -> InferenceProtocolError:
@@ -291,9 +304,9 @@ def problem_of(error: Exception, statuses: Mapping[type[TorchlessError], int] = 
     """
     if isinstance(error, TorchlessError):
         status = next((statuses[kind] for kind in type(error).__mro__ if kind in statuses), 500)
-        return Problem(status, error.problem, error.hint)
+        return Problem(status, error.problem, error.hint, getattr(error, "parameter", None))
     if isinstance(error, HTTPException):
-        return Problem(error.status_code, _detail(error))
+        return Problem(error.status_code, _detail(error), parameter=_parameter(error))
     return Problem(500, "The server failed at this request.", "Its log says why.")
 
 
@@ -308,6 +321,18 @@ def _without_route(request: Request[Any, Any, Any], error: Exception) -> Problem
 
 
 def _detail(error: HTTPException) -> str:
-    extra = error.extra if isinstance(error.extra, list) else []
-    places = "; ".join(f"{one.get('key', '')}: {one.get('message', '')}".strip(": ") for one in extra)
+    places = "; ".join(f"{one.get('key', '')}: {one.get('message', '')}".strip(": ") for one in _places(error))
     return f"{error.detail} ({places})" if places else str(error.detail)
+
+
+def _parameter(error: HTTPException) -> str | None:
+    """Return the field of a body that is not of its shape: `data` is the body itself, whose message names the field."""
+    for place in _places(error):
+        key = place.get("key", "")
+        if named := _FIELD.search(place.get("message", "")) if key == "data" else _NAME.match(key):
+            return named[1]
+    return None
+
+
+def _places(error: HTTPException) -> list[dict[str, Any]]:
+    return error.extra if isinstance(error.extra, list) else []

@@ -1,3 +1,5 @@
+from functools import cache
+
 import httpx
 import huggingface_hub
 import numpy as np
@@ -5,13 +7,17 @@ import pytest
 from fixtures.server import configuration, serving
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError, TextGenerationError
-from huggingface_hub.utils._http import reset_sessions
+from huggingface_hub.utils import _http
 
 from torchless import pipeline
 
 TEXT = "My name is Sarah and I live in London."
 CONTEXT = {"question": "Where do I live?", "context": TEXT}
 GREEDY = {"do_sample": False, "max_new_tokens": 8}
+
+
+# Until 1.0, and since then.
+close_session = _http.reset_sessions if hasattr(_http, "reset_sessions") else _http.close_session
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +34,7 @@ def folders(tiny, sentiment, embeddings):
         "choices": tiny.export("bert", "multiple-choice"),
         "ranks": tiny.export("bert", "text-classification", num_labels=1),
         "gpt2": tiny.export("gpt2", "text-generation"),
+        "chat": tiny.export("qwen3", "text-generation"),
         "summaries": tiny.export("t5", "text2text-generation"),
         "translations": tiny.export("t5", "text2text-generation"),
     }
@@ -54,14 +61,18 @@ def online():
     """Let the client speak to loopback, though other tests keep it from the Hub."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        reset_sessions()
+        close_session()
         yield
-    reset_sessions()
+    close_session()
 
 
 @pytest.fixture
 def client(url):
-    return lambda name: InferenceClient(model=f"{url}/models/{name}", provider="hf-inference", timeout=30)
+    @cache  # newer ones end their streams when they go
+    def of(name):
+        return InferenceClient(model=f"{url}/models/{name}", provider="hf-inference", timeout=30)
+
+    return of
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +237,17 @@ def test_the_last_event_has_the_whole_text(client):
     assert last.generated_text == client("gpt2").text_generation(TEXT, **GREEDY)
 
 
+def test_chat_completion(url, client, offline):
+    asked = {"messages": [{"role": "user", "content": "Who are you?"}], "temperature": 0, "max_tokens": 8}
+    ((expected,),) = [offline("chat")(asked["messages"], **GREEDY, return_full_text=False)]
+    got = client("chat").chat_completion(**asked).choices[0].message.content
+    assert got == expected["generated_text"]
+    pieces = client("chat").chat_completion(**asked, stream=True)
+    assert "".join(piece.choices[0].delta.content for piece in pieces) == got
+    by_name = InferenceClient(base_url=url).chat_completion(**asked, model="chat")
+    assert (by_name.model, by_name.choices[0].message.content) == ("chat", got)
+
+
 def test_truncate_keeps_the_end_of_a_prompt(client, offline):
     tokenizer = offline("gpt2").tokenizer
     ids = tokenizer.encode(TEXT)[-4:]
@@ -292,7 +314,13 @@ def test_the_client_reads_errors(client):
         client("sentiment").text_classification(TEXT, top_k=0)
     with pytest.raises(TextGenerationError, match="best_of=3 is not supported"):
         client("gpt2").text_generation(TEXT, best_of=3)
+    with pytest.raises(HfHubHTTPError, match="top_logprobs=2 is not possible here"):
+        client("chat").chat_completion([{"role": "user", "content": ""}], top_logprobs=2)
 
 
 def test_endpoint_info(client):
     assert client("embeddings").get_endpoint_info()["model_type"] == {"embedding": {"pooling": "mean"}}
+
+
+def test_the_newest_clients_do_the_same(folders, newest_clients):
+    newest_clients(__file__)

@@ -164,3 +164,7 @@ def test_what_cannot_be_answered_is_said(infer, model, asked, says):
     with pytest.raises(InferenceServerException, match=says) as error:
         infer(model, **asked)
     assert error.value.status() == ("404" if model == "none" else "400")
+
+
+def test_the_newest_clients_do_the_same(folders, newest_clients):
+    newest_clients(__file__)

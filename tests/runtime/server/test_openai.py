@@ -145,41 +145,41 @@ def test_an_answer_without_a_bound_ends_with_the_model(client, offline):
 
 
 REFUSED = [
-    ("completions", {"prompt": PROMPT, "presence_penalty": 0.5}, "presence_penalty=0.5"),
-    ("completions", {"prompt": PROMPT, "frequency_penalty": 1}, "frequency_penalty=1"),
-    ("completions", {"prompt": PROMPT, "logprobs": 2}, "logprobs=2"),
-    ("completions", {"prompt": PROMPT, "best_of": 4}, "best_of=4"),
-    ("completions", {"prompt": PROMPT, "n": 2, "temperature": 0}, "n=2"),
-    ("completions", {"prompt": PROMPT, "n": 2, "stream": True}, "n=2"),
-    ("completions", {"model": "gpt2", "prompt": PROMPT, "max_tokens": 10_000}, "10000 new tokens"),
-    ("completions", {"model": "gpt2", "prompt": PROMPT, "max_tokens": 10_000, "stream": True}, "10000 new tokens"),
-    ("completions", {"prompt": PROMPT, "max_tokens": 0}, "max_tokens"),
-    ("completions", {"prompt": PROMPT, "temperature": 3}, "temperature"),
-    ("completions", {"prompt": PROMPT, "logit_bias": {"e": 1}}, "logit_bias"),
-    ("completions", {"prompt": PROMPT, "extra_body": {"top_q": 1}}, "top_q"),
-    ("completions", {"prompt": [1, 10**9]}, "no token 1000000000"),
-    ("completions", {"prompt": [-1]}, "prompt"),
-    ("completions", {"prompt": PROMPT, "logit_bias": {"1000000": 1}}, "token 1000000"),
-    ("completions", {"prompt": ["a", [1]]}, "different kinds"),
-    ("completions", {"prompt": []}, "0 inputs"),
-    ("chat.completions", {"messages": []}, "no messages"),
-    ("chat.completions", {"messages": ASK, "tools": [{"type": "function", "function": {"name": "f"}}]}, "tools="),
-    ("chat.completions", {"messages": ASK, "logprobs": True}, "logprobs=True"),
-    ("chat.completions", {"messages": ASK, "extra_body": {"chat_template_kwargs": {"tokenize": False}}}, "'tokenize'"),
-    ("chat.completions", {"messages": ASK, "response_format": {"type": "json_object"}}, "json_object"),
-    ("chat.completions", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "image_url"),
-    ("embeddings", {"input": "a"}, "'qwen3' is for text-generation"),
+    ("completions", {"prompt": PROMPT, "presence_penalty": 0.5}, "presence_penalty=0.5", "presence_penalty"),
+    ("completions", {"prompt": PROMPT, "frequency_penalty": 1}, "frequency_penalty=1", "frequency_penalty"),
+    ("completions", {"prompt": PROMPT, "logprobs": 2}, "logprobs=2", "logprobs"),
+    ("completions", {"prompt": PROMPT, "best_of": 4}, "best_of=4", "best_of"),
+    ("completions", {"prompt": PROMPT, "n": 2, "temperature": 0}, "n=2", "n"),
+    ("completions", {"prompt": PROMPT, "n": 2, "stream": True}, "n=2", "n"),
+    ("completions", {"model": "gpt2", "prompt": PROMPT, "max_tokens": 10_000}, "10000 new tokens", "prompt"),
+    ("completions", {"model": "gpt2", "prompt": PROMPT, "max_tokens": 10_000, "stream": True}, "10000 new tokens", "prompt"),
+    ("completions", {"prompt": PROMPT, "max_tokens": 0}, "max_tokens", "max_tokens"),
+    ("completions", {"prompt": PROMPT, "temperature": 3}, "temperature", "temperature"),
+    ("completions", {"prompt": PROMPT, "logit_bias": {"e": 1}}, "logit_bias", "logit_bias"),
+    ("completions", {"prompt": PROMPT, "extra_body": {"top_q": 1}}, "top_q", "top_q"),
+    ("completions", {"prompt": [1, 10**9]}, "no token 1000000000", "prompt"),
+    ("completions", {"prompt": [-1]}, "prompt", "prompt"),
+    ("completions", {"prompt": PROMPT, "logit_bias": {"1000000": 1}}, "token 1000000", "logit_bias"),
+    ("completions", {"prompt": ["a", [1]]}, "different kinds", "prompt"),
+    ("completions", {"prompt": []}, "0 inputs", "prompt"),
+    ("chat.completions", {"messages": []}, "no messages", "messages"),
+    ("chat.completions", {"messages": ASK, "tools": [{"type": "function", "function": {"name": "f"}}]}, "tools=", "tools"),
+    ("chat.completions", {"messages": ASK, "logprobs": True}, "logprobs=True", "logprobs"),
+    ("chat.completions", {"messages": ASK, "extra_body": {"chat_template_kwargs": {"tokenize": False}}}, "'tokenize'", "chat_template_kwargs"),
+    ("chat.completions", {"messages": ASK, "response_format": {"type": "json_object"}}, "json_object", "response_format"),
+    ("chat.completions", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "image_url", "messages"),
+    ("embeddings", {"input": "a"}, "'qwen3' is for text-generation", "model"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("interface", "asked", "says"), REFUSED, ids=lambda value: str(value)[:40])
-def test_what_cannot_be_done_is_said(client, interface, asked, says):
+@pytest.mark.parametrize(("interface", "asked", "says", "parameter"), REFUSED, ids=lambda value: str(value)[:40])
+def test_what_cannot_be_done_is_said(client, interface, asked, says, parameter):
     resource = client
     for part in interface.split("."):
         resource = getattr(resource, part)
     with pytest.raises(openai.BadRequestError, match=says) as error:
         resource.create(**{"model": "qwen3"} | asked)
-    assert error.value.type == "invalid_request_error"
+    assert (error.value.type, error.value.param) == ("invalid_request_error", parameter)
 
 
 def test_embeddings_that_cannot_be_made(client):
@@ -192,4 +192,40 @@ def test_embeddings_that_cannot_be_made(client):
 def test_an_unknown_model(client):
     with pytest.raises(openai.NotFoundError, match="no model 'gpt-9'") as error:
         client.completions.create(model="gpt-9", prompt=PROMPT)
-    assert error.value.code == "model_not_found"
+    assert (error.value.code, error.value.param) == ("model_not_found", "model")
+
+
+def test_a_wrong_key(embeddings):
+    with (
+        serving(f"embeddings={embeddings}", TORCHLESS_API_KEY="right") as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0) as client,
+        pytest.raises(openai.AuthenticationError) as error,
+    ):
+        client.models.list()
+    assert error.value.code == "invalid_api_key"
+
+
+def test_a_model_has_an_address_of_its_own(client):
+    def at(name):
+        return client.with_options(base_url=str(client.base_url).replace("/v1/", f"/models/{name}/v1"))
+
+    chat = {"messages": ASK, "temperature": 0, "max_tokens": 8}
+    by_name = client.chat.completions.create(model="qwen3", **chat)
+    by_path = at("qwen3").chat.completions.create(model="another", **chat)
+    assert (by_path.model, by_path.choices) == ("qwen3", by_name.choices)
+    pieces = at("qwen3").chat.completions.create(model="another", **chat, stream=True)
+    assert "".join(one.choices[0].delta.content for one in pieces) == by_name.choices[0].message.content
+    text = at("gpt2").completions.create(model="another", prompt=PROMPT, temperature=0)
+    assert text.choices == client.completions.create(model="gpt2", prompt=PROMPT, temperature=0).choices
+    assert at("embeddings").embeddings.create(model="another", input="a").model == "embeddings"
+    assert [model.id for model in at("gpt2").models.list()] == ["gpt2"]
+    assert at("gpt2").models.retrieve("gpt2").id == "gpt2"
+    with pytest.raises(openai.NotFoundError, match="the address of gpt2"):
+        at("gpt2").models.retrieve("qwen3")
+    with pytest.raises(openai.BadRequestError, match="names no model") as error:
+        client.completions.create(model=None, prompt=PROMPT)
+    assert error.value.param == "model"
+
+
+def test_the_newest_clients_do_the_same(folders, newest_clients):
+    newest_clients(__file__)

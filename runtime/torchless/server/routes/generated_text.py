@@ -12,6 +12,7 @@ from torchless.generation.stopping import FinishReason
 from torchless.generation.streaming import TextStream
 from torchless.pipelines import Pipeline
 from torchless.pipelines.generation import StreamedText
+from torchless.server.routes.events import event
 
 __all__ = [
     "RETURNS",
@@ -185,16 +186,16 @@ async def stream_events(
     async with aclosing(others):
         while piece is not None:
             text, index = text + piece["text"], index + 1
-            event = StreamEvent(index=index, token=Token(id=None, text=piece["text"]))
+            told = StreamEvent(index=index, token=Token(id=None, text=piece["text"]))
             if piece["finish_reason"] is not None:
-                event.generated_text = text
-                event.details = StreamDetails(
+                told.generated_text = text
+                told.details = StreamDetails(
                     finish_reason=piece["finish_reason"],
                     generated_tokens=piece["generated_tokens"],
                     input_length=piece["prompt_tokens"],
                     seed=seed,
                 )
-            yield b"data:" + msgspec.json.encode(event) + b"\n\n"
+            yield event(told)
             piece = await anext(others, None)
 
 

@@ -1,29 +1,32 @@
-"""OpenAI's interface: embeddings, and for decoders completions and chats, streamed too."""
+"""OpenAI's interface: embeddings, and for decoders completions and chats, streamed too.
+
+The name of the model is the request's, or the path's: `/v1/…` asks for the first, `/models/{name}/v1/…` is one model's own.
+"""
 
 from base64 import b64encode
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from time import time
 from typing import Any, TypeAlias
 from uuid import uuid4
 
-import msgspec
 import numpy as np
 from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody
+from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from torchless.errors import InputError, OptionError, TaskError, TorchlessError
+from torchless.errors import InputError, OptionError, TaskError, TorchlessError, UnknownModelError
 from torchless.generation.streaming import TextUntil
 from torchless.pipelines.generation import StreamedText
 from torchless.server.admission import Admitted
 from torchless.server.errors import openai, problem_of
 from torchless.server.interface import interface
 from torchless.server.models import Registry, ServedModel
-from torchless.server.openapi import ModelName, StreamedOperation
+from torchless.server.openapi import MaybeModelName, ModelNamed, StreamedOperation
+from torchless.server.routes.events import event
 from torchless.server.routes.openai_schemas import (
     Chat,
     ChatChoice,
@@ -39,6 +42,7 @@ from torchless.server.routes.openai_schemas import (
     GenerationRequest,
     ModelCard,
     Models,
+    ParameterError,
     TextChoice,
     Usage,
     chat_options,
@@ -49,6 +53,7 @@ from torchless.tokenizer import Tokenizer
 
 __all__ = ["router"]
 
+# As OpenAI and others who speak this: a value that is not possible is a bad request, not an entity that cannot be processed.
 _STATUSES = {InputError: 400, OptionError: 400, TaskError: 400}
 _STARTED = int(time())
 
@@ -56,33 +61,48 @@ _STARTED = int(time())
 Chunk: TypeAlias = Callable[[int, str, bool, FinishReason | None], Struct]
 
 
-@get("/v1/models", sync_to_thread=False)
-def models(registry: NamedDependency[Registry]) -> Models:
-    """List the models."""
-    return Models(data=[ModelCard(id=name, created=_STARTED) for name in registry.names])
+def _paths(path: str) -> list[str]:
+    return [f"/v1/{path}", f"/models/{{name:str}}/v1/{path}"]
 
 
-@get("/v1/models/{name:str}", sync_to_thread=False)
-def model(name: ModelName, registry: NamedDependency[Registry]) -> ModelCard:
+@get(_paths("models"), sync_to_thread=False)
+def models(registry: NamedDependency[Registry], name: MaybeModelName = None) -> Models:
+    """List the models, or the one of this path."""
+    names = registry.names if name is None else [registry[name].name]
+    return Models(data=[ModelCard(id=one, created=_STARTED) for one in names])
+
+
+@get(_paths("models/{model_name:str}"), sync_to_thread=False)
+def model(
+    model_name: FromPath[ModelNamed], registry: NamedDependency[Registry], name: MaybeModelName = None
+) -> ModelCard:
     """Describe a model."""
-    return ModelCard(id=registry[name].name, created=_STARTED)
+    if name not in (None, model_name):
+        raise UnknownModelError(f"Here is no model {model_name!r}.", hint=f"This is the address of {name}.")
+    return ModelCard(id=registry[model_name].name, created=_STARTED)
 
 
-@post("/v1/embeddings", status_code=200)
+@post(_paths("embeddings"), status_code=200)
 async def embeddings(
-    data: JSONBody[EmbeddingsRequest], registry: NamedDependency[Registry], admitted: NamedDependency[Admitted]
+    data: JSONBody[EmbeddingsRequest],
+    registry: NamedDependency[Registry],
+    admitted: NamedDependency[Admitted],
+    name: MaybeModelName = None,
 ) -> Embeddings:
     """Embed texts, pooled as the model's folder says."""
-    served = _served(registry, data.model, "feature-extraction")
-    texts, _ = _texts_of(data.input, served.pipeline.tokenizer, skip_special_tokens=True)
+    served = _served(registry, name or data.model, "feature-extraction")
+    with _blaming("input"):
+        texts, _ = _texts_of(data.input, served.pipeline.tokenizer, skip_special_tokens=True)
     width = served.pipeline.model.config.width
     if data.dimensions is not None and data.dimensions > width:
-        raise OptionError(
+        raise ParameterError(
             f"dimensions={data.dimensions} is not possible: the model's embeddings have {width}.",
             hint=f"Give at most dimensions={width}.",
+            parameter="dimensions",
         )
     options = {"pooling": "auto", "truncation": False, "return_tensors": True}
-    results = await served.answer(texts, options, admitted=admitted)
+    with _blaming("input"):
+        results = await served.answer(texts, options, admitted=admitted)
     shown = _base64 if data.encoding_format == "base64" else _floats
     return Embeddings(
         model=served.name,
@@ -91,14 +111,19 @@ async def embeddings(
     )
 
 
-@post("/v1/completions", status_code=200, operation_class=StreamedOperation)
+@post(_paths("completions"), status_code=200, operation_class=StreamedOperation)
 async def completions(
-    data: JSONBody[CompletionRequest], registry: NamedDependency[Registry], admitted: NamedDependency[Admitted]
+    data: JSONBody[CompletionRequest],
+    registry: NamedDependency[Registry],
+    admitted: NamedDependency[Admitted],
+    name: MaybeModelName = None,
 ) -> Response[Completion]:
     """Continue texts."""
-    served = _served(registry, data.model, "text-generation")
-    prompts, tokens = _texts_of(data.prompt, served.pipeline.tokenizer)
+    served = _served(registry, name or data.model, "text-generation")
+    with _blaming("prompt"):
+        prompts, tokens = _texts_of(data.prompt, served.pipeline.tokenizer)
     options = completion_options(data) | ({"add_special_tokens": False} if tokens else {})
+    _check_biases(data, served.pipeline.tokenizer)
     reply: dict[str, Any] = {"id": f"cmpl-{uuid4().hex}", "created": int(time()), "model": served.name}
     begins = prompts if data.echo else [""] * len(prompts)
     if data.stream:
@@ -108,8 +133,9 @@ async def completions(
             return Completion(choices=[TextChoice(index=index, text=text, finish_reason=reason)], **reply)
 
         pieces = _chunks(served, prompts, options, data, chunk, Completion(choices=[], **reply), admitted=admitted)
-        return await _streamed(pieces)
-    results = await served.answer(prompts, options, admitted=admitted)
+        return await _streamed(pieces, "prompt")
+    with _blaming("prompt"):
+        results = await served.answer(prompts, options, admitted=admitted)
     answers = [(begin, answer) for begin, result in zip(begins, results, strict=True) for answer in result]
     choices = [
         TextChoice(index=index, text=begin + _until(answer["generated_text"], data), finish_reason=_reason(answer))
@@ -118,13 +144,19 @@ async def completions(
     return Response(Completion(choices=choices, usage=_usage(results), **reply))
 
 
-@post("/v1/chat/completions", status_code=200, operation_class=StreamedOperation)
+@post(_paths("chat/completions"), status_code=200, operation_class=StreamedOperation)
 async def chat_completions(
-    data: JSONBody[ChatRequest], registry: NamedDependency[Registry], admitted: NamedDependency[Admitted]
+    data: JSONBody[ChatRequest],
+    registry: NamedDependency[Registry],
+    admitted: NamedDependency[Admitted],
+    name: MaybeModelName = None,
 ) -> Response[Chat]:
     """Answer a chat."""
-    served = _served(registry, data.model, "text-generation")
-    messages, options = messages_of(data), chat_options(data, longest=served.pipeline.longest)
+    served = _served(registry, name or data.model, "text-generation")
+    options = chat_options(data, longest=served.pipeline.longest)
+    _check_biases(data, served.pipeline.tokenizer)
+    with _blaming("messages"):
+        messages = messages_of(data)
     reply: dict[str, Any] = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time()), "model": served.name}
     if data.stream:
         reply["object"] = "chat.completion.chunk"
@@ -134,8 +166,9 @@ async def chat_completions(
             return Chat(choices=[ChatChoice(index=index, delta=delta, finish_reason=reason)], **reply)
 
         pieces = _chunks(served, [tuple(messages)], options, data, chunk, Chat(choices=[], **reply), admitted=admitted)
-        return await _streamed(pieces)
-    results = await served.answer([tuple(messages)], options, admitted=admitted)
+        return await _streamed(pieces, "messages")
+    with _blaming("messages"):
+        results = await served.answer([tuple(messages)], options, admitted=admitted)
     choices = [
         ChatChoice(
             index=index,
@@ -153,15 +186,24 @@ def router() -> Router:
     return interface("OpenAI", handlers, openai, statuses=_STATUSES)
 
 
-def _served(registry: Registry, name: str, task: str) -> ServedModel:
+def _served(registry: Registry, name: str | None, task: str) -> ServedModel:
+    able = [other for other in registry.names if registry[other].task == task]
+    hint = f"Ask one of {', '.join(able)}." if able else f"No model here is for {task}."
+    if name is None:
+        raise ParameterError("The request names no model.", hint=hint, parameter="model")
     served = registry[name]
     if served.task != task:
-        able = [other for other in registry.names if registry[other].task == task]
-        raise TaskError(
-            f"The model {name!r} is for {served.task}, not for {task}.",
-            hint=f"Ask one of {', '.join(able)}." if able else f"No model here is for {task}.",
-        )
+        raise ParameterError(f"The model {name!r} is for {served.task}, not for {task}.", hint=hint, parameter="model")
     return served
+
+
+@contextmanager
+def _blaming(parameter: str) -> Iterator[None]:
+    """Say of an input that cannot be answered in which parameter it came."""
+    try:
+        yield
+    except InputError as error:
+        raise ParameterError(error.problem, hint=error.hint, parameter=parameter) from error
 
 
 def _texts_of(
@@ -188,13 +230,28 @@ def _texts_of(
             hint="Give a text, a list of texts, a list of tokens, or a list of lists of tokens.",
         )
     for tokens in every:
-        for token, text in zip(tokens, tokenizer.convert_ids_to_tokens(tokens), strict=True):
-            if text is None:
-                raise InputError(
-                    f"There is no token {token}.", hint="Give tokens of this model's own tokenizer, or texts."
-                )
+        if (unknown := _unknown(tokens, tokenizer)) is not None:
+            raise InputError(
+                f"There is no token {unknown}.", hint="Give tokens of this model's own tokenizer, or texts."
+            )
     decoding = {"skip_special_tokens": skip_special_tokens, "clean_up_tokenization_spaces": False}
     return [tokenizer.decode(tokens, **decoding) for tokens in every], True
+
+
+def _unknown(tokens: Sequence[int], tokenizer: Tokenizer) -> int | None:
+    """Return the first that the vocabulary does not have."""
+    texts = zip(tokens, tokenizer.convert_ids_to_tokens(tokens), strict=True)
+    return next((token for token, text in texts if text is None), None)
+
+
+def _check_biases(request: GenerationRequest, tokenizer: Tokenizer) -> None:
+    unknown = _unknown([int(token) for token in request.logit_bias or {}], tokenizer)
+    if unknown is not None:
+        raise ParameterError(
+            f"logit_bias has the token {unknown}, which the vocabulary has not.",
+            hint="Give ids of this model's own tokenizer.",
+            parameter="logit_bias",
+        )
 
 
 def _cut(embedding: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
@@ -230,9 +287,10 @@ def _usage(results: Sequence[Sequence[Any]]) -> Usage:
     return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
 
-async def _streamed(chunks: AsyncGenerator[bytes, None]) -> Response[Any]:
+async def _streamed(chunks: AsyncGenerator[bytes, None], parameter: str) -> Response[Any]:
     """Return a response that sends chunks; what goes wrong before the first is still a response of its own."""
-    first = await anext(chunks)
+    with _blaming(parameter):
+        first = await anext(chunks)
 
     async def every() -> AsyncIterator[bytes]:
         async with aclosing(chunks):
@@ -241,7 +299,7 @@ async def _streamed(chunks: AsyncGenerator[bytes, None]) -> Response[Any]:
                 async for chunk in chunks:
                     yield chunk
             except TorchlessError as error:  # the status is sent already
-                yield _event(openai(problem_of(error)))
+                yield event(openai(problem_of(error)))
 
     return Stream(every(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
@@ -267,13 +325,9 @@ async def _chunks(
                     text += until.finish()
                     ends.append([piece])
                 if text or ended:
-                    yield _event(chunk(index, text, first, _reason(piece) if ended else None))
+                    yield event(chunk(index, text, first, _reason(piece) if ended else None))
                     first = False
     if request.include_usage:
         last.usage = _usage(ends)
-        yield _event(last)
+        yield event(last)
     yield b"data: [DONE]\n\n"
-
-
-def _event(chunk: Any) -> bytes:
-    return b"data: " + msgspec.json.encode(chunk) + b"\n\n"

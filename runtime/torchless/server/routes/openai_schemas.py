@@ -24,6 +24,7 @@ __all__ = [
     "GenerationRequest",
     "ModelCard",
     "Models",
+    "ParameterError",
     "TextChoice",
     "Usage",
     "chat_options",
@@ -40,6 +41,20 @@ _COMPLETION_TOKENS = 16
 _LEAST_TEMPERATURE = 1e-5
 _LONGEST_TOKEN_ID = 9  # digits
 _TEMPLATE_OPTIONS = frozenset(signature(Tokenizer.apply_chat_template).parameters)
+
+
+class ParameterError(OptionError):
+    """A parameter with a value that it cannot have.
+
+    Args:
+        problem: What is wrong, with the value that is.
+        hint: What to do about it.
+        parameter: Its name.
+    """
+
+    def __init__(self, problem: str, *, hint: str, parameter: str) -> None:
+        super().__init__(problem, hint=hint)
+        self.parameter = parameter
 
 
 class ModelCard(Struct, kw_only=True):
@@ -62,14 +77,14 @@ class EmbeddingsRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """What to embed: a text, texts, the tokens of a text, or those of texts.
 
     Attributes:
-        model: The name of a model.
+        model: The name of a model; without effect where the path names one.
         input: Tokens are those of this model's tokenizer, and read as the text that they stand for.
         encoding_format: Lists of numbers, or float32 in base64.
         dimensions: Keep so many of each embedding's dimensions, the first, and scale them to length 1.
         user: Accepted, and without effect.
     """
 
-    model: ModelNamed
+    model: ModelNamed | None = None
     input: str | list[str | Token | list[Token]]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Meta(ge=1)] | None = None
@@ -116,7 +131,7 @@ class GenerationRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """What completions and chats have in common.
 
     Attributes:
-        model: The name of a model.
+        model: The name of a model; without effect where the path names one.
         max_tokens: How many tokens may be generated.
         temperature: 0 takes the likeliest tokens; above it, they are drawn.
         top_p: Draw among the likeliest that together have this probability.
@@ -131,7 +146,7 @@ class GenerationRequest(Struct, kw_only=True, forbid_unknown_fields=True):
         user: Accepted, and without effect.
     """
 
-    model: ModelNamed
+    model: ModelNamed | None = None
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -319,7 +334,11 @@ def chat_options(request: ChatRequest, *, longest: int | None) -> dict[str, Any]
     options = _options(request) | {"continue_final_message": False}
     for name in request.chat_template_kwargs or {}:
         if name in _TEMPLATE_OPTIONS:
-            raise OptionError(f"chat_template_kwargs has {name!r}, which no template reads.", hint=f"Leave {name} out.")
+            raise ParameterError(
+                f"chat_template_kwargs has {name!r}, which no template reads.",
+                hint=f"Leave {name} out.",
+                parameter="chat_template_kwargs",
+            )
     if request.chat_template_kwargs:
         options["tokenizer_encode_kwargs"] = request.chat_template_kwargs
     tokens = request.max_completion_tokens or request.max_tokens
@@ -361,8 +380,10 @@ def _options(request: GenerationRequest) -> dict[str, Any]:
     drawn = temperature > _LEAST_TEMPERATURE and top_p > 0
     answers = request.n or 1
     if answers > 1 and (request.stream or not drawn):
-        raise OptionError(
-            f"n={answers} is not possible here.", hint="Leave n out; or give a temperature, and do not stream."
+        raise ParameterError(
+            f"n={answers} is not possible here.",
+            hint="Leave n out; or give a temperature, and do not stream.",
+            parameter="n",
         )
     return {
         "do_sample": drawn,
@@ -383,7 +404,11 @@ def _options(request: GenerationRequest) -> dict[str, Any]:
 def _biases(biases: Mapping[str, float] | None) -> list[tuple[list[int], float]] | None:
     for token in biases or {}:
         if not (token.isascii() and token.isdigit() and len(token) <= _LONGEST_TOKEN_ID):
-            raise OptionError(f"logit_bias has {token!r} for a token.", hint='Give token ids: {"50256": -100}')
+            raise ParameterError(
+                f"logit_bias has {token!r} for a token.",
+                hint='Give token ids: {"50256": -100}',
+                parameter="logit_bias",
+            )
     return [([int(token)], bias) for token, bias in biases.items()] if biases else None
 
 
@@ -392,4 +417,4 @@ def _refuse(request: Struct, possible: Mapping[str, Any]) -> None:
     for name, neutral in possible.items():
         value = getattr(request, name)
         if value is not None and value != neutral:
-            raise OptionError(f"{name}={value!r} is not possible here.", hint=f"Leave {name} out.")
+            raise ParameterError(f"{name}={value!r} is not possible here.", hint=f"Leave {name} out.", parameter=name)

@@ -1,6 +1,7 @@
 """The playground: one page at `/`, its files, and the list of models that it begins with."""
 
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,13 +19,8 @@ from torchless.server.models import Registry, ServedModel
 __all__ = ["ModelDescription", "ModelList", "router"]
 
 _FOLDER = files("torchless.server") / "playground"
-_MEDIA_TYPES = {
-    "index.html": "text/html",
-    "style.css": "text/css",
-    "script.js": "text/javascript",
-    "icon.svg": "image/svg+xml",
-}
-_CONTENTS = {name: (_FOLDER / name).read_bytes() for name in _MEDIA_TYPES}
+_MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_CONTENTS = {file.name: file.read_bytes() for file in _FOLDER.iterdir() if file.is_file()}
 # Nothing from elsewhere, nothing inline, and nobody frames it.
 _HEADERS = {
     "Content-Security-Policy": (
@@ -47,6 +43,7 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
         max_input_tokens: The longest row that it takes; None if nothing limits it.
         examples: Inputs to try it with.
         options: The options to try it with.
+        chat: Whether it answers chats.
     """
 
     name: str
@@ -55,6 +52,7 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
     max_input_tokens: int | None
     examples: list[Any]
     options: dict[str, Any]
+    chat: bool
 
     @classmethod
     def of(cls, model: ServedModel) -> "ModelDescription":
@@ -70,6 +68,7 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
             max_input_tokens=model.max_input_tokens,
             examples=pipeline.example_inputs(),
             options=options,
+            chat=model.task == "text-generation" and pipeline.tokenizer.chat_template is not None,
         )
 
 
@@ -109,7 +108,7 @@ def models(registry: NamedDependency[Registry]) -> ModelList:
 
 
 def _file(name: str) -> Response[bytes]:
-    return Response(_CONTENTS[name], media_type=_MEDIA_TYPES[name], headers=_HEADERS)
+    return Response(_CONTENTS[name], media_type=_MEDIA_TYPES[Path(name).suffix], headers=_HEADERS)
 
 
 def _embedding_options(checkpoint: Checkpoint) -> dict[str, Any]:
