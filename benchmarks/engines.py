@@ -209,8 +209,7 @@ def _asked(address: tuple[int, str], connections: int) -> Loaded:
     load = Load(*address, connections=connections)
 
     def answer(inputs: Any, batch_size: int | None) -> Any:
-        answers = load.answers([inputs] if isinstance(inputs, str) else inputs)
-        return answers[0] if isinstance(inputs, str) else answers
+        return load.answer(inputs) if isinstance(inputs, str) else load.answers(inputs)
 
     return Loaded(answer=answer)
 

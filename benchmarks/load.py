@@ -1,10 +1,11 @@
-"""A load: requests over connections that stay open, each with one request at a time, in plain asyncio.
+"""A load: requests over connections that stay open, each with one request at a time, in plain asyncio or on a plain socket.
 
 A client library would cost more than the server does, and both share the cores.
 """
 
 import asyncio
 import json
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -17,6 +18,7 @@ _LENGTH = b"content-length:"
 _TIMEOUT_S = 300
 # Servers close connections that are idle, also while they and this process stand still; most wait for five seconds.
 _FRESH_S = 1
+_PART_BYTES = 65536
 
 
 class LoadError(Exception):
@@ -57,6 +59,7 @@ class Load:
     def __init__(self, port: int, path: str = "/", *, connections: int) -> None:
         self._loop = asyncio.new_event_loop()
         self._connections: list[_Connection] = []
+        self._socket: socket.socket | None = None
         self._port, self._path, self._most = port, path, connections
         self._last_s = monotonic()
 
@@ -66,8 +69,28 @@ class Load:
         Raises:
             LoadError: A request failed.
         """
-        posts = (Post(path=self._path, body=json.dumps({"inputs": text}).encode()) for text in texts)
+        posts = map(self._post, texts)
         return [json.loads(body) for body in self.bodies(posts, count=len(texts))]
+
+    def answer(self, text: str) -> Any:
+        """Return the answer to a text, over a connection on which nothing else happens meanwhile.
+
+        Raises:
+            LoadError: The request failed.
+        """
+        post = self._post(text)
+        if self._socket is None or monotonic() - self._last_s > _FRESH_S:
+            self._close_socket()
+            self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=_TIMEOUT_S)
+        self._socket.sendall(post.message())
+        received = b""
+        while (body := _body(received, post)) is None:
+            part = self._socket.recv(_PART_BYTES)
+            if not part:
+                raise LoadError("The connection was closed.")
+            received += part
+        self._last_s = monotonic()
+        return json.loads(body)
 
     def bodies(self, posts: Iterable[Post], *, count: int) -> list[bytes]:
         """Return the body of each request's answer; nothing where the client goes.
@@ -83,6 +106,7 @@ class Load:
 
     def close(self) -> None:
         """Close the connections."""
+        self._close_socket()
         for connection in self._connections:
             connection.close()
         self._loop.run_until_complete(asyncio.sleep(0))  # the loop's turn to close them
@@ -93,6 +117,13 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _post(self, text: str) -> Post:
+        return Post(path=self._path, body=json.dumps({"inputs": text}).encode())
+
+    def _close_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
 
     async def _bodies(self, posts: Iterable[Post], count: int) -> list[bytes]:
         if monotonic() - self._last_s > _FRESH_S:
@@ -132,11 +163,11 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
         self._received = b""
         self._answer: asyncio.Future[bytes] | None = None
-        self._status = b""
+        self._post: Post | None = None
 
     def ask(self, post: Post) -> asyncio.Future[bytes]:
         self._answer = answer = asyncio.get_running_loop().create_future()
-        self._status = str(post.status).encode()
+        self._post = post
         self._transport.write(post.message())
         return answer
 
@@ -150,18 +181,35 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, ended, body = self._received.partition(_END_OF_HEAD)
-        if not ended or len(body) < _length(head) or self._answer is None:
+        if self._answer is None or self._post is None:
             return
-        self._received = b""
-        if head.split(b" ", 2)[1] == self._status:
-            self._answer.set_result(body)
+        try:
+            body = _body(self._received, self._post)
+        except LoadError as error:
+            self._answer.set_exception(error)
         else:
-            self._answer.set_exception(LoadError((head.splitlines()[0] + b" " + body).decode(errors="replace")))
+            if body is None:
+                return
+            self._answer.set_result(body)
+        self._received = b""
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(LoadError(f"The connection was closed: {error}"))
+
+
+def _body(received: bytes, post: Post) -> bytes | None:
+    """Return the body of an answer; None while it is not whole.
+
+    Raises:
+        LoadError: It has not the status that was expected.
+    """
+    head, ended, body = received.partition(_END_OF_HEAD)
+    if not ended or len(body) < _length(head):
+        return None
+    if head.split(b" ", 2)[1] != str(post.status).encode():
+        raise LoadError((head.splitlines()[0] + b" " + body).decode(errors="replace"))
+    return body
 
 
 def _length(head: bytes) -> int:

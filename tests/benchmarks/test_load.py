@@ -52,6 +52,14 @@ def test_every_text_is_answered_in_its_place(port):
     assert len(Shouting.connections) == 4
 
 
+def test_one_text_has_a_connection_of_its_own(port):
+    with Load(port, "/a", connections=4) as load:
+        assert [load.answer(text) for text in "ab"] == [[{"path": "/a", "text": text}] for text in "AB"]
+        assert len(Shouting.connections) == 1
+        with pytest.raises(LoadError, match="422"):
+            load.answer("")
+
+
 def test_connections_that_were_idle_are_opened_anew(port, monkeypatch):
     monkeypatch.setattr("benchmarks.load._FRESH_S", 0)
     with Load(port, "/", connections=1) as load:

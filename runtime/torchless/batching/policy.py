@@ -4,7 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-__all__ = ["in_order", "plan", "windows"]
+__all__ = ["RUN_TOKENS", "in_order", "plan", "windows"]
+
+RUN_TOKENS = 24
+"""What a run of an encoder costs beside its tokens, in tokens: 20 to 24 of DistilBERT-base, in fp32 as in q8."""
 
 T = TypeVar("T")
 

@@ -2,12 +2,13 @@
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Lock, Thread
 from time import perf_counter
 
+from torchless.batching.policy import RUN_TOKENS
 from torchless.errors import ClosingError
 from torchless.rows import Row, RowOutput
 
@@ -40,6 +41,7 @@ class RowQueue:
         workers: How many batches run at once.
         max_batch_tokens: The most that a batch may cost, padding included. A row that costs more alone runs alone.
         max_batch_rows: The most rows a batch may have; None sets no bound.
+        run_tokens: What a run costs beside its tokens, in tokens: a batch is filled up only as long as that makes it cheaper.
         group: Only rows of one group share a batch.
         on_batch: Told of each batch that was run, on the thread that ran it.
     """
@@ -51,12 +53,14 @@ class RowQueue:
         workers: int,
         max_batch_tokens: int,
         max_batch_rows: int | None = None,
+        run_tokens: int = RUN_TOKENS,
         group: Callable[[Row], Hashable] = lambda _: None,
         on_batch: Callable[[BatchReport], None] = lambda _: None,
     ) -> None:
         self._run = run
         self._max_batch_tokens = max_batch_tokens
         self._max_batch_rows = max_batch_rows
+        self._run_tokens = run_tokens
         self._group = group
         self._on_batch = on_batch
         self._changed = Condition()
@@ -132,25 +136,37 @@ class RowQueue:
                 self._changed.wait()
 
     def _take(self, first: "_Waiting") -> "list[_Waiting]":
-        """Take a row and its neighbours in length, the nearest first, as many as a batch may have."""
+        """Take a row, and as many of its neighbours in length as make its batch the cheapest by the token."""
         waiting = self._by_length[first.group]
         begin = bisect_left(waiting, first)
-        end, width = begin + 1, max(1, first.length)
-        if first.caller.done:  # it goes alone
-            return self._taken(first.group, begin, end)
-        while self._max_batch_rows is None or end - begin < self._max_batch_rows:
-            fits = (end - begin + 1) * width <= self._max_batch_tokens
-            shorter = waiting[begin - 1].length if fits and begin else None
-            longer = waiting[end].length if end < len(waiting) else None
-            if longer is not None and (end - begin + 1) * longer > self._max_batch_tokens:
-                longer = None
-            if longer is not None and (shorter is None or longer - width <= first.length - shorter):
-                end, width = end + 1, longer
-            elif shorter is not None:
-                begin -= 1
-            else:
-                break
+        end = begin + 1
+        if not first.caller.done:  # otherwise it goes alone
+            _, begin, end = max(self._batches(waiting, begin))
         return self._taken(first.group, begin, end)
+
+    def _batches(self, waiting: "Sequence[_Waiting]", begin: int) -> Iterator[tuple[float, int, int]]:
+        """Yield the batches that a row may be in, one neighbour more each, the nearest in length first.
+
+        Yields:
+            The part of a batch's cost that is rows' own tokens, and where it begins and ends among those that wait.
+        """
+        first = waiting[begin].length
+        tokens, width, end = first, max(1, first), begin + 1
+        while True:
+            rows = end - begin
+            yield tokens / (rows * width + self._run_tokens), begin, end
+            if rows == self._max_batch_rows:
+                return
+            shorter = waiting[begin - 1].length if begin and (rows + 1) * width <= self._max_batch_tokens else None
+            longer = waiting[end].length if end < len(waiting) else None
+            if longer is not None and (rows + 1) * longer > self._max_batch_tokens:
+                longer = None
+            if longer is not None and (shorter is None or longer - width <= first - shorter):
+                tokens, width, end = tokens + longer, longer, end + 1
+            elif shorter is not None:
+                tokens, begin = tokens + shorter, begin - 1
+            else:
+                return
 
     def _taken(self, group: Hashable, begin: int, end: int) -> "list[_Waiting]":
         waiting = self._by_length[group]

@@ -1,12 +1,12 @@
 """A line for each request: sizes, times and the answer's status; of what was asked nothing, unless that is wanted."""
 
-import json
 import sys
 from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Literal
 
+import msgspec
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["AccessLog"]
@@ -71,4 +71,8 @@ def _as_text(entry: dict[str, Any]) -> str:
     return f"{line} {entry['body']!r}" if "body" in entry else line
 
 
-_FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {"json": json.dumps, "text": _as_text}
+def _as_json(entry: dict[str, Any]) -> str:
+    return msgspec.json.encode(entry).decode()
+
+
+_FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {"json": _as_json, "text": _as_text}

@@ -30,8 +30,11 @@ class Admission:
         """Whether it is closed, and all that was let in is done."""
         return self.closed and not self.requests
 
-    def admit(self) -> "Admitted":
+    def admit(self, *, body_bytes: int) -> "Admitted":
         """Let a request in.
+
+        Args:
+            body_bytes: The size of its body.
 
         Raises:
             OverloadedError: As many as may be are under way.
@@ -44,7 +47,7 @@ class Admission:
                 f"{self.requests} requests are under way, and no more may be.", hint="Ask again in a second."
             )
         self.requests += 1
-        return Admitted(self)
+        return Admitted(self, body_bytes)
 
     def take(self, tokens: int) -> None:
         """Count the tokens of a request that was let in.
@@ -70,13 +73,16 @@ class Admitted:
 
     Args:
         admission: What counts it, until `release`.
+        body_bytes: The size of its body.
 
     Attributes:
+        body_bytes: As given.
         tokens: How many of its own were counted.
     """
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, body_bytes: int) -> None:
         self._admission = admission
+        self.body_bytes = body_bytes
         self._released = False
         self.tokens = 0
 

@@ -3,21 +3,18 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from hmac import compare_digest
-from typing import Any
 
 import numpy as np
-from litestar import Litestar, Request, Router
+from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
-from litestar.di import Provide
 from litestar.middleware import ASGIMiddleware
 from litestar.serialization import encode_json
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from torchless.errors import AccessError
-from torchless.server.admission import Admission, Admitted
+from torchless.server.admission import Admission
 from torchless.server.errors import Refusals, exception_handlers
-from torchless.server.json_request import JsonRequest
 from torchless.server.loading import Loading
 from torchless.server.metrics import MetricsController, count_unrouted, requests_config
 from torchless.server.openapi import Schemas, complete, openapi_config
@@ -25,6 +22,7 @@ from torchless.server.request_limits import RequestLimits
 from torchless.server.routes import documentation, inference_protocol, openai, playground, probes
 from torchless.server.routes import hugging_face as hugging_face_routes
 from torchless.server.routes import text_embeddings as text_embeddings_routes
+from torchless.server.server_request import ServerRequest
 from torchless.server.settings import Settings
 from torchless.server.traces import traces
 
@@ -44,9 +42,8 @@ _ROUTERS: Sequence[Callable[[], Router]] = (
 def create_app(settings: Settings) -> Litestar:
     """Return what serves models, before it has them.
 
-    Handlers name what they need: `registry`, without which they are not called while it loads, `settings`, and `admitted`,
-    the request that was let in. `opt={"public": True}` makes a handler answer without a key. Litestar's `app.state` holds
-    `loading`, which somebody must begin, `admission`, and `document`, OpenAPI's.
+    Handlers ask their `ServerRequest` for what they need. `opt={"public": True}` makes one answer without a key. Litestar's
+    `app.state` holds `loading`, which somebody must begin, `admission`, `settings`, and `document`, OpenAPI's.
 
     Args:
         settings: What to serve, and how.
@@ -69,16 +66,11 @@ def create_app(settings: Settings) -> Litestar:
     app = Litestar(
         # Within one router: of an application's own, Litestar refuses two that answer other methods of one path.
         [MetricsController, Router("/", route_handlers=[router() for router in _ROUTERS])],
-        dependencies={
-            "registry": Provide(lambda: loading.registry, use_cache=True, sync_to_thread=False),
-            "settings": Provide(lambda: settings, use_cache=True, sync_to_thread=False),
-            "admitted": Provide(_admitted, sync_to_thread=False),
-        },
         middleware=[
             *(traces() if settings.open_telemetry else []),
             requests_config().middleware,
             Refusals(),
-            ApiKey(settings.api_key),
+            *([ApiKey(settings.api_key)] if settings.api_key is not None else []),
             RequestLimits(settings, admission),
         ],
         plugins=[Schemas()],
@@ -86,11 +78,11 @@ def create_app(settings: Settings) -> Litestar:
         after_exception=[count_unrouted],
         cors_config=_cors(settings),
         lifespan=[lifespan],
-        state=State({"loading": loading, "admission": admission}),
+        state=State({"loading": loading, "admission": admission, "settings": settings}),
         type_encoders={np.ndarray: np.ndarray.tolist},
         logging_config=None,
         openapi_config=openapi_config(secured=settings.api_key is not None),
-        request_class=JsonRequest,
+        request_class=ServerRequest,
         request_max_body_size=None,  # RequestLimits knows
     )
     # The document needs no key, and the names of the models do.
@@ -103,28 +95,23 @@ class ApiKey(ASGIMiddleware):
     """Refuses requests without the key, but for handlers that are public.
 
     Args:
-        key: What they must give; None lets all in.
+        key: What they must give.
     """
 
     scopes = ("http",)  # type: ignore[assignment]
 
-    def __init__(self, key: str | None) -> None:
-        self._expected = None if key is None else f"Bearer {key}".encode()
+    def __init__(self, key: str) -> None:
+        self._expected = f"Bearer {key}".encode()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Pass a request on, or refuse it."""
-        if self._expected is not None and not scope["route_handler"].opt.get("public"):
+        if not scope["route_handler"].opt.get("public"):
             given = dict(scope["headers"]).get(b"authorization", b"")
             if not compare_digest(given, self._expected):
                 raise AccessError(
                     "The request gives no key, or a wrong one.", hint="Give it as a header: Authorization: Bearer KEY"
                 )
         await next_app(scope, receive, send)
-
-
-def _admitted(request: Request[Any, Any, Any]) -> Admitted:
-    admitted: Admitted = request.scope["state"]["admitted"]
-    return admitted
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

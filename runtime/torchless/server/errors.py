@@ -42,6 +42,7 @@ __all__ = [
     "problem_of",
     "statuses_with",
     "text_embeddings",
+    "took_longer",
 ]
 
 _LOGGER = logging.getLogger(__name__)
@@ -262,6 +263,11 @@ def answered_ready(body: Any, *, taken: bool) -> Response[Any]:
         taken: Whether they are: if not, the status and the headers are those of a request that is not.
     """
     return Response(body) if taken else Response(body, status_code=503, headers=_HEADERS[503])
+
+
+def took_longer(seconds: float) -> DeadlineError:
+    """Return the error of a request that was not answered within so many seconds."""
+    return DeadlineError(f"The request took longer than {seconds:g} s.", hint="Ask for less, or ask again later.")
 
 
 class Refusals(ASGIMiddleware):

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from torchless.batching.batch_runner import BatchRunner
 from torchless.batching.prompt_scheduler import PromptScheduler
@@ -13,8 +13,10 @@ from torchless.batching.queue import RowQueue
 from torchless.errors import InputError, LimitError, TaskError, UnknownModelError, nearest
 from torchless.generation.stopping import Wanted, ending
 from torchless.pipelines import Pipeline, pipeline
+from torchless.pipelines.base import Prepared
 from torchless.rows import Prompt, Row, RowOutput
 from torchless.server.admission import Admitted
+from torchless.server.errors import took_longer
 from torchless.server.metrics import ModelMetrics
 from torchless.server.settings import Settings
 from torchless.session import beside_others
@@ -24,7 +26,13 @@ __all__ = ["Registry", "ServedModel"]
 # Tokenizing and reading results hold Python's lock for most of their time, so more threads would not get more done.
 _STEP_THREADS = 2
 _PROMPTS = 8  # that are generated for together
+_GENERATION_TOKENS = 1024  # what the steps cost after the prompts were read, whose number is hardly known before
 _LAST: Any = object()
+# Some tenths of a millisecond at most, which is what two changes of threads cost.
+_SHORT_BYTES = 1024
+_SHORT_TOKENS = 256
+
+T = TypeVar("T")
 
 
 class ServedModel:
@@ -66,6 +74,7 @@ class ServedModel:
                 workers=1,
                 max_batch_tokens=max(settings.max_batch_tokens, _PROMPTS),
                 max_batch_rows=1 if model.batch_dependent else _PROMPTS,
+                run_tokens=_GENERATION_TOKENS,
                 group=_config,
                 on_batch=self._metrics.ran,
             )
@@ -107,18 +116,11 @@ class ServedModel:
                 f"The request has {len(inputs)} inputs, and may have {self._max_inputs}.",
                 hint="Send several requests, or start the server with a larger --max-client-batch-size.",
             )
-        if self.pipeline.task.cached:
-            options = self._within_time(options)
-        loop = asyncio.get_running_loop()
-        begun = perf_counter()
-        prepared = await loop.run_in_executor(self._steps, lambda: self.pipeline.prepare(inputs, **options))
-        self._metrics.tokenised(perf_counter() - begun)
-        self._check(prepared.rows)
-        admitted.take(sum(map(len, prepared.rows)))
+        prepared = await self._prepared(inputs, options, admitted)
         outputs = await asyncio.wrap_future(self._queue.submit(prepared.rows))
         if self.pipeline.task.cached:
             self._metrics.generated(sum(map(self._written, prepared.rows, outputs)))
-        return await loop.run_in_executor(self._steps, prepared.results, outputs)
+        return await self._step(partial(prepared.results, outputs), short=admitted.tokens <= _SHORT_TOKENS)
 
     async def stream(self, input: Any, options: Mapping[str, Any], *, admitted: Admitted) -> AsyncGenerator[Any, None]:  # noqa: A002
         """Yield pieces of the text that an input is answered with, as the pipeline's `stream` does with `return_details`.
@@ -131,19 +133,18 @@ class ServedModel:
             admitted: The request that asks.
 
         Raises:
+            DeadlineError: The text is not finished in the time that a request may take.
             InputError: The input cannot be answered.
             OptionError: There is no such option, or its value is not possible.
+            OverloadedError: The rows would be more than may wait.
             TaskError: The task writes no text.
         """
         start = getattr(self.pipeline, "stream", None)
         if start is None:
             raise TaskError(f"{self.name} is for {self.task}, which writes no text.", hint="Ask without stream.")
+        await self._prepared([input], options, admitted)
         loop = asyncio.get_running_loop()
-        begun = perf_counter()
-        prepared = await loop.run_in_executor(self._steps, lambda: self.pipeline.prepare([input], **options))
-        self._metrics.tokenised(perf_counter() - begun)
-        self._check(prepared.rows)
-        admitted.take(sum(map(len, prepared.rows)))
+        latest = loop.time() + self._timeout_s
         options = {**options, "return_details": True}
         pieces: Iterator[Any] = await loop.run_in_executor(self._streams, lambda: start(input, **options))
         written = 0
@@ -153,6 +154,8 @@ class ServedModel:
             self._metrics.generated(piece["generated_tokens"] - written)
             written = piece["generated_tokens"]
             yield piece
+            if loop.time() > latest:
+                raise took_longer(self._timeout_s)
 
     def warm(self) -> None:
         """Answer the task's examples, so that the first request waits for nothing, and what cannot answer is known.
@@ -171,6 +174,20 @@ class ServedModel:
         self._queue.close()
         self._streams.shutdown()
 
+    async def _prepared(self, inputs: Sequence[Any], options: Mapping[str, Any], admitted: Admitted) -> Prepared:
+        """Return inputs as rows that may be queued."""
+        begun = perf_counter()
+        short = admitted.body_bytes <= _SHORT_BYTES and not self.pipeline.task.cached
+        prepared = await self._step(lambda: self.pipeline.prepare(inputs, **options), short=short)
+        self._metrics.tokenised(perf_counter() - begun)
+        self._check(prepared.rows)
+        admitted.take(sum(map(len, prepared.rows)))
+        return prepared
+
+    async def _step(self, work: Callable[[], T], *, short: bool) -> T:
+        """Do work on a thread of its own, unless it is done before one could begin."""
+        return work() if short else await asyncio.get_running_loop().run_in_executor(self._steps, work)
+
     def _written(self, row: Row, sequences: RowOutput) -> int:
         """Return how many tokens were written; of a decoder's sequences the first are the prompt's."""
         if not isinstance(row, Prompt):
@@ -180,12 +197,6 @@ class ServedModel:
             return len(sequences[0]) - before
         ends = (ending(ids.tolist(), before, row.config, decode=self._decode) for ids in sequences)  # but for padding
         return sum(end.tokens for end in ends)
-
-    def _within_time(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return options by which nothing is written for longer than anybody waits; a batch that runs is not stopped."""
-        asked = options.get("max_time")
-        longer = asked is None or (isinstance(asked, int | float) and asked > self._timeout_s)
-        return {**options, "max_time": self._timeout_s if longer else asked}
 
     def _check(self, rows: Sequence[Row]) -> None:
         sequences = sum(

@@ -9,6 +9,7 @@ from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope,
 
 from torchless.errors import DeadlineError, LimitError
 from torchless.server.admission import Admission
+from torchless.server.errors import took_longer
 from torchless.server.settings import Settings
 
 __all__ = ["RequestLimits"]
@@ -43,30 +44,29 @@ class RequestLimits(ASGIMiddleware):
         scope["state"]["body_bytes"] = len(body)
         if self._log_inputs:
             scope["state"]["body"] = body
-        admitted = self._admission.admit()
+        admitted = self._admission.admit(body_bytes=len(body))
         scope["state"]["admitted"] = admitted
+        deadline = asyncio.timeout(self._timeout_s)
+        leaving = asyncio.create_task(_left(receive, deadline))
 
-        async def send_last(message: Message) -> None:
-            # First, so that whoever asks again at once does not find his own place taken.
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                admitted.release()
+        async def noticed(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                if message.get("more_body", False):  # the pieces of a stream have it each
+                    deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
+                else:
+                    admitted.release()  # first, so that whoever asks again at once does not find his own place taken
             await send(message)
 
-        leaving = asyncio.create_task(_left(receive))
-        answering = asyncio.create_task(_answered(next_app, scope, _whole(body, leaving), send_last))
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await asyncio.wait((leaving, answering), return_when=asyncio.FIRST_COMPLETED)
-            if answering.done():
-                answering.result()
+            async with deadline:
+                await next_app(scope, _whole(body, leaving), noticed)
         except TimeoutError:
-            raise DeadlineError(
-                f"The request took longer than {self._timeout_s:g} s.", hint="Ask for less, or ask again later."
-            ) from None
+            if not deadline.expired():
+                raise
+            if not leaving.done():  # otherwise nobody waits for an answer
+                raise took_longer(self._timeout_s) from None
         finally:
             leaving.cancel()
-            answering.cancel()
-            await asyncio.wait((leaving, answering))
             admitted.release()
 
     async def _read(self, headers: Any, receive: Receive) -> bytes | None:
@@ -101,14 +101,11 @@ class RequestLimits(ASGIMiddleware):
         )
 
 
-async def _answered(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    await app(scope, receive, send)
-
-
-async def _left(receive: Receive) -> None:
-    """Return once the client has gone; after the body, nothing else comes."""
+async def _left(receive: Receive, deadline: asyncio.Timeout) -> None:
+    """Wait until the client has gone, since nothing else comes after the body, and let nothing wait any longer."""
     while (await receive())["type"] != "http.disconnect":
         pass
+    deadline.reschedule(0)
 
 
 def _whole(body: bytes, leaving: "asyncio.Task[None]") -> Receive:

@@ -84,11 +84,10 @@ class Session:
         check_whole_number("threads", threads, at_least=1, hint="Give a number of threads, or None.")
         self.graph = graph
         self.threads = threads or CORES.count
-        self._plan_memory = plan_memory
         self.providers = chosen_providers(providers)
         self.on_cpu = self.providers == (CPU,)
         self.workers = min(self.threads, CORES.count) if self.on_cpu else 1
-        self._session = self._loaded(self.threads)
+        self._session = self._loaded(self.threads, plan_memory=plan_memory)
         self._single_threaded = self._session if self.threads == 1 else None
         self._loading = Lock()
         self._crowded_runs = 0
@@ -142,14 +141,15 @@ class Session:
     def _for_single_threads(self) -> ort.InferenceSession:
         with self._loading:
             if self._single_threaded is None:
-                self._single_threaded = self._loaded(threads=1)
+                # What runs side by side is batches, of so many shapes that their plans would seldom be used, and all kept.
+                self._single_threaded = self._loaded(threads=1, plan_memory=False)
             return self._single_threaded
 
-    def _loaded(self, threads: int) -> ort.InferenceSession:
+    def _loaded(self, threads: int, *, plan_memory: bool) -> ort.InferenceSession:
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.log_severity_level = _ERRORS_ONLY
-        settings.enable_mem_pattern = self._plan_memory
+        settings.enable_mem_pattern = plan_memory
         # Threads that wait for work spin, which is quick; but once a run is over, they would slow whatever comes next.
         settings.add_session_config_entry("session.force_spinning_stop", "1")
         if eight_bit_products_saturate():

@@ -71,6 +71,21 @@ def test_neighbours_in_length_share_a_batch_and_the_oldest_goes_first(busy):
     assert len(queue) == 0
 
 
+@pytest.mark.parametrize(
+    ("run_tokens", "batches"), [(24, [[30, 30, 32], [90]]), (1000, [[30, 30, 32, 90]])], ids=["cheap runs", "dear runs"]
+)
+def test_a_batch_is_filled_up_as_long_as_that_makes_it_cheaper(run_tokens, batches):
+    run = Recorded()
+    queue = RowQueue(run, workers=1, max_batch_tokens=400, run_tokens=run_tokens)
+    queue.submit([Sized(1)])
+    assert run.begun.wait(WAIT_S)
+    futures = [queue.submit([Sized(length)]) for length in (30, 90, 32, 30)]
+    run.go.set()
+    assert [outcome(future)[0][0] for future in futures] == [30, 90, 32, 30]
+    assert [[length for length, _ in batch] for batch in run.batches[1:]] == batches
+    queue.close()
+
+
 def test_groups_never_share_a_batch(busy):
     queue, run = busy
     futures = [queue.submit([Sized(10, name)]) for name in ("a", ("b",), "c", ("d",))]

@@ -54,6 +54,16 @@ def test_every_end_has_a_line_of_sizes(server, method, path, body, expected):
     assert "secret" not in json.dumps(entry)
 
 
+def test_a_stream_that_takes_too_long_says_so_at_its_end(server):
+    asked = {"inputs": "a", "stream": True, "parameters": {"min_new_tokens": 900, "max_new_tokens": 900}}
+    got = httpx.post(f"{server.url}/models/gpt2", json=asked, timeout=20)
+    assert got.status_code == 200
+    *pieces, last = got.text.strip().split("\n\n")
+    assert len(pieces) > 10
+    assert "took longer than 0.3 s" in json.loads(last.removeprefix("data:"))["error"]
+    assert not any("Traceback" in line for line in server.errors)
+
+
 @pytest.mark.parametrize(("sent", "known"), [(1.0, 1.0), (0.5, 0.0)], ids=["whole", "half"])
 def test_a_client_that_has_gone_has_one_too(server, sent, known):
     address, content = urlsplit(server.url), json.dumps(LONG).encode()

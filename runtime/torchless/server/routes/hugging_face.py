@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router, post
-from litestar.di import NamedDependency
+from litestar import Response, Router, post
 from litestar.params import JSONBody
 from litestar.response import Stream
 
@@ -15,11 +14,12 @@ from torchless.errors import InputError, OptionError, TorchlessError
 from torchless.server.admission import Admitted
 from torchless.server.errors import hugging_face, problem_of
 from torchless.server.interface import interface
-from torchless.server.models import Registry, ServedModel
+from torchless.server.models import ServedModel
 from torchless.server.openapi import MaybeModelName, StreamedOperation
 from torchless.server.routes.embeddings import SimilarityInputs, TruncationDirection, pools, prompted, similarities
 from torchless.server.routes.generated_text import RETURNS, described, generation_options, stream_events
 from torchless.server.routes.hugging_face_results import Result
+from torchless.server.server_request import ServerRequest
 
 __all__ = ["InferenceRequest", "router"]
 
@@ -59,17 +59,17 @@ class InferenceRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
 @post(["/", "/models/{name:str}"], status_code=200, operation_class=StreamedOperation)
 async def infer(
     data: JSONBody[InferenceRequest],
-    request: Request[Any, Any, Any],
-    registry: NamedDependency[Registry],
-    admitted: NamedDependency[Admitted],
+    request: ServerRequest,
     name: MaybeModelName = None,
 ) -> Response[Result]:
     """Answer by a model, without a name by the first: inputs and parameters are those of its pipeline."""
-    served = registry[registry.names[0] if name is None else name]
+    served = request.registry[request.registry.names[0] if name is None else name]
     parameters = dict(data.parameters or {})
     if served.task == "feature-extraction" and isinstance(data.inputs, Mapping):
         sentences, options = _similarity(data.inputs), _of_embeddings(served, parameters, data)
-        cosines = await similarities(served, sentences, options, prompt_name=data.prompt_name, admitted=admitted)
+        cosines = await similarities(
+            served, sentences, options, prompt_name=data.prompt_name, admitted=request.admitted
+        )
         return Response(cosines)
     many = isinstance(data.inputs, list) and not _is_chat(served, data.inputs)
     inputs = data.inputs if many else [data.inputs]
@@ -77,10 +77,10 @@ async def infer(
     if served.task == "feature-extraction":
         inputs = prompted(served, inputs, data.prompt_name)
     if data.stream:
-        return await _streamed(served, inputs, options, admitted=admitted)
+        return await _streamed(served, inputs, options, admitted=request.admitted)
     if served.task == "text-generation" and parameters.get("details"):
-        return Response(await _described(served, inputs, options, admitted=admitted))
-    results = await served.answer(inputs, options, admitted=admitted)
+        return Response(await _described(served, inputs, options, admitted=request.admitted))
+    results = await served.answer(inputs, options, admitted=request.admitted)
     if served.task == "zero-shot-classification" and _lists_labels(request.headers.get("user-agent", "")):
         results = [_labels(result) for result in results]
     return Response(_unwrapped(served.task, results, many=many))

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from litestar import Request, Response, Router, get, post
-from litestar.di import NamedDependency
+from litestar import Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
@@ -13,9 +12,10 @@ from torchless.errors import InputError, OptionError, TaskError
 from torchless.server.admission import Admitted
 from torchless.server.errors import MEANINGS, answered_ready, inference_protocol
 from torchless.server.interface import interface
-from torchless.server.models import Registry, ServedModel
+from torchless.server.models import ServedModel
 from torchless.server.openapi import ModelName, TensorOperation
 from torchless.server.routes.generated_text import check_no_template
+from torchless.server.server_request import ServerRequest
 from torchless.server.signatures import Signature, TensorSpec, signature_of
 from torchless.server.tensors import (
     JSON_LENGTH,
@@ -118,7 +118,7 @@ def live() -> Liveness:
     responses={503: ResponseSpec(ServerReadiness, description=MEANINGS[503])},
     sync_to_thread=False,
 )
-def ready(request: Request[Any, Any, Any]) -> Response[ServerReadiness]:
+def ready(request: ServerRequest) -> Response[ServerReadiness]:
     """Say whether requests are taken."""
     state = request.app.state
     taken = state.loading.loaded and not state.admission.closed
@@ -126,9 +126,9 @@ def ready(request: Request[Any, Any, Any]) -> Response[ServerReadiness]:
 
 
 @get("/v2/models/{name:str}", sync_to_thread=False)
-def model(name: ModelName, registry: NamedDependency[Registry]) -> ModelMetadata:
+def model(name: ModelName, request: ServerRequest) -> ModelMetadata:
     """Describe what a model takes and gives."""
-    served = registry[name]
+    served = request.registry[name]
     signature = signature_of(served.pipeline)
     outputs = [
         _metadata(output, optional=output.optional or answer is not signature.answers[0])
@@ -154,12 +154,10 @@ def model(name: ModelName, registry: NamedDependency[Registry]) -> ModelMetadata
     responses={503: ResponseSpec(Readiness, description=MEANINGS[503])},
     sync_to_thread=False,
 )
-def model_ready(
-    name: ModelName, registry: NamedDependency[Registry], request: Request[Any, Any, Any]
-) -> Response[Readiness]:
+def model_ready(name: ModelName, request: ServerRequest) -> Response[Readiness]:
     """Say whether a model takes requests."""
     taken = not request.app.state.admission.closed
-    return answered_ready(Readiness(name=registry[name].name, ready=taken), taken=taken)
+    return answered_ready(Readiness(name=request.registry[name].name, ready=taken), taken=taken)
 
 
 @post(
@@ -170,16 +168,14 @@ def model_ready(
 )
 async def infer(
     name: ModelName,
-    request: Request[Any, Any, Any],
-    registry: NamedDependency[Registry],
-    admitted: NamedDependency[Admitted],
+    request: ServerRequest,
 ) -> Response[Any]:
     """Answer texts. The request's parameters are options of the model's pipeline."""
-    served = registry[name]
+    served = request.registry[name]
     signature = signature_of(served.pipeline)
     asked, raw = read_request(await request.body(), request.headers.get(JSON_LENGTH))
     texts = texts_of(asked.inputs, raw)
-    tensors = await _answered(served, signature, asked, texts, admitted=admitted)
+    tensors = await _answered(served, signature, asked, texts, admitted=request.admitted)
     body, json_length = write_response(name, tensors, request_id=asked.id, binary=_binary(asked, tensors))
     if json_length is None:
         return Response(body, media_type="application/json")

@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import numpy as np
 from litestar import Response, Router, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
 from msgspec import Struct
@@ -49,6 +48,7 @@ from torchless.server.routes.openai_schemas import (
     completion_options,
     messages_of,
 )
+from torchless.server.server_request import ServerRequest
 from torchless.tokenizer import Tokenizer
 
 __all__ = ["router"]
@@ -66,31 +66,28 @@ def _paths(path: str) -> list[str]:
 
 
 @get(_paths("models"), sync_to_thread=False)
-def models(registry: NamedDependency[Registry], name: MaybeModelName = None) -> Models:
+def models(request: ServerRequest, name: MaybeModelName = None) -> Models:
     """List the models, or the one of this path."""
-    names = registry.names if name is None else [registry[name].name]
+    names = request.registry.names if name is None else [request.registry[name].name]
     return Models(data=[ModelCard(id=one, created=_STARTED) for one in names])
 
 
 @get(_paths("models/{model_name:str}"), sync_to_thread=False)
-def model(
-    model_name: FromPath[ModelNamed], registry: NamedDependency[Registry], name: MaybeModelName = None
-) -> ModelCard:
+def model(model_name: FromPath[ModelNamed], request: ServerRequest, name: MaybeModelName = None) -> ModelCard:
     """Describe a model."""
     if name not in (None, model_name):
         raise UnknownModelError(f"Here is no model {model_name!r}.", hint=f"This is the address of {name}.")
-    return ModelCard(id=registry[model_name].name, created=_STARTED)
+    return ModelCard(id=request.registry[model_name].name, created=_STARTED)
 
 
 @post(_paths("embeddings"), status_code=200)
 async def embeddings(
     data: JSONBody[EmbeddingsRequest],
-    registry: NamedDependency[Registry],
-    admitted: NamedDependency[Admitted],
+    request: ServerRequest,
     name: MaybeModelName = None,
 ) -> Embeddings:
     """Embed texts, pooled as the model's folder says."""
-    served = _served(registry, name or data.model, "feature-extraction")
+    served = _served(request.registry, name or data.model, "feature-extraction")
     with _blaming("input"):
         texts, _ = _texts_of(data.input, served.pipeline.tokenizer, skip_special_tokens=True)
     width = served.pipeline.model.config.width
@@ -102,24 +99,23 @@ async def embeddings(
         )
     options = {"pooling": "auto", "truncation": False, "return_tensors": True}
     with _blaming("input"):
-        results = await served.answer(texts, options, admitted=admitted)
+        results = await served.answer(texts, options, admitted=request.admitted)
     shown = _base64 if data.encoding_format == "base64" else _floats
     return Embeddings(
         model=served.name,
         data=[Embedding(index=at, embedding=shown(_cut(one, data.dimensions))) for at, one in enumerate(results)],
-        usage=EmbeddingsUsage(prompt_tokens=admitted.tokens, total_tokens=admitted.tokens),
+        usage=EmbeddingsUsage(prompt_tokens=request.admitted.tokens, total_tokens=request.admitted.tokens),
     )
 
 
 @post(_paths("completions"), status_code=200, operation_class=StreamedOperation)
 async def completions(
     data: JSONBody[CompletionRequest],
-    registry: NamedDependency[Registry],
-    admitted: NamedDependency[Admitted],
+    request: ServerRequest,
     name: MaybeModelName = None,
 ) -> Response[Completion]:
     """Continue texts."""
-    served = _served(registry, name or data.model, "text-generation")
+    served = _served(request.registry, name or data.model, "text-generation")
     with _blaming("prompt"):
         prompts, tokens = _texts_of(data.prompt, served.pipeline.tokenizer)
     options = completion_options(data) | ({"add_special_tokens": False} if tokens else {})
@@ -132,10 +128,12 @@ async def completions(
             text = begins[index] + piece if first else piece
             return Completion(choices=[TextChoice(index=index, text=text, finish_reason=reason)], **reply)
 
-        pieces = _chunks(served, prompts, options, data, chunk, Completion(choices=[], **reply), admitted=admitted)
+        pieces = _chunks(
+            served, prompts, options, data, chunk, Completion(choices=[], **reply), admitted=request.admitted
+        )
         return await _streamed(pieces, "prompt")
     with _blaming("prompt"):
-        results = await served.answer(prompts, options, admitted=admitted)
+        results = await served.answer(prompts, options, admitted=request.admitted)
     answers = [(begin, answer) for begin, result in zip(begins, results, strict=True) for answer in result]
     choices = [
         TextChoice(index=index, text=begin + _until(answer["generated_text"], data), finish_reason=_reason(answer))
@@ -147,12 +145,11 @@ async def completions(
 @post(_paths("chat/completions"), status_code=200, operation_class=StreamedOperation)
 async def chat_completions(
     data: JSONBody[ChatRequest],
-    registry: NamedDependency[Registry],
-    admitted: NamedDependency[Admitted],
+    request: ServerRequest,
     name: MaybeModelName = None,
 ) -> Response[Chat]:
     """Answer a chat."""
-    served = _served(registry, name or data.model, "text-generation")
+    served = _served(request.registry, name or data.model, "text-generation")
     options = chat_options(data, longest=served.pipeline.longest)
     _check_biases(data, served.pipeline.tokenizer)
     with _blaming("messages"):
@@ -165,10 +162,12 @@ async def chat_completions(
             delta = ChatMessage(role="assistant", content=piece) if first else ChatMessage(content=piece)
             return Chat(choices=[ChatChoice(index=index, delta=delta, finish_reason=reason)], **reply)
 
-        pieces = _chunks(served, [tuple(messages)], options, data, chunk, Chat(choices=[], **reply), admitted=admitted)
+        pieces = _chunks(
+            served, [tuple(messages)], options, data, chunk, Chat(choices=[], **reply), admitted=request.admitted
+        )
         return await _streamed(pieces, "messages")
     with _blaming("messages"):
-        results = await served.answer([tuple(messages)], options, admitted=admitted)
+        results = await served.answer([tuple(messages)], options, admitted=request.admitted)
     choices = [
         ChatChoice(
             index=index,

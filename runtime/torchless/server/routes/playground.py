@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 from litestar import Response, Router, get
-from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
@@ -14,7 +13,8 @@ from torchless.checkpoint import Checkpoint
 from torchless.layout import POOLING_CONFIG
 from torchless.server.errors import hugging_face
 from torchless.server.interface import interface
-from torchless.server.models import Registry, ServedModel
+from torchless.server.models import ServedModel
+from torchless.server.server_request import ServerRequest
 
 __all__ = ["ModelDescription", "ModelList", "router"]
 
@@ -102,9 +102,9 @@ def file(name: FromPath[str]) -> Response[bytes]:
 
 
 @get("/models", sync_to_thread=False)
-def models(registry: NamedDependency[Registry]) -> ModelList:
+def models(request: ServerRequest) -> ModelList:
     """List the models, each with its task and what to try it with."""
-    return ModelList([ModelDescription.of(registry[name]) for name in registry.names])
+    return ModelList([ModelDescription.of(request.registry[name]) for name in request.registry.names])
 
 
 def _file(name: str) -> Response[bytes]:

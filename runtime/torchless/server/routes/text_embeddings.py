@@ -6,13 +6,11 @@ from typing import Any
 
 import msgspec
 from litestar import Router, get, post
-from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from torchless import __version__
 from torchless.errors import InputError, LimitError, OptionError, TaskError, UnknownModelError
 from torchless.pooling import Pooling
-from torchless.server.admission import Admitted
 from torchless.server.errors import text_embeddings
 from torchless.server.interface import interface
 from torchless.server.models import Registry, ServedModel
@@ -25,6 +23,7 @@ from torchless.server.routes.embeddings import (
     prompted,
     similarities,
 )
+from torchless.server.server_request import ServerRequest
 from torchless.server.settings import Settings
 from torchless.tokenizer import Encoding
 
@@ -202,57 +201,57 @@ class Info(msgspec.Struct, kw_only=True):
 @post(["/embed", "/models/{name:str}/embed"], status_code=200)
 async def embed(
     data: JSONBody[EmbedRequest],
-    registry: NamedDependency[Registry],
-    admitted: NamedDependency[Admitted],
+    request: ServerRequest,
     name: MaybeModelName = None,
 ) -> list[list[float]]:
     """Turn texts into embeddings, as the model's sentence-transformers files say."""
-    served = _served(registry, name, "feature-extraction")
+    served = _served(request.registry, name, "feature-extraction")
     options = {"pooling": "auto", "normalize": data.normalize, **_truncation(served, data)}
     texts = prompted(served, _listed(data.inputs), data.prompt_name)
-    return await served.answer(texts, options, admitted=admitted)
+    return await served.answer(texts, options, admitted=request.admitted)
 
 
 @post(["/embed_all", "/models/{name:str}/embed_all"], status_code=200)
 async def embed_all(
     data: JSONBody[EmbedAllRequest],
-    registry: NamedDependency[Registry],
-    admitted: NamedDependency[Admitted],
+    request: ServerRequest,
     name: MaybeModelName = None,
 ) -> list[list[list[float]]]:
     """Turn the tokens of texts into embeddings."""
-    served = _served(registry, name, "feature-extraction")
+    served = _served(request.registry, name, "feature-extraction")
     texts = prompted(served, _listed(data.inputs), data.prompt_name)
-    return [hidden for (hidden,) in await served.answer(texts, _truncation(served, data), admitted=admitted)]
+    return [hidden for (hidden,) in await served.answer(texts, _truncation(served, data), admitted=request.admitted)]
 
 
 @post(["/similarity", "/models/{name:str}/similarity"], status_code=200)
 async def similarity(
     data: JSONBody[SimilarityRequest],
-    registry: NamedDependency[Registry],
-    admitted: NamedDependency[Admitted],
+    request: ServerRequest,
     name: MaybeModelName = None,
 ) -> list[float]:
     """Compare sentences with a source sentence."""
-    served = _served(registry, name, "feature-extraction")
+    served = _served(request.registry, name, "feature-extraction")
     parameters = data.parameters or SimilarityParameters()
     return await similarities(
-        served, data.inputs, _truncation(served, parameters), prompt_name=parameters.prompt_name, admitted=admitted
+        served,
+        data.inputs,
+        _truncation(served, parameters),
+        prompt_name=parameters.prompt_name,
+        admitted=request.admitted,
     )
 
 
 @post(["/predict", "/models/{name:str}/predict"], status_code=200)
 async def predict(
     data: JSONBody[PredictRequest],
-    registry: NamedDependency[Registry],
-    admitted: NamedDependency[Admitted],
+    request: ServerRequest,
     name: MaybeModelName = None,
 ) -> list[Prediction | list[Prediction]]:
     """Classify texts, or pairs of texts: all labels, the best first."""
-    served = _served(registry, name, "text-classification")
+    served = _served(request.registry, name, "text-classification")
     one, inputs = _texts_or_pairs(data.inputs)
     options = {"top_k": None, "function_to_apply": "none" if data.raw_scores else None, **_truncation(served, data)}
-    results = await served.answer(inputs, options, admitted=admitted)
+    results = await served.answer(inputs, options, admitted=request.admitted)
     predictions = [[Prediction(**label) for label in result] for result in results]
     return list(predictions[0] if one else predictions)
 
@@ -260,17 +259,17 @@ async def predict(
 @post(["/rerank", "/models/{name:str}/rerank"], status_code=200)
 async def rerank(
     data: JSONBody[RerankRequest],
-    registry: NamedDependency[Registry],
-    settings: NamedDependency[Settings],
-    admitted: NamedDependency[Admitted],
+    request: ServerRequest,
     name: MaybeModelName = None,
 ) -> list[Rank]:
     """Rank texts by how well they answer a query, the best first."""
-    served = _served(registry, name, "text-ranking")
+    served = _served(request.registry, name, "text-ranking")
     check_some(data.texts, "texts")
-    _check_number(data.texts, settings)
+    _check_number(data.texts, request.settings)
     options = {"function_to_apply": "none" if data.raw_scores else "sigmoid", **_truncation(served, data)}
-    (ranked,) = await served.answer([{"query": data.query, "documents": data.texts}], options, admitted=admitted)
+    (ranked,) = await served.answer(
+        [{"query": data.query, "documents": data.texts}], options, admitted=request.admitted
+    )
     return [
         Rank(index=one["index"], score=one["score"], text=one["text"] if data.return_text else None) for one in ranked
     ]
@@ -279,14 +278,13 @@ async def rerank(
 @post(["/tokenize", "/models/{name:str}/tokenize"], status_code=200)
 async def tokenize(
     data: JSONBody[TokenizeRequest],
-    registry: NamedDependency[Registry],
-    settings: NamedDependency[Settings],
+    request: ServerRequest,
     name: MaybeModelName = None,
 ) -> list[list[SimpleToken]]:
     """Turn texts into tokens."""
-    served = _served(registry, name)
+    served = _served(request.registry, name)
     texts = prompted(served, _listed(data.inputs), data.prompt_name)
-    _check_number(texts, settings)
+    _check_number(texts, request.settings)
     encode = served.pipeline.tokenizer.encode_batch
     encodings = await asyncio.to_thread(encode, texts, add_special_tokens=data.add_special_tokens)
     return [_tokens(text, encoding) for text, encoding in zip(texts, encodings, strict=True)]
@@ -295,31 +293,30 @@ async def tokenize(
 @post(["/decode", "/models/{name:str}/decode"], status_code=200)
 async def decode(
     data: JSONBody[DecodeRequest],
-    registry: NamedDependency[Registry],
-    settings: NamedDependency[Settings],
+    request: ServerRequest,
     name: MaybeModelName = None,
 ) -> list[str]:
     """Turn the ids of tokens into texts."""
-    tokenizer = _served(registry, name).pipeline.tokenizer
+    tokenizer = _served(request.registry, name).pipeline.tokenizer
     every: list[Any] = list(data.ids) if any(isinstance(ids, list) for ids in data.ids) else [data.ids]
     for ids in every:
         _check_ids(ids, len(tokenizer))
-    _check_number(every, settings)
+    _check_number(every, request.settings)
     return await asyncio.to_thread(tokenizer.batch_decode, every, skip_special_tokens=data.skip_special_tokens)
 
 
 @get(["/info", "/models/{name:str}/info"], sync_to_thread=False)
-def info(registry: NamedDependency[Registry], settings: NamedDependency[Settings], name: MaybeModelName = None) -> Info:
+def info(request: ServerRequest, name: MaybeModelName = None) -> Info:
     """Say what is served, and within which limits; without a name, of the first model."""
-    served = _served(registry, name)
+    served = _served(request.registry, name)
     return Info(
         model_id=served.name,
         model_dtype=_DTYPES.get(served.dtype, served.dtype),
         model_type=_model_type(served),
-        max_concurrent_requests=settings.max_concurrent_requests,
+        max_concurrent_requests=request.settings.max_concurrent_requests,
         max_input_length=served.max_input_tokens,
-        max_batch_tokens=settings.max_batch_tokens,
-        max_client_batch_size=settings.max_client_batch_size,
+        max_batch_tokens=request.settings.max_batch_tokens,
+        max_client_batch_size=request.settings.max_client_batch_size,
         version=__version__,
     )
 
