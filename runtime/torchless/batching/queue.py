@@ -190,10 +190,11 @@ class RowQueue:
             for caller in callers.values():
                 self._answer([one for one in batch if one.caller is caller])
             return
-        tokens = len(batch) * max(one.length for one in batch)
-        self._on_batch(BatchReport(len(batch), tokens, [begun - one.since for one in batch], perf_counter() - begun))
+        run_s = perf_counter() - begun
         for one, output in zip(batch, outputs, strict=True):
             one.caller.give(one.position, output)
+        tokens = len(batch) * max(one.length for one in batch)
+        self._on_batch(BatchReport(len(batch), tokens, [begun - one.since for one in batch], run_s))
 
 
 @dataclass(order=True, slots=True)

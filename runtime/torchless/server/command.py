@@ -27,7 +27,9 @@ def serve(
     max_batch_tokens: int | None = typer.Option(None, help="Tokens in a batch, padding included.  [default: 384]"),
     max_client_batch_size: int | None = typer.Option(None, help="Inputs in a request.  [default: 32]"),
     payload_limit: int | None = typer.Option(None, help="Bytes in a body.  [default: 2000000]"),
-    max_input_length: int | None = typer.Option(None, help="Tokens in a row.  [default: what each model takes]"),
+    max_input_length: int | None = typer.Option(
+        None, help="Tokens in a row.  [default: what each model takes, else 4096]"
+    ),
     request_timeout_s: float | None = typer.Option(
         None, help="Seconds that a request may take to arrive, and then to be answered.  [default: 60]"
     ),

@@ -28,6 +28,7 @@ _STEP_THREADS = 2
 _PROMPTS = 8  # that are generated for together
 _GENERATION_TOKENS = 1024  # what the steps cost after the prompts were read, whose number is hardly known before
 _LAST: Any = object()
+_MOST_TOKENS = 4096  # of a model that says nothing of how many it takes: what attention costs grows with their square
 # Some tenths of a millisecond at most, which is what two changes of threads cost.
 _SHORT_BYTES = 1024
 _SHORT_TOKENS = 256
@@ -47,7 +48,7 @@ class ServedModel:
 
     Attributes:
         task: What it does.
-        max_input_tokens: The longest row that it takes; None if nothing limits it.
+        max_input_tokens: The longest row that it takes.
     """
 
     def __init__(
@@ -58,9 +59,8 @@ class ServedModel:
         self.pipeline = pipeline
         self.dtype = dtype
         limits = (pipeline.model.config.max_tokens, settings.max_input_length)
-        self.max_input_tokens = min((limit for limit in limits if limit is not None), default=None)
+        self.max_input_tokens = min((limit for limit in limits if limit is not None), default=_MOST_TOKENS)
         self._max_inputs = settings.max_client_batch_size
-        self._max_input_length = settings.max_input_length
         self._timeout_s = settings.request_timeout_s
         self._steps = steps
         self._metrics = ModelMetrics(name)
@@ -208,10 +208,10 @@ class ServedModel:
                 hint="Ask for fewer beams or answers, or start the server with a larger --max-client-batch-size.",
             )
         longest = max(map(len, rows), default=0)
-        if self._max_input_length is not None and longest > self._max_input_length:
+        if longest > self.max_input_tokens:
             raise InputError(
-                f"The text has {longest} tokens, and this server takes {self._max_input_length}.",
-                hint=f"Cut it with truncation=True, max_length={self._max_input_length}, or start the server with a "
+                f"The text has {longest} tokens, and this server takes {self.max_input_tokens}.",
+                hint=f"Cut it with truncation=True, max_length={self.max_input_tokens}, or start the server with a "
                 "larger --max-input-length.",
             )
 

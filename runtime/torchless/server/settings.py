@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         max_batch_tokens: The most tokens that a batch may have, padding included.
         max_client_batch_size: The most inputs that a request may have.
         payload_limit: The largest body, in bytes.
-        max_input_length: The longest row in tokens; by default what each model takes.
+        max_input_length: The longest row in tokens; by default what each model takes, or 4,096 where it does not say.
         request_timeout_s: How long a request may take, to arrive and then to be answered, in seconds.
         api_key: What a request must give as `Authorization: Bearer …`; by default none need to.
         cors_allow_origin: The origins whose pages may ask; `*` for all.

@@ -16,7 +16,11 @@ FIELDS = {"time", "method", "path", "model", "status", "milliseconds", "request_
 
 @pytest.fixture(scope="module")
 def server(tiny, sentiment):
-    models = (f"gpt2={tiny.export('gpt2', 'text-generation')}", f"sentiment={sentiment}")
+    models = (
+        f"gpt2={tiny.export('gpt2', 'text-generation')}",
+        f"endless={tiny.export('qwen3', 'text-generation')}",
+        f"sentiment={sentiment}",
+    )
     with serving(*models, "--request-timeout-s=0.3") as server:
         yield server
 
@@ -55,10 +59,13 @@ def test_every_end_has_a_line_of_sizes(server, method, path, body, expected):
 
 
 def test_a_stream_that_takes_too_long_says_so_at_its_end(server):
-    asked = {"inputs": "a", "stream": True, "parameters": {"min_new_tokens": 900, "max_new_tokens": 900}}
-    got = httpx.post(f"{server.url}/models/gpt2", json=asked, timeout=20)
-    assert got.status_code == 200
-    *pieces, last = got.text.strip().split("\n\n")
+    asked = {"inputs": "a", "stream": True, "parameters": {"min_new_tokens": 10**5, "max_new_tokens": 10**5}}
+    answers = []
+    entry = line_after(
+        server, lambda: answers.append(httpx.post(f"{server.url}/models/endless", json=asked, timeout=20))
+    )
+    assert (entry["model"], entry["status"]) == ("endless", 200)
+    *pieces, last = answers[0].text.strip().split("\n\n")
     assert len(pieces) > 10
     assert "took longer than 0.3 s" in json.loads(last.removeprefix("data:"))["error"]
     assert not any("Traceback" in line for line in server.errors)

@@ -116,6 +116,7 @@ def test_what_is_no_json(client, path, field, says):
         ("/models/gpt2", {"inputs": "a", "parameters": {"prefix": 1}}, 422),
         ("/models/gpt2", {"inputs": "a", "parameters": {"stop_sequence": []}}, 422),
         ("/models/t5", {"inputs": "a", "parameters": {"max_new_tokens": 10**9, "min_new_tokens": 10**9}}, 408),
+        ("/models/t5", {"inputs": "word " * 5000}, 422),
         ("/models/sentiment", {"inputs": "a", "parameters": {"top_k": -(10**30)}}, 422),
         ("/models/sentiment", {"inputs": {"text": 1}}, 422),
         ("/models/..%5C..%5Cx", {"inputs": "a"}, 404),

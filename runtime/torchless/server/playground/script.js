@@ -55,8 +55,7 @@ function showModel() {
   byId("submit").textContent = task.verb ?? VERB;
   byId("keys").replaceChildren(...keysOf(task.shortcuts ?? SHORTCUTS));
   say("Write something, or try an example.");
-  const limit = model.max_input_tokens ? `, up to ${model.max_input_tokens} tokens` : "";
-  byId("about").textContent = `${model.task}, ${model.dtype}${limit}`;
+  byId("about").textContent = `${model.task}, ${model.dtype}, up to ${model.max_input_tokens} tokens`;
   byId("fields").replaceChildren(...controls(task.fields));
   byId("options").replaceChildren(...controls(task.options ?? []));
   byId("examples").replaceChildren(
@@ -198,6 +197,7 @@ async function submitted(event) {
 async function load() {
   try {
     const response = await fetch("models", { headers: headers() });
+    if (response.status === 503) setTimeout(load, 1000); // it still loads its models, or is about to stop
     if (!response.ok) return fail(await reason(response));
     const told = await response.json();
     models = told.models.filter(({ task }) => task in TASKS);

@@ -40,7 +40,7 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
         name: What requests call it.
         task: What it does.
         dtype: The variant.
-        max_input_tokens: The longest row that it takes; None if nothing limits it.
+        max_input_tokens: The longest row that it takes.
         examples: Inputs to try it with.
         options: The options to try it with.
         chat: Whether it answers chats.
@@ -49,7 +49,7 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     task: str
     dtype: str
-    max_input_tokens: int | None
+    max_input_tokens: int
     examples: list[Any]
     options: dict[str, Any]
     chat: bool

@@ -187,7 +187,7 @@ class Info(msgspec.Struct, kw_only=True):
     model_dtype: str
     model_type: dict[str, dict[str, Any]]
     max_concurrent_requests: int
-    max_input_length: int | None
+    max_input_length: int
     max_batch_tokens: int
     max_batch_requests: int | None = None
     max_client_batch_size: int
@@ -348,7 +348,7 @@ def _truncation(served: ServedModel, request: _Truncated) -> dict[str, Any]:
     """Return the pipeline's options for what is too long: for the model, or for this server."""
     options = {"truncation": bool(request.truncate), "truncation_side": request.truncation_direction.lower()}
     own, taken = served.pipeline.tokenizer.longest, served.max_input_tokens
-    if request.truncate and taken is not None and (own is None or taken < own):
+    if request.truncate and (own is None or taken < own):
         return {**options, "max_length": taken}
     return options
 
