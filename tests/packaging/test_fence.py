@@ -1,6 +1,7 @@
 """The runtime's process never sees what it does without."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -25,9 +26,12 @@ print(json.dumps({"answer": answer, "shape": logits.shape, "modules": sorted(sys
 """
 SERVER_SCRIPT = """
 import json, sys
+from torchless.server.models import Registry
 from torchless.server.process import create_app
 from torchless.server.settings import Settings
-create_app(Settings.load({"models": [f"sentiment={sys.argv[1]}"]}, {}))
+settings = Settings.load({"models": [f"sentiment={sys.argv[1]}"]}, {})
+create_app(settings)
+Registry.load(settings).close()
 print(json.dumps(sorted(sys.modules)))
 """
 
@@ -47,3 +51,11 @@ def test_a_fresh_process(sentiment):
     assert seen["answer"][0]["label"] == "NEGATIVE"
     assert seen["shape"] == [1, 2]
     assert not {name.partition(".")[0] for name in seen["modules"]} & set(FORBIDDEN)
+
+
+def test_nothing_is_reported_nor_kept_in_the_home_folder(sentiment, tmp_path):
+    telling = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in telling} | {"HOME": str(tmp_path)}
+    command = [sys.executable, "-c", SCRIPT, str(sentiment)]
+    subprocess.run(command, capture_output=True, check=True, timeout=60, env=environment)
+    assert list(tmp_path.rglob("*")) == []
