@@ -5,7 +5,7 @@ import { bars, embedded, entities, fillings, flat, found, labelled, ranking, wri
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
 const TEXT = { name: "text", label: "Text", rows: 5 };
-const LENGTH = { name: "max_new_tokens", label: "Tokens to write, at most", type: "number", value: 64, min: 1, max: 4096 };
+const LENGTH = { name: "max_new_tokens", label: "New tokens, at most", type: "number", value: 64, min: 1, max: 4096 };
 const TEMPERATURE = {
   name: "temperature", label: "Temperature", type: "number", value: 0.7, min: 0, max: 5, step: 0.1,
   hint: "0 always takes the likeliest token.",
@@ -24,7 +24,7 @@ export const TASKS = {
     shortcuts: [{ keys: ["Enter"], does: "sends" }, { keys: ["Shift", "Enter"], does: "begins a line" }],
     fields: [{ name: "message", label: "Message", rows: 3 }],
     options: [
-      { name: "system", label: "What the model is to know or be, if you like", rows: 1, optional: true },
+      { name: "system", label: "System prompt (optional)", rows: 1, optional: true },
       { ...LENGTH, value: 256 },
       { ...TEMPERATURE, max: 2 },
     ],
@@ -46,7 +46,7 @@ export const TASKS = {
     show: (answer, values) => entities(answer, values),
   },
   "question-answering": {
-    fields: [{ name: "question", label: "Question" }, { name: "context", label: "Text that holds the answer", rows: 6 }],
+    fields: [{ name: "question", label: "Question" }, { name: "context", label: "Context", rows: 6 }],
     example: (one) => one,
     request: ({ question, context }) => ({ inputs: { question, context } }),
     show: found,
@@ -61,7 +61,7 @@ export const TASKS = {
     fields: [
       TEXT,
       { name: "labels", label: "Labels", hint: "With commas between them." },
-      { name: "multi_label", label: "Several may hold", type: "checkbox", value: false, optional: true },
+      { name: "multi_label", label: "Several labels may hold", type: "checkbox", value: false, optional: true },
     ],
     example: (one, options) => ({ text: one, labels: (options.candidate_labels ?? []).join(", ") }),
     request: ({ text, labels, multi_label }) => ({
@@ -76,7 +76,7 @@ export const TASKS = {
     },
   },
   "feature-extraction": {
-    fields: [{ ...TEXT, rows: 3 }, { name: "other", label: "Text to compare it with, if you like", rows: 3, optional: true }],
+    fields: [{ ...TEXT, rows: 3 }, { name: "other", label: "Text to compare it with (optional)", rows: 3, optional: true }],
     example: (one) => ({ text: one, other: "This is an easy exam." }),
     request: ({ text, other }, options) => ({ inputs: other.trim() ? [text, other] : [text], parameters: options }),
     show: embedded,
