@@ -16,7 +16,7 @@ from torchless.errors import AccessError
 from torchless.server.admission import Admission
 from torchless.server.errors import Refusals, exception_handlers
 from torchless.server.loading import Loading
-from torchless.server.metrics import MetricsController, count_unrouted, requests_config
+from torchless.server.metrics import REQUESTS, MetricsController, count_unrouted
 from torchless.server.openapi import Schemas, complete, openapi_config
 from torchless.server.request_limits import RequestLimits
 from torchless.server.routes import documentation, inference_protocol, openai, playground, probes
@@ -68,7 +68,7 @@ def create_app(settings: Settings) -> Litestar:
         [MetricsController, Router("/", route_handlers=[router() for router in _ROUTERS])],
         middleware=[
             *(traces() if settings.open_telemetry else []),
-            requests_config().middleware,
+            REQUESTS.middleware,
             Refusals(),
             *([ApiKey(settings.api_key)] if settings.api_key is not None else []),
             RequestLimits(settings, admission),

@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from torchless.batching.queue import BatchReport, RowQueue
 
-__all__ = ["MetricsController", "ModelMetrics", "count_unrouted", "requests_config"]
+__all__ = ["REQUESTS", "MetricsController", "ModelMetrics", "count_unrouted"]
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TOKENS = (8, 16, 32, 64, 128, 256, 384, 512, 1024, 2048, 4096, 8192, 16384)
@@ -29,12 +29,8 @@ class MetricsController(PrometheusController):
     include_in_schema = False
 
 
-def requests_config() -> PrometheusConfig:
-    """Return what counts requests, by method, path and status."""
-    return _REQUESTS
-
-
-_REQUESTS = PrometheusConfig(app_name="torchless", prefix="torchless", group_path=True, buckets=list(_SECONDS))
+REQUESTS = PrometheusConfig(app_name="torchless", prefix="torchless", group_path=True, buckets=list(_SECONDS))
+"""What counts requests, by method, path and status."""
 
 
 async def count_unrouted(error: Exception, scope: Scope) -> None:
@@ -50,9 +46,9 @@ async def count_unrouted(error: Exception, scope: Scope) -> None:
             "method": known["method"],
             "path": "",
             "status_code": error.status_code,
-            "app_name": _REQUESTS.app_name,
+            "app_name": REQUESTS.app_name,
         }
-        plugin = PrometheusMiddleware(known["litestar_app"], _REQUESTS)
+        plugin = PrometheusMiddleware(known["litestar_app"], REQUESTS)
         plugin.request_count(labels).labels(*labels.values()).inc()
 
 

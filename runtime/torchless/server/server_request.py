@@ -40,6 +40,12 @@ class ServerRequest(Request[Any, Any, Any]):
         admitted: Admitted = self.scope["state"]["admitted"]
         return admitted
 
+    @property
+    def answerable(self) -> bool:
+        """Whether requests are taken: every model is there, and the server is not about to stop."""
+        state = self.app.state
+        return bool(state.loading.loaded and not state.admission.closed)
+
     async def json(self) -> Any:
         """Return what the body says.
 

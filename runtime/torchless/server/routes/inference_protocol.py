@@ -120,8 +120,7 @@ def live() -> Liveness:
 )
 def ready(request: ServerRequest) -> Response[ServerReadiness]:
     """Say whether requests are taken."""
-    state = request.app.state
-    taken = state.loading.loaded and not state.admission.closed
+    taken = request.answerable
     return answered_ready(ServerReadiness(ready=taken), taken=taken)
 
 
@@ -156,8 +155,8 @@ def model(name: ModelName, request: ServerRequest) -> ModelMetadata:
 )
 def model_ready(name: ModelName, request: ServerRequest) -> Response[Readiness]:
     """Say whether a model takes requests."""
-    taken = not request.app.state.admission.closed
-    return answered_ready(Readiness(name=request.registry[name].name, ready=taken), taken=taken)
+    served, taken = request.registry[name], request.answerable
+    return answered_ready(Readiness(name=served.name, ready=taken), taken=taken)
 
 
 @post(

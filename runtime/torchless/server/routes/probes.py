@@ -1,13 +1,12 @@
 """Probes: whether the process lives, and whether it takes requests."""
 
-from typing import Any
-
-from litestar import Request, Response, Router, get
+from litestar import Response, Router, get
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
 from torchless.server.errors import MEANINGS, answered_ready, hugging_face
 from torchless.server.interface import interface
+from torchless.server.server_request import ServerRequest
 
 __all__ = ["router"]
 
@@ -42,11 +41,10 @@ def health() -> Health:
     responses={503: ResponseSpec(Ready, description=MEANINGS[503])},
     sync_to_thread=False,
 )
-def ready(request: Request[Any, Any, Any]) -> Response[Ready]:
+def ready(request: ServerRequest) -> Response[Ready]:
     """Say whether requests are taken: every model is loaded, and the server is not about to stop."""
-    state = request.app.state
-    taken = state.loading.loaded and not state.admission.closed
-    return answered_ready(Ready(ready=taken, loading=list(state.loading.missing)), taken=taken)
+    taken = request.answerable
+    return answered_ready(Ready(ready=taken, loading=list(request.app.state.loading.missing)), taken=taken)
 
 
 def router() -> Router:
