@@ -15,7 +15,7 @@ __all__ = ["CHECKPOINTS", "RESULTS", "ROOT", "CheckpointError", "Kept", "checkpo
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 _KEPT = RESULTS / "checkpoints"
-_EXPORT = ("export/torchless_export", "runtime/torchless/layout.py", "runtime/torchless/tasks.py")
+_EXPORT = ("export/torchless_export", "runtime/torchless/folder/layout.py", "runtime/torchless/tasks.py")
 
 
 class CheckpointError(Exception):

@@ -13,7 +13,7 @@ from benchmarks import writers
 from benchmarks.checkpoints import ROOT, folder
 from benchmarks.random_weights import randomise
 from torchless_export.export import Silent, export
-from torchless_export.texts import calibration_texts
+from torchless_export.verification.texts import calibration_texts
 
 DTYPES = ("fp32", "q8", "int8")
 

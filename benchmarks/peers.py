@@ -227,5 +227,5 @@ class Process:
 @cache
 def available_threads() -> int:
     """Return the threads that each peer gets; asked in a process, so that this one never holds ONNX Runtime."""
-    program = "from torchless.threads import available_cpus; print(available_cpus())"
+    program = "from torchless.ort.available_cpus import available_cpus; print(available_cpus())"
     return int(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)

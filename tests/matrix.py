@@ -15,13 +15,13 @@ import torch
 import transformers
 from fixtures.checkpoints import CONFIGS, DECODERS, ENCODER_DECODERS, TinyModels
 
-from torchless.checkpoint import Manifest
 from torchless.errors import ExportError
+from torchless.folder.manifest import Manifest
 from torchless.tasks import TASKS, Task
-from torchless_export.convert import check_supported
+from torchless_export.converters.optimum import check_supported
 from torchless_export.export import Silent, export
+from torchless_export.quantization.variants import VARIANTS
 from torchless_export.sample import sample_texts
-from torchless_export.variants import VARIANTS
 
 PAGE = Path(__file__).parents[1] / "docs" / "verified.md"
 HEAD = """# What is verified

@@ -9,18 +9,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-from torchless.checkpoint import Checkpoint, Manifest, Variant
 from torchless.errors import CheckpointError, OptionError, nearest
+from torchless.folder.manifest import Manifest, Variant
+from torchless.folder.model_folder import ModelFolder
 from torchless.tasks import find_task
-from torchless_export.calibration import calibration_feeds
+from torchless_export.graph.onnx_files import MAX_GRAPH_BYTES
 from torchless_export.hashes import other_files
-from torchless_export.onnx_files import MAX_GRAPH_BYTES
-from torchless_export.preflight import preflight
-from torchless_export.source import find_source, load
+from torchless_export.quantization.calibration import calibration_feeds
+from torchless_export.quantization.variants import VARIANTS, Feeds, declare_data, is_calibrated, make_variant
+from torchless_export.source.preflight import preflight
+from torchless_export.source.source import find_source, load
 from torchless_export.staging import check_destination, staged
-from torchless_export.texts import calibration_texts, digest, verification_texts
-from torchless_export.variants import VARIANTS, Feeds, declare_data, is_calibrated, make_variant
-from torchless_export.verify import Track, reference_answers, verify
+from torchless_export.verification.texts import calibration_texts, digest, verification_texts
+from torchless_export.verification.verify import Track, reference_answers, verify
 
 __all__ = ["MIN_AGREEMENT", "Progress", "Silent", "export"]
 
@@ -129,7 +130,7 @@ def export(
     with staged(out) as folder:
         with progress.step("Loading the checkpoint"):
             loaded = load(source, chosen, allow_random_head=allow_random_head)
-        from torchless_export.convert import convert
+        from torchless_export.converters.optimum import convert
 
         with progress.step("Converting to ONNX"):
             convert(loaded, chosen, folder)
@@ -179,13 +180,13 @@ def _versions() -> dict[str, str]:
 def _current(out: Path) -> Manifest | None:
     """Return the manifest of an export that is there and whole."""
     try:
-        checkpoint = Checkpoint(out)
-        for dtype in checkpoint.manifest.variants if checkpoint.manifest else ():
-            checkpoint.graphs(dtype)
-        checkpoint.file("tokenizer.json")
+        folder = ModelFolder(out)
+        for dtype in folder.manifest.variants if folder.manifest else ():
+            folder.graphs(dtype)
+        folder.file("tokenizer.json")
     except CheckpointError:
         return None
-    return checkpoint.manifest
+    return folder.manifest
 
 
 def _same(current: Manifest, planned: Manifest, dtypes: tuple[str, ...], min_agreement: float) -> bool:

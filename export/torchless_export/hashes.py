@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchless.checkpoint import Manifest
-from torchless.layout import MANIFEST_NAME
+from torchless.folder.layout import MANIFEST_NAME
+from torchless.folder.manifest import Manifest
 
 __all__ = ["Fault", "faults", "other_files", "sha256_of", "unlisted"]
 

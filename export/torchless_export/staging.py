@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from torchless.errors import ExportError
-from torchless.layout import MANIFEST_NAME
+from torchless.folder.layout import MANIFEST_NAME
 
 __all__ = ["check_destination", "staged"]
 

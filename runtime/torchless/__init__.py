@@ -1,16 +1,5 @@
 """`transformers.pipeline()` without PyTorch: exported text models, answered by ONNX Runtime and NumPy."""
 
-from torchless.auto import (
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForMultipleChoice,
-    AutoModelForQuestionAnswering,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    AutoTokenizer,
-)
 from torchless.errors import (
     CheckpointError,
     ExportError,
@@ -21,6 +10,17 @@ from torchless.errors import (
     TaskError,
     TorchlessError,
     TruncationWarning,
+)
+from torchless.models.auto import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
 )
 from torchless.numerics import log_softmax, sigmoid, softmax
 from torchless.pipelines import pipeline

@@ -71,14 +71,14 @@ def _app() -> Any:
         as_json: bool = typer.Option(False, "--json", help="Print JSON."),  # noqa: FBT003 - as above
     ) -> None:
         """Print what a folder holds, and how it was verified. No graph is loaded or downloaded unless asked for."""
-        from torchless.hub import open_checkpoint
-        from torchless.inspection import inspect as gather
-        from torchless.inspection import inspect_graph
-        from torchless.inspection_report import report
+        from torchless.folder.hub import open_folder
+        from torchless.inspection.inspection import inspect as gather
+        from torchless.inspection.inspection import inspect_graph
+        from torchless.inspection.report import report
 
-        checkpoint = open_checkpoint(model, revision=revision, dtype=graph)
-        found = gather(checkpoint)
-        declared = [] if graph is None else [inspect_graph(path) for path in checkpoint.graphs(graph)]
+        folder = open_folder(model, revision=revision, dtype=graph)
+        found = gather(folder)
+        declared = [] if graph is None else [inspect_graph(path) for path in folder.graphs(graph)]
         if as_json:
             values = {**asdict(found), "graphs": [asdict(one) for one in declared]}
             typer.echo(json.dumps(values, indent=2, ensure_ascii=False))

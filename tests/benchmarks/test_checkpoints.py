@@ -26,7 +26,7 @@ def edited(monkeypatch):
 
 def test_a_change_of_the_export_makes_its_own_folders_again_and_what_comes_of_them(edited):
     ours = {name for name in CHECKPOINTS if name.endswith("-torchless")}
-    assert edited("torchless_export/variants.py") == ours | {"sentiment-openvino"}
+    assert edited("torchless_export/quantization/variants.py") == ours | {"sentiment-openvino"}
 
 
 def test_a_change_of_the_weights_makes_that_model_again_for_everyone(edited):

@@ -11,11 +11,11 @@ from onnx import numpy_helper
 from peft import LoraConfig, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
-import torchless_export.convert
+import torchless_export.converters.optimum
 from torchless import CheckpointError, ExportError, ExportWarning, OptionError, TaskError, pipeline
-from torchless.checkpoint import Manifest
+from torchless.folder.manifest import Manifest
 from torchless_export.export import Silent, export
-from torchless_export.source import find_source
+from torchless_export.source.source import find_source
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_change_is_noticed(checkpoint, out, change):
 @pytest.fixture
 def broken_conversion(monkeypatch):
     """A conversion that gets one weight wrong."""
-    convert = torchless_export.convert.convert
+    convert = torchless_export.converters.optimum.convert
 
     def broken(loaded, task, folder):
         convert(loaded, task, folder)
@@ -103,7 +103,7 @@ def broken_conversion(monkeypatch):
         weight.CopyFrom(numpy_helper.from_array(wrong, weight.name))
         onnx.save(graph, path)
 
-    monkeypatch.setattr(torchless_export.convert, "convert", broken)
+    monkeypatch.setattr(torchless_export.converters.optimum, "convert", broken)
 
 
 @pytest.mark.usefixtures("broken_conversion")
@@ -130,7 +130,7 @@ def test_an_interrupt_leaves_nothing(checkpoint, out, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(torchless_export.convert, "convert", interrupted)
+    monkeypatch.setattr(torchless_export.converters.optimum, "convert", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(checkpoint, out)
     assert left_behind(out) == []

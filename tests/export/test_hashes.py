@@ -1,4 +1,4 @@
-from torchless.checkpoint import Manifest, Part, Variant
+from torchless.folder.manifest import Manifest, Part, Variant
 from torchless_export.hashes import Fault, faults, other_files, unlisted
 
 SHA256_OF_A = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"

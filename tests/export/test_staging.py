@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from torchless.checkpoint import MANIFEST_NAME
+from torchless.folder.layout import MANIFEST_NAME
 from torchless_export.staging import staged
 
 

@@ -9,10 +9,11 @@ import pytest
 import transformers
 from fixtures.checkpoints import ENCODER_DECODERS
 
-import torchless_export.told
+import torchless_export.verification.teacher_forcing
 from torchless import AutoModel, CheckpointError, ExportError
-from torchless.checkpoint import Checkpoint, Manifest
-from torchless.session import Session
+from torchless.folder.manifest import Manifest
+from torchless.folder.model_folder import ModelFolder
+from torchless.ort.session import Session
 from torchless.tasks import find_task
 from torchless_export.export import Silent, export
 from torchless_export.hashes import unlisted
@@ -34,7 +35,7 @@ def test_only_what_runs(folder):
     graphs = {f"onnx/{stem}{end}.onnx" for end in DTYPES.values() for stem in ("encoder_model", "decoder_model_merged")}
     assert {path.relative_to(folder).as_posix() for path in (folder / "onnx").iterdir()} == graphs
     assert unlisted(folder, Manifest.read(folder)) == []
-    checkpoint = Checkpoint(folder)
+    checkpoint = ModelFolder(folder)
     assert checkpoint.task().name == TASK
     assert list(checkpoint.dtypes()) == list(DTYPES)
     for dtype, end in DTYPES.items():
@@ -61,7 +62,7 @@ def test_what_the_manifest_says(folder):
 
 def test_both_branches_share_their_weights(folder):
     for dtype in DTYPES:
-        _, path = Checkpoint(folder).encoder_and_decoder(dtype)
+        _, path = ModelFolder(folder).encoder_and_decoder(dtype)
         model = onnx.load(path)
         weights = [tensor.raw_data for tensor in model.graph.initializer]
         assert len(weights) == len(set(weights))
@@ -71,7 +72,7 @@ def test_both_branches_share_their_weights(folder):
 
 def test_every_linear_layer_of_a_decoder_is_quantised(folder):
     for dtype in ("q8", "q4"):
-        _, path = Checkpoint(folder).encoder_and_decoder(dtype)
+        _, path = ModelFolder(folder).encoder_and_decoder(dtype)
         model = onnx.load(path)
         for branch in model.graph.node[0].attribute:
             constants = {one.name for one in (*model.graph.initializer, *branch.g.initializer)}
@@ -83,7 +84,7 @@ def test_every_linear_layer_of_a_decoder_is_quantised(folder):
 def test_inputs_and_outputs_of_variants(folder):
     declared = []
     for dtype in DTYPES:
-        sessions = [Session(path) for path in Checkpoint(folder).encoder_and_decoder(dtype)]
+        sessions = [Session(path) for path in ModelFolder(folder).encoder_and_decoder(dtype)]
         declared.append([(session.inputs, session.outputs) for session in sessions])
     assert declared[0] == declared[1] == declared[2]
     assert {name for name in declared[0][1][0] if not name.startswith("past_key_values")} == {
@@ -98,7 +99,7 @@ def test_what_a_model_of_one_graph_is_told(folder):
 
 def test_an_encoder_decoder_has_two_graphs(tiny):
     with pytest.raises(CheckpointError, match=r"one graph[\s\S]*AutoModelForTokenClassification"):
-        Checkpoint(tiny.export("bert", "token-classification", num_labels=5)).encoder_and_decoder("fp32")
+        ModelFolder(tiny.export("bert", "token-classification", num_labels=5)).encoder_and_decoder("fp32")
 
 
 @pytest.mark.parametrize("name", ["summarization", "translation", "translation_en_to_de"])
@@ -116,13 +117,13 @@ def test_tasks_of_the_same_graphs(tiny, tmp_path, name):
 
 def test_a_wrong_branch_is_found(tiny, tmp_path, monkeypatch):
     """The first tokens are right, those with a past are not."""
-    real = torchless_export.told.Session.run
+    real = torchless_export.verification.teacher_forcing.Session.run
 
     def run(self, feeds, outputs=None):
         arrays = real(self, feeds, outputs)
         return [-array for array in arrays] if feeds.get("use_cache_branch", [False])[0] else arrays
 
-    monkeypatch.setattr(torchless_export.told.Session, "run", run)
+    monkeypatch.setattr(torchless_export.verification.teacher_forcing.Session, "run", run)
     with pytest.raises(ExportError, match="fp32 gives other answers than PyTorch on 20 of 20 texts"):
         export(str(tiny.checkpoint("bart", TASK)), tmp_path / "out", Silent(), verify_with=tiny.few_texts())
 
@@ -130,13 +131,13 @@ def test_a_wrong_branch_is_found(tiny, tmp_path, monkeypatch):
 def test_an_answer_ends_where_pytorch_ends_it(tiny, monkeypatch):
     folder = tiny.checkpoint("t5", TASK)
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
-    loaded = torchless_export.source.LoadedModel(
+    loaded = torchless_export.source.source.LoadedModel(
         model=model, tokenizer=transformers.AutoTokenizer.from_pretrained(folder)
     )
-    said, logits = torchless_export.told.logits_of_pytorch(loaded, "A film.")
+    said, logits = torchless_export.verification.teacher_forcing.logits_of_pytorch(loaded, "A film.")
     assert (len(said), len(logits)) == (8, 8)
     model.config.eos_token_id = int(logits[2].argmax())
-    shorter, _ = torchless_export.told.logits_of_pytorch(loaded, "A film.")
+    shorter, _ = torchless_export.verification.teacher_forcing.logits_of_pytorch(loaded, "A film.")
     assert len(shorter) == 1 + said[1:].index(model.config.eos_token_id)
     assert shorter == said[: len(shorter)]
 
@@ -145,11 +146,11 @@ def test_a_short_decoder_is_found(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     with (copy / "onnx/decoder_model_merged_q4.onnx").open("r+b") as file:
         file.truncate(1000)
-    Checkpoint(copy).encoder_and_decoder("q8")
+    ModelFolder(copy).encoder_and_decoder("q8")
     with pytest.raises(CheckpointError, match="decoder_model_merged_q4.onnx is damaged: 1000 bytes"):
-        Checkpoint(copy).encoder_and_decoder("q4")
+        ModelFolder(copy).encoder_and_decoder("q4")
     (copy / "onnx/decoder_model_merged_q4.onnx").unlink()
     with pytest.raises(
         CheckpointError, match=r"has no onnx/decoder_model_merged_q4\.onnx[\s\S]*It has dtype='fp32', dtype='q8'"
     ):
-        Checkpoint(copy).encoder_and_decoder("q4")
+        ModelFolder(copy).encoder_and_decoder("q4")

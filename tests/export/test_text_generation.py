@@ -10,11 +10,11 @@ import transformers
 from fixtures.checkpoints import CHAT_TEMPLATE
 from onnx import numpy_helper
 
-import torchless_export.convert
+import torchless_export.converters.optimum
 from torchless import AutoModelForCausalLM, ExportError
-from torchless.checkpoint import Checkpoint
-from torchless_export.cases import CASES, _next_tokens
+from torchless.folder.model_folder import ModelFolder
 from torchless_export.export import Silent, export
+from torchless_export.verification.cases import CASES, _next_tokens
 
 TASK = "text-generation"
 
@@ -42,7 +42,7 @@ def test_it_is_the_task_of_the_model(tiny, family, tmp_path):
     measured = manifest.variants["fp32"].verification
     assert (manifest.task, measured.texts, measured.agreement) == (TASK, 250, 1)
     assert measured.max_abs_diff <= 1e-4
-    assert Checkpoint(tmp_path / "out").task().name == TASK
+    assert ModelFolder(tmp_path / "out").task().name == TASK
 
 
 def test_the_generation_configuration_travels(tiny, tmp_path):
@@ -64,7 +64,7 @@ def test_the_chat_template_travels(tiny):
 
 
 def test_a_wrong_weight_is_found(tiny, tmp_path, monkeypatch):
-    convert = torchless_export.convert.convert
+    convert = torchless_export.converters.optimum.convert
 
     def broken(loaded, task, folder):
         convert(loaded, task, folder)
@@ -74,7 +74,7 @@ def test_a_wrong_weight_is_found(tiny, tmp_path, monkeypatch):
         norm.CopyFrom(numpy_helper.from_array(np.roll(numpy_helper.to_array(norm), 1), norm.name))
         onnx.save(graph, path)
 
-    monkeypatch.setattr(torchless_export.convert, "convert", broken)
+    monkeypatch.setattr(torchless_export.converters.optimum, "convert", broken)
     with pytest.raises(ExportError, match=r"fp32 gives other answers than PyTorch on 250 of 250 texts"):
         export(str(tiny.checkpoint("llama", TASK)), tmp_path / "out", Silent())
 

@@ -10,8 +10,8 @@ from fixtures.checkpoints import byte_level_bpe
 from fixtures.comparison import assert_same
 
 from torchless.errors import InputError, OptionError
-from torchless.tokenizer import Tokenizer
-from torchless.tool_schemas import tool_schema
+from torchless.tokenization.tokenizer import Tokenizer
+from torchless.tokenization.tool_schemas import tool_schema
 
 ASK = {"role": "user", "content": "What is “1 < 2 & 3” in 'Zürich'?  "}
 ANSWER = {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nIt is true.\n"}

@@ -15,7 +15,7 @@ from optimum.exporters.onnx import onnx_export_from_model
 
 from torchless import CheckpointError, InputError
 from torchless.generation.decoders import DecoderSteps
-from torchless.session import Session
+from torchless.ort.session import Session
 
 # What becomes of three prompts: each goes on, is repeated, reordered, dropped, and follows another prompt.
 FATES = [

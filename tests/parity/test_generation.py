@@ -197,7 +197,7 @@ def test_a_pipelines_defaults(checkpoint, tiny):
     reference = transformers.pipeline(
         "text-generation", model, tokenizer=transformers.AutoTokenizer.from_pretrained(folder)
     )
-    config = GenerationConfig.from_checkpoint({}, checkpoint).with_defaults(
+    config = GenerationConfig.from_configs({}, checkpoint).with_defaults(
         max_new_tokens=256, do_sample=True, temperature=0.7
     )
     for name in ("max_new_tokens", "do_sample", "temperature", "num_beams", "top_p", "top_k"):

@@ -4,12 +4,12 @@ from fixtures.checkpoints import unigram
 from fixtures.comparison import assert_same
 from tokenizers import AddedToken
 
-from torchless.checkpoint import Checkpoint
 from torchless.errors import InputError, OptionError
+from torchless.folder.model_folder import ModelFolder
 from torchless.generation.config import GenerationConfig
 from torchless.pipelines.text2text_generation import TranslationPipeline
 from torchless.tasks import find_task
-from torchless.tokenizer import Tokenizer
+from torchless.tokenization.tokenizer import Tokenizer
 
 TEXTS = ["It is a film of quiet power.", "Dull", "A delight, isn't it?", "It is long and it is slow."]
 FAMILIES = ["bart", "marian", "pegasus", "t5"]
@@ -174,8 +174,8 @@ class Remembers:
     batch_dependent = False
     task = find_task("text2text-generation")
 
-    def __init__(self, checkpoint, config):
-        self.checkpoint, self.config, self.generation_config = checkpoint, checkpoint.config, config
+    def __init__(self, folder, config):
+        self.folder, self.config, self.generation_config = folder, folder.config, config
 
 
 @pytest.mark.parametrize("kind", ["mbart", "mbart50", "nllb"])
@@ -190,7 +190,9 @@ def test_models_of_many_languages_are_told_both(kind, legacy, tmp_path):
     made.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     expected = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    pipe = TranslationPipeline(Remembers(Checkpoint(tmp_path), GenerationConfig()), Tokenizer.from_pretrained(tmp_path))
+    pipe = TranslationPipeline(
+        Remembers(ModelFolder(tmp_path), GenerationConfig()), Tokenizer.from_pretrained(tmp_path)
+    )
     for text, truncation in ((TEXTS[0], False), (TEXTS[0] * 20, True)):
         wanted = expected._build_translation_inputs(
             text, return_tensors="np", truncation=truncation, src_lang=target, tgt_lang=source

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchless.errors import InputError, OptionError
-from torchless.tokenizer import Tokenizer
+from torchless.tokenization.tokenizer import Tokenizer
 
 FAMILIES = sorted(CONFIGS)
 TEXTS = list(HARD_TEXTS.values())

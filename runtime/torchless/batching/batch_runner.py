@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.auto import Model
+from torchless.batching.rows import Row, RowOutput
+from torchless.models.auto import Model
 from torchless.numerics import pad
-from torchless.rows import Row, RowOutput
-from torchless.tokenizer import Tokenizer
+from torchless.tokenization.tokenizer import Tokenizer
 
 __all__ = ["BatchRunner"]
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.batching.policy import in_order, plan
+from torchless.batching.rows import Prompt, Row, RowOutput
 from torchless.generation.config import GenerationConfig
-from torchless.generation.stopping import Wanted
-from torchless.rows import Prompt, Row, RowOutput
-from torchless.tokenizer import Tokenizer
+from torchless.generation.stopping import ShouldContinue
+from torchless.tokenization.tokenizer import Tokenizer
 
 __all__ = ["PromptRun", "PromptScheduler"]
 
@@ -55,20 +55,20 @@ class PromptScheduler:
         self._max_batch_rows = 1 if max_batch_rows is None and model.batch_dependent else max_batch_rows
 
     def run(
-        self, rows: Sequence[Row], *, max_batch_rows: int | None = None, wanted: Wanted | None = None
+        self, rows: Sequence[Row], *, max_batch_rows: int | None = None, should_continue: ShouldContinue | None = None
     ) -> list[RowOutput]:
         """Return the sequences of each prompt, in the order of the prompts: see `PromptRun.outputs`."""
-        return self.start(rows, max_batch_rows=max_batch_rows, wanted=wanted).outputs()
+        return self.start(rows, max_batch_rows=max_batch_rows, should_continue=should_continue).outputs()
 
     def start(
-        self, rows: Sequence[Row], *, max_batch_rows: int | None = None, wanted: Wanted | None = None
+        self, rows: Sequence[Row], *, max_batch_rows: int | None = None, should_continue: ShouldContinue | None = None
     ) -> "PromptRun":
         """Plan prompts into batches; they run once their outputs are asked for.
 
         Args:
             rows: Prompts, any number, of any lengths.
             max_batch_rows: For these prompts, instead of the scheduler's own.
-            wanted: Asked between two steps: once it says no, each of the sequences ends as it is.
+            should_continue: Asked between two steps: once it says no, each of the sequences ends as it is.
         """
         prompts = [row for row in rows if isinstance(row, Prompt)]
         batches: list[list[int]] = []
@@ -81,14 +81,14 @@ class PromptScheduler:
                 by_length = [groupby(batch, key=lengths.__getitem__) for batch in planned]
                 planned = [list(same) for batch in by_length for _, same in batch]
             batches.extend([indices[position] for position in batch] for batch in planned)
-        return PromptRun(self, prompts, batches, wanted)
+        return PromptRun(self, prompts, batches, should_continue)
 
-    def generate(self, prompts: Sequence[Prompt], *, wanted: Wanted | None = None) -> list[RowOutput]:
+    def generate(self, prompts: Sequence[Prompt], *, should_continue: ShouldContinue | None = None) -> list[RowOutput]:
         """Generate for prompts of one configuration, together.
 
         Args:
             prompts: At least one.
-            wanted: As of `start`.
+            should_continue: As of `start`.
 
         Returns:
             The token ids of each prompt's sequences, as long as the longest of them: with the prompt before them or, of an
@@ -104,7 +104,9 @@ class PromptScheduler:
             ids[row, begin : begin + len(tokens)] = tokens
             mask[row, begin : begin + len(tokens)] = 1
         options = {field.name: getattr(config, field.name) for field in fields(config)}
-        sequences = self._model.generate(ids, mask, tokenizer=self._tokenizer, wanted=wanted, **options)
+        sequences = self._model.generate(
+            ids, mask, tokenizer=self._tokenizer, should_continue=should_continue, **options
+        )
         if len(prompts) == 1:
             return [tuple(sequences)]
         first_new = 1 if self._encodes else width
@@ -139,13 +141,13 @@ class PromptRun:
         scheduler: Whose they are.
         prompts: All of them.
         batches: The indices of each batch's prompts.
-        wanted: Asked between two steps.
+        should_continue: Asked between two steps.
     """
 
     scheduler: PromptScheduler
     prompts: Sequence[Prompt]
     batches: Sequence[Sequence[int]]
-    wanted: Wanted | None = None
+    should_continue: ShouldContinue | None = None
 
     def outputs(self) -> list[RowOutput]:
         """Generate, and return each prompt's sequences in the order of the prompts.
@@ -154,7 +156,9 @@ class PromptRun:
             InputError: A prompt leaves no room for what it is asked for.
         """
         prompts = ([self.prompts[index] for index in batch] for batch in self.batches)
-        return in_order(self.batches, (self.scheduler.generate(batch, wanted=self.wanted) for batch in prompts))
+        return in_order(
+            self.batches, (self.scheduler.generate(batch, should_continue=self.should_continue) for batch in prompts)
+        )
 
 
 _NEUTRAL = GenerationConfig()

@@ -9,8 +9,8 @@ from threading import Condition, Lock, Thread
 from time import perf_counter
 
 from torchless.batching.policy import RUN_TOKENS
+from torchless.batching.rows import Row, RowOutput
 from torchless.errors import ClosingError
-from torchless.rows import Row, RowOutput
 
 __all__ = ["BatchReport", "RowQueue"]
 

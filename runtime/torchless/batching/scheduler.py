@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from torchless.auto import Model
 from torchless.batching.batch_runner import BatchRunner
 from torchless.batching.policy import in_order, plan
-from torchless.rows import Row, RowOutput
-from torchless.tokenizer import Tokenizer
+from torchless.batching.rows import Row, RowOutput
+from torchless.models.auto import Model
+from torchless.tokenization.tokenizer import Tokenizer
 
 __all__ = ["Run", "Scheduler"]
 

@@ -1,1 +1,4 @@
-"""Generation: tokens chosen one after another, from whatever gives the logits that follow."""
+"""Generation: tokens are chosen one after another from the logits that a decoder's graph gives.
+
+It may import `tokenization`, `ort`, and what they may import.
+"""

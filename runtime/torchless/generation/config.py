@@ -144,7 +144,7 @@ class GenerationConfig:
             )
 
     @classmethod
-    def from_checkpoint(cls, config: Mapping[str, Any], generation_config: Mapping[str, Any] | None) -> Self:
+    def from_configs(cls, config: Mapping[str, Any], generation_config: Mapping[str, Any] | None) -> Self:
         """Read what a checkpoint says of generation.
 
         Args:
@@ -228,7 +228,7 @@ class GenerationConfig:
         """The texts that end a row."""
         return (self.stop_strings,) if isinstance(self.stop_strings, str) else tuple(self.stop_strings or ())
 
-    def longest(self, prompt_length: int, *, max_positions: int | None = None) -> int:
+    def max_total_length(self, prompt_length: int, *, max_positions: int | None = None) -> int:
         """Return how many tokens a row has at most.
 
         Args:
@@ -242,7 +242,7 @@ class GenerationConfig:
         longest = prompt_length + _DEFAULT_LENGTH
         return longest if max_positions is None else min(longest, max_positions)
 
-    def shortest(self, prompt_length: int) -> int:
+    def min_total_length(self, prompt_length: int) -> int:
         """Return how many tokens a row has at least, of which `prompt_length` are the prompt's."""
         return (self.min_length or 0) if self.min_new_tokens is None else prompt_length + self.min_new_tokens
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from torchless.errors import CheckpointError, InputError
 from torchless.generation.cache import Cache
-from torchless.session import Session
+from torchless.ort.session import Session
 
 __all__ = ["DecoderSteps"]
 

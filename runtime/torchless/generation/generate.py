@@ -14,7 +14,7 @@ from torchless.generation.logits_processors import LogitsProcessor, logits_proce
 from torchless.generation.sampling import draw, warpers
 from torchless.generation.search import Step, likeliest, search
 from torchless.generation.steps import Steps
-from torchless.generation.stopping import Decode, Stopping, Wanted, check_prompt
+from torchless.generation.stopping import Decode, ShouldContinue, Stopping, check_prompt
 
 __all__ = ["Generated", "generate", "stream"]
 
@@ -60,7 +60,7 @@ def generate(
     encoder_ids: NDArray[np.int64] | None = None,
     decode: Decode | None = None,
     max_positions: int | None = None,
-    wanted: Wanted | None = None,
+    should_continue: ShouldContinue | None = None,
 ) -> Generated:
     """Continue prompts.
 
@@ -72,7 +72,7 @@ def generate(
         encoder_ids: What an encoder read, (prompts, tokens).
         decode: Token ids to text, special tokens kept and nothing cleaned up; only `stop_strings` needs it.
         max_positions: How many tokens the model takes, where it has a limit.
-        wanted: Asked between two steps: once it says no, what there is then is returned.
+        should_continue: Asked between two steps: once it says no, what there is then is returned.
 
     Returns:
         `num_return_sequences` rows a prompt.
@@ -83,7 +83,14 @@ def generate(
 
     Source: `generate` in transformers 4.57.6, generation/utils.py.
     """
-    plan = _Plan.of(ids, config, encoder_ids=encoder_ids, decode=decode, max_positions=max_positions, wanted=wanted)
+    plan = _Plan.of(
+        ids,
+        config,
+        encoder_ids=encoder_ids,
+        decode=decode,
+        max_positions=max_positions,
+        should_continue=should_continue,
+    )
     if config.num_beams == 1:
         return _collected(plan.search(steps, ids, attention_mask), plan.pad_token_id)
     sequences, scores = beam_search(
@@ -150,10 +157,10 @@ class _Plan:
         encoder_ids: NDArray[np.int64] | None,
         decode: Decode | None,
         max_positions: int | None,
-        wanted: Wanted | None = None,
+        should_continue: ShouldContinue | None = None,
     ) -> "_Plan":
         prompt_length = ids.shape[1]
-        max_length = config.longest(prompt_length, max_positions=max_positions)
+        max_length = config.max_total_length(prompt_length, max_positions=max_positions)
         check_prompt(prompt_length, max_length)
         processors = logits_processors(
             config,
@@ -168,7 +175,7 @@ class _Plan:
         return cls(
             config=config,
             processors=processors,
-            stopping=Stopping(config, max_length=max_length, decode=decode, wanted=wanted),
+            stopping=Stopping(config, max_length=max_length, decode=decode, should_continue=should_continue),
             random=np.random.default_rng(config.seed) if config.do_sample else None,
             pad_token_id=(*config.eos_token_ids, 0)[0] if config.pad_token_id is None else config.pad_token_id,
         )

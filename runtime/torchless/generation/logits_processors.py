@@ -65,7 +65,7 @@ def _by_tokens(config: GenerationConfig, encoder_ids: NDArray[np.int64]) -> Iter
 
 def _by_length(config: GenerationConfig, prompt_length: int, max_length: int) -> Iterator[LogitsProcessor]:
     """Yield what depends on how many tokens there are, and what comes among it."""
-    eos, shortest = config.eos_token_ids, config.shortest(prompt_length)
+    eos, shortest = config.eos_token_ids, config.min_total_length(prompt_length)
     if eos and shortest > 0:
         yield _suppressed(eos, lambda length: length < shortest)
     if config.forced_bos_token_id is not None:

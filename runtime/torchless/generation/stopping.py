@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torchless.errors import InputError, OptionError
 from torchless.generation.config import GenerationConfig
 
-__all__ = ["Decode", "Ending", "FinishReason", "Stopping", "Wanted", "check_prompt", "ending"]
+__all__ = ["Decode", "Ending", "FinishReason", "ShouldContinue", "Stopping", "check_prompt", "ending"]
 
 Decode: TypeAlias = Callable[[Sequence[int]], str]
 
 # Asked between two steps, whether there is anybody to go on for.
-Wanted: TypeAlias = Callable[[], bool]
+ShouldContinue: TypeAlias = Callable[[], bool]
 
 # What ended a row: its length or the clock, a token, or a text. The names are text-generation-inference's.
 FinishReason: TypeAlias = Literal["length", "eos_token", "stop_sequence"]
@@ -40,7 +40,7 @@ class Stopping:
         config: The options.
         max_length: The tokens of a row at most, the prompt's included.
         decode: Token ids to text, special tokens kept and nothing cleaned up; only `stop_strings` needs it.
-        wanted: Once it says no, all rows end.
+        should_continue: Once it says no, all rows end.
 
     Raises:
         OptionError: There are stop strings, and nothing to decode with.
@@ -50,10 +50,15 @@ class Stopping:
     """
 
     def __init__(
-        self, config: GenerationConfig, *, max_length: int, decode: Decode | None = None, wanted: Wanted | None = None
+        self,
+        config: GenerationConfig,
+        *,
+        max_length: int,
+        decode: Decode | None = None,
+        should_continue: ShouldContinue | None = None,
     ) -> None:
         self.max_length = max_length
-        self._wanted = wanted
+        self._should_continue = should_continue
         self._eos = frozenset(config.eos_token_ids)
         self._deadline = None if config.max_time is None else monotonic() + config.max_time
         self._texts: _StopStrings | None = None
@@ -82,7 +87,7 @@ class Stopping:
             (rows,).
         """
         late = self._deadline is not None and monotonic() > self._deadline
-        if length >= self.max_length or late or (self._wanted is not None and not self._wanted()):
+        if length >= self.max_length or late or (self._should_continue is not None and not self._should_continue()):
             return np.ones(len(tokens), dtype=bool)
         ended = np.array([token in self._eos for token in tokens.tolist()], dtype=bool)
         if self._texts is not None and ids is not None:

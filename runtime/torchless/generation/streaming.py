@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Protocol
 
-from torchless.clean_up import CleanUpStream
-from torchless.tokenizer import Tokenizer
+from torchless.tokenization.clean_up import CleanUpStream
+from torchless.tokenization.tokenizer import Tokenizer
 
 __all__ = ["TextStream", "TextUntil"]
 
@@ -34,8 +34,8 @@ class TextStream:
     ) -> None:
         self._skipped = tokenizer.skipped_ids if skip_special_tokens else frozenset()
         self._texts: _Texts = _Bytes(tokenizer) if tokenizer.decoders == ("ByteLevel",) else _Tail(tokenizer)
-        wanted = tokenizer.clean_up if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
-        self._clean = CleanUpStream() if wanted else None
+        should_clean = tokenizer.clean_up if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
+        self._clean = CleanUpStream() if should_clean else None
 
     def push(self, token_ids: Iterable[int]) -> str:
         """Return the text that these tokens, after those before, have settled.

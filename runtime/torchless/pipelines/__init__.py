@@ -8,13 +8,13 @@ from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
-import torchless.auto
-from torchless.auto import Model
+import torchless.models.auto
 from torchless.errors import OptionError, TaskError
-from torchless.hub import open_checkpoint
+from torchless.folder.hub import open_folder
+from torchless.models.auto import Model
 from torchless.pipelines.base import Pipeline
 from torchless.tasks import Task, find_task
-from torchless.tokenizer import Tokenizer
+from torchless.tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:  # a process loads the one that it uses
     from torchless.pipelines.feature_extraction import FeatureExtractionPipeline
@@ -123,13 +123,11 @@ def pipeline(
         model = _default_model(chosen)
     source = model
     if not isinstance(model, Model):
-        checkpoint = open_checkpoint(model, revision=revision, dtype=dtype, file_name=file_name)
-        chosen = chosen or checkpoint.task()
+        folder = open_folder(model, revision=revision, dtype=dtype, file_name=file_name)
+        chosen = chosen or folder.task()
         pipeline_class = _pipeline_class(chosen)
-        model_class: type[Model] = getattr(torchless.auto, chosen.auto_class)
-        model = model_class.from_checkpoint(
-            checkpoint, dtype=dtype, file_name=file_name, threads=threads, providers=providers
-        )
+        model_class: type[Model] = getattr(torchless.models.auto, chosen.auto_class)
+        model = model_class.from_folder(folder, dtype=dtype, file_name=file_name, threads=threads, providers=providers)
     elif revision is not None or file_name is not None:
         raise OptionError(
             f"revision={revision!r} and file_name={file_name!r} say what to load, and the model is loaded already.",
@@ -143,10 +141,10 @@ def pipeline(
     else:
         pipeline_class = _pipeline_class(chosen or model.task)
     if tokenizer is None or tokenizer == source:
-        tokenizer = Tokenizer.from_checkpoint(model.checkpoint)
+        tokenizer = Tokenizer.from_folder(model.folder)
     elif not isinstance(tokenizer, Tokenizer):
         tokenizer = Tokenizer.from_pretrained(tokenizer)
-    return pipeline_class(model, tokenizer, asked=task, **options)
+    return pipeline_class(model, tokenizer, task_name=task, **options)
 
 
 def _default_model(task: Task | None) -> str:

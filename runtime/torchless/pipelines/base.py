@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from torchless.auto import Model
 from torchless.batching.policy import windows
 from torchless.batching.prompt_scheduler import PromptRun, PromptScheduler
+from torchless.batching.rows import Row, RowOutput
 from torchless.batching.scheduler import Run, Scheduler
 from torchless.errors import TruncationWarning, check_whole_number
+from torchless.models.auto import Model
 from torchless.pipelines.options import updated
-from torchless.rows import Row, RowOutput
 from torchless.tasks import Task
-from torchless.tokenizer import Tokenizer
-from torchless.truncation import Truncation
+from torchless.tokenization.tokenizer import Tokenizer
+from torchless.tokenization.truncation import Truncation
 
 __all__ = ["Pipeline", "Prepared"]
 
@@ -45,7 +45,7 @@ class Pipeline(ABC, Generic[OptionsT]):
     Args:
         model: The model, loaded.
         tokenizer: Its tokenizer.
-        asked: The name that the task was asked for by, where it has several: `translation_en_to_de` for `translation`.
+        task_name: The name that the caller gave the task, where it has several: `translation_en_to_de` for `translation`.
         batch_size: The most rows a batch may have; by default only the tokens in it are bounded, and a model whose
             answers depend on the batch runs its rows one by one.
         options: The task's options, which each call may change for itself.
@@ -69,13 +69,13 @@ class Pipeline(ABC, Generic[OptionsT]):
         model: Model,
         tokenizer: Tokenizer,
         *,
-        asked: str | None = None,
+        task_name: str | None = None,
         batch_size: int | None = None,
         **options: Any,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.asked = asked or self.task.name
+        self.task_name = task_name or self.task.name
         _check_batch_size(batch_size)
         scheduler = PromptScheduler if self.task.cached else Scheduler
         self._scheduler: Scheduler | PromptScheduler = scheduler(model, tokenizer, max_batch_rows=batch_size)
@@ -147,9 +147,9 @@ class Pipeline(ABC, Generic[OptionsT]):
         """Turn the outputs of one input's rows into its result."""
 
     @property
-    def longest(self) -> int | None:
+    def max_tokens(self) -> int | None:
         """The longest row in tokens that both the tokenizer and the model declare; None if neither has a limit."""
-        limits = (self.tokenizer.longest, self.model.config.max_tokens)
+        limits = (self.tokenizer.max_tokens, self.model.config.max_tokens)
         return min((limit for limit in limits if limit is not None), default=None)
 
     def with_options(self, options: OptionsT, changes: Mapping[str, Any]) -> OptionsT:
@@ -252,7 +252,7 @@ class _Cuts(NamedTuple):
 
     inputs: int
     cut: int
-    longest: int
+    max_tokens: int
 
     @staticmethod
     def of(rows_of_inputs: Sequence[Sequence[Row]]) -> "_Cuts":
@@ -268,7 +268,7 @@ class _Cuts(NamedTuple):
 def _warn_of_cuts(cuts: _Cuts) -> None:
     if cuts.cut:
         warnings.warn(
-            f"{cuts.cut} of {cuts.inputs} inputs were cut to {cuts.longest} tokens; the answers know nothing of the rest. "
+            f"{cuts.cut} of {cuts.inputs} inputs were cut to {cuts.max_tokens} tokens; the answers know nothing of the rest. "
             "Where the task has them, windows= or stride= cover a text whole.",
             TruncationWarning,
             stacklevel=5,

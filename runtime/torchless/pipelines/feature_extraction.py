@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from torchless.batching.rows import Row, RowOutput
 from torchless.errors import InputError, OptionError
+from torchless.models.pooling import Pooling, PoolingMode
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import text_input
 from torchless.pipelines.options import TokenizerOptions, updated
 from torchless.pipelines.windows import Combine, Windows, read_windows
-from torchless.pooling import Pooling, PoolingMode
-from torchless.rows import Row, RowOutput
 from torchless.tasks import find_task
-from torchless.truncation import Truncation
+from torchless.tokenization.truncation import Truncation
 
 __all__ = ["FeatureExtractionOptions", "FeatureExtractionPipeline"]
 
@@ -106,7 +106,7 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
             cut = self._truncation(options)
             rows = [self.encode(text, cut, add_special_tokens=options.add_special_tokens)]
         else:
-            longest = self._declared_length if options.pooling == "auto" and not windows.max_length else self.longest
+            longest = self._declared_length if options.pooling == "auto" and not windows.max_length else self.max_tokens
             cut = windows.truncation(self.tokenizer, longest, pair=False)
             rows = self.encode_windows(text, cut, add_special_tokens=options.add_special_tokens)
         if options.pooling and not len(rows[0]):
@@ -114,7 +114,7 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
                 f"The text {text!r} has no tokens to pool.", hint="Give a text, or add_special_tokens=True."
             )
         if not options.pooling and options.padding == "max_length":
-            self._pad(rows[0], self.tokenizer.longest if options.max_length is None else options.max_length)
+            self._pad(rows[0], self.tokenizer.max_tokens if options.max_length is None else options.max_length)
         return rows
 
     def postprocess(
@@ -185,8 +185,8 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
     def _declared_length(self) -> int | None:
         """What the folder's sentence-transformers files cut a text to, in tokens."""
         declared = self._declared_pooling.max_tokens or self.model.config.get("max_position_embeddings")
-        return min((limit for limit in (declared, self.longest) if limit is not None), default=None)
+        return min((limit for limit in (declared, self.max_tokens) if limit is not None), default=None)
 
     @cached_property
     def _declared_pooling(self) -> Pooling:
-        return Pooling.read(self.model.checkpoint)
+        return Pooling.read(self.model.folder)

@@ -8,12 +8,12 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from torchless.batching.rows import Row, RowOutput
 from torchless.errors import InputError, OptionError, check_whole_number
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import text_input
 from torchless.pipelines.options import TokenizerOptions, updated
-from torchless.rows import Row, RowOutput
 from torchless.tasks import find_task
 
 __all__ = ["FillMaskOptions", "FillMaskPipeline", "Filling"]

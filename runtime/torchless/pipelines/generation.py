@@ -6,14 +6,14 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any, NotRequired, TypedDict, TypeVar
 
+from torchless.batching.rows import Prompt
 from torchless.errors import OptionError, nearest
 from torchless.generation.config import GenerationConfig
 from torchless.generation.stopping import Decode, FinishReason, ending
 from torchless.generation.streaming import TextStream
 from torchless.pipelines.options import updated
-from torchless.rows import Prompt
-from torchless.tokenizer import Tokenizer
-from torchless.truncation import TruncationStrategy
+from torchless.tokenization.tokenizer import Tokenizer
+from torchless.tokenization.truncation import TruncationStrategy
 
 __all__ = [
     "Details",

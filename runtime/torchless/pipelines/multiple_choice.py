@@ -5,12 +5,12 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from torchless.batching.rows import Row, RowOutput
 from torchless.errors import InputError
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import as_records, record, text_input
 from torchless.pipelines.options import TokenizerOptions
-from torchless.rows import Row, RowOutput
 from torchless.tasks import find_task
 
 __all__ = ["Choice", "MultipleChoiceInput", "MultipleChoicePipeline"]

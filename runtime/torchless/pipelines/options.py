@@ -6,8 +6,8 @@ from enum import Enum
 from typing import Any, Final, TypeVar
 
 from torchless.errors import OptionError, nearest
-from torchless.tokenizer import Padding, Tokenizer
-from torchless.truncation import Truncation, TruncationSide, TruncationStrategy
+from torchless.tokenization.tokenizer import Padding, Tokenizer
+from torchless.tokenization.truncation import Truncation, TruncationSide, TruncationStrategy
 
 __all__ = ["NOT_GIVEN", "NotGiven", "TokenizerOptions", "updated"]
 

@@ -8,14 +8,14 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from torchless.batching.rows import Row, RowOutput
 from torchless.errors import InputError, OptionError, check_whole_number
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import as_records, record, text_input
 from torchless.pipelines.options import updated
-from torchless.rows import Row, RowOutput
 from torchless.tasks import find_task
-from torchless.truncation import Truncation
+from torchless.tokenization.truncation import Truncation
 
 __all__ = ["Answer", "Question", "QuestionAnsweringOptions", "QuestionAnsweringPipeline"]
 
@@ -187,7 +187,7 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         return self.tokenizer.padding_side == "right"
 
     def _windows(self, options: QuestionAnsweringOptions) -> Truncation:
-        length = options.max_seq_len or min(self.longest or 384, 384)
+        length = options.max_seq_len or min(self.max_tokens or 384, 384)
         stride = min(length // 2, 128) if options.doc_stride is None else options.doc_stride
         if stride > length:
             raise OptionError(

@@ -6,9 +6,10 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, TypeAlias, overload
 
-from torchless.auto import Model
+from torchless.batching.rows import Prompt, Row, RowOutput
 from torchless.errors import OptionError, nearest
 from torchless.generation.config import GenerationConfig
+from torchless.models.auto import Model
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.generation import (
     GenerationOptions,
@@ -22,9 +23,8 @@ from torchless.pipelines.generation import (
     updated_generation,
 )
 from torchless.pipelines.inputs import text_input
-from torchless.rows import Prompt, Row, RowOutput
 from torchless.tasks import find_task
-from torchless.tokenizer import Encoding, Tokenizer
+from torchless.tokenization.tokenizer import Encoding, Tokenizer
 
 __all__ = [
     "SummarizationPipeline",
@@ -79,7 +79,7 @@ class Text2TextGenerationPipeline(Pipeline[Text2TextOptions]):
 
     def __init__(self, model: Model, tokenizer: Tokenizer, **options: Any) -> None:
         super().__init__(model, tokenizer, **options)
-        params = task_params(model, self.asked)
+        params = task_params(model, self.task_name)
         self.prefix: str = params.get("prefix", model.config.get("prefix")) or ""
         self.options = settled(self.options, params, _DEFAULTS)
 
@@ -198,10 +198,10 @@ class TranslationPipeline(Text2TextGenerationPipeline):
     options_class = TranslationOptions
     result_name = "translation"
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, *, asked: str | None = None, **options: Any) -> None:
-        if asked in {None, "translation"}:
-            asked = _first_translation(model)
-        super().__init__(model, tokenizer, asked=asked, **options)
+    def __init__(self, model: Model, tokenizer: Tokenizer, *, task_name: str | None = None, **options: Any) -> None:
+        if task_name in {None, "translation"}:
+            task_name = _first_translation(model)
+        super().__init__(model, tokenizer, task_name=task_name, **options)
 
     def preprocess(self, text: str, options: Text2TextOptions | None = None) -> list[Prompt]:
         """Turn a text into its prompt; a model of many languages is told both."""
@@ -223,7 +223,7 @@ class TranslationPipeline(Text2TextGenerationPipeline):
 
     def _languages(self, options: Text2TextOptions) -> tuple[str, str]:
         source, target = (getattr(options, name) for name in ("src_lang", "tgt_lang"))
-        named = self.asked.split("_")
+        named = self.task_name.split("_")
         if source is None and target is None and len(named) == 4:  # translation_xx_to_yy
             return named[1], named[3]
         if source is None or target is None:

@@ -7,13 +7,13 @@ from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from torchless.batching.rows import Row, RowOutput
 from torchless.errors import InputError, OptionError, check_whole_number, nearest
 from torchless.numerics import sigmoid, softmax
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import text_input
 from torchless.pipelines.options import NOT_GIVEN, NotGiven, TokenizerOptions, updated
 from torchless.pipelines.windows import Combine, Windows, read_windows
-from torchless.rows import Row, RowOutput
 from torchless.tasks import find_task
 
 __all__ = ["Classification", "TextClassificationOptions", "TextClassificationPipeline", "TextPair"]
@@ -109,7 +109,7 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
         if windows is None:
             truncation = options.read_truncation(self.tokenizer)
             return [self.encode(sequence, truncation, add_special_tokens=options.add_special_tokens)]
-        cut = windows.truncation(self.tokenizer, self.longest, pair=isinstance(sequence, tuple))
+        cut = windows.truncation(self.tokenizer, self.max_tokens, pair=isinstance(sequence, tuple))
         return self.encode_windows(sequence, cut, add_special_tokens=options.add_special_tokens)
 
     def postprocess(

@@ -5,10 +5,11 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, TypedDict, overload
 
-from torchless.auto import Model
+from torchless.batching.rows import Prompt, Row, RowOutput
 from torchless.errors import InputError, OptionError
 from torchless.generation.config import GenerationConfig
 from torchless.generation.stopping import FinishReason
+from torchless.models.auto import Model
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.generation import (
     GenerationOptions,
@@ -22,9 +23,8 @@ from torchless.pipelines.generation import (
     updated_generation,
 )
 from torchless.pipelines.inputs import text_input
-from torchless.rows import Prompt, Row, RowOutput
 from torchless.tasks import find_task
-from torchless.tokenizer import Padding, Tokenizer
+from torchless.tokenization.tokenizer import Padding, Tokenizer
 
 __all__ = ["Chat", "GeneratedText", "TextGenerationOptions", "TextGenerationPipeline"]
 
@@ -106,7 +106,7 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
 
     def __init__(self, model: Model, tokenizer: Tokenizer, **options: Any) -> None:
         super().__init__(model, tokenizer, **options)
-        params = task_params(model, self.asked)
+        params = task_params(model, self.task_name)
         declared = params.get("prefix", model.config.get("prefix"))
         prefix = declared if self.options.prefix is None else self.options.prefix
         self.options = replace(settled(self.options, params, _DEFAULTS), prefix=prefix, max_length=None)
@@ -233,14 +233,14 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
 
     def _room(self, config: GenerationConfig, tokens: int) -> int:
         """Return how many tokens a prompt may have, so that what is generated still fits."""
-        if self.longest is None:
+        if self.max_tokens is None:
             return tokens
-        room = self.longest - (config.longest(tokens) - tokens)
+        room = self.max_tokens - (config.max_total_length(tokens) - tokens)
         if room < 1:
             raise OptionError(
-                f"max_new_tokens={config.longest(tokens) - tokens} leaves no room for a prompt: the model takes "
-                f"{self.longest} tokens.",
-                hint=f"Give less than max_new_tokens={self.longest}.",
+                f"max_new_tokens={config.max_total_length(tokens) - tokens} leaves no room for a prompt: the model takes "
+                f"{self.max_tokens} tokens.",
+                hint=f"Give less than max_new_tokens={self.max_tokens}.",
             )
         return room
 

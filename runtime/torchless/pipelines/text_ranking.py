@@ -6,16 +6,16 @@ from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 import numpy as np
 
-from torchless.auto import Model
-from torchless.checkpoint import Checkpoint
+from torchless.batching.rows import Row, RowOutput
 from torchless.errors import CheckpointError, InputError, OptionError, check_whole_number, nearest
+from torchless.folder.model_folder import ModelFolder
+from torchless.models.auto import Model
 from torchless.numerics import sigmoid
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import as_records, record, text_input
 from torchless.pipelines.options import TokenizerOptions
-from torchless.rows import Row, RowOutput
 from torchless.tasks import find_task
-from torchless.tokenizer import Tokenizer
+from torchless.tokenization.tokenizer import Tokenizer
 
 __all__ = ["RankedText", "RankingInput", "TextRankingOptions", "TextRankingPipeline"]
 
@@ -75,11 +75,11 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
         super().__init__(model, tokenizer, **options)
         if model.config.num_labels != 1:
             raise CheckpointError(
-                f"The model in {str(model.checkpoint.folder)!r} has {model.config.num_labels} labels; a cross-encoder "
+                f"The model in {str(model.folder.path)!r} has {model.config.num_labels} labels; a cross-encoder "
                 "that ranks has one.",
                 hint="Use a model that was trained to rank, or text-classification with pairs.",
             )
-        self._function = self.options.function_to_apply or _declared_function(model.checkpoint)
+        self._function = self.options.function_to_apply or _declared_function(model.folder)
 
     def __call__(
         self,
@@ -136,19 +136,19 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
         return sorted(every, key=lambda one: -one["score"])[: options.top_k]
 
 
-def _declared_function(checkpoint: Checkpoint) -> FunctionToApply:
+def _declared_function(folder: ModelFolder) -> FunctionToApply:
     """Return what a folder says that logits become; a cross-encoder that says nothing has a sigmoid.
 
     Source: `get_default_activation_fn` and `_parse_model_config` of `CrossEncoder` in sentence-transformers 5.7.0.
     """
-    name, config = "config_sentence_transformers.json", checkpoint.config
-    places = [checkpoint.read_json(name) if checkpoint.has(name) else {}, config.get("sentence_transformers") or {}]
+    name, config = "config_sentence_transformers.json", folder.config
+    places = [folder.read_json(name) if folder.has(name) else {}, config.get("sentence_transformers") or {}]
     declared = [place.get("activation_fn") for place in places] + [config.get("sbert_ce_default_activation_function")]
     path = next((path for path in declared if path), "torch.nn.Sigmoid")
     function = _ACTIVATIONS.get(path.rpartition(".")[2])
     if function is None:
         raise CheckpointError(
-            f"The folder {str(checkpoint.folder)!r} turns logits into scores by {path!r}, which is not supported.",
+            f"The folder {str(folder.path)!r} turns logits into scores by {path!r}, which is not supported.",
             hint="Say what to do instead: function_to_apply='sigmoid' or function_to_apply='none'.",
         )
     return function

@@ -10,14 +10,14 @@ from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from torchless.batching.rows import Row, RowOutput
 from torchless.errors import InputError, OptionError, check_whole_number, nearest
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline, Prepared
 from torchless.pipelines.inputs import text_input
 from torchless.pipelines.options import updated
-from torchless.rows import Row, RowOutput
 from torchless.tasks import find_task
-from torchless.truncation import Truncation
+from torchless.tokenization.truncation import Truncation
 
 __all__ = ["AggregationStrategy", "Entity", "TokenClassificationOptions", "TokenClassificationPipeline"]
 
@@ -181,7 +181,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         return updated(options, changes, called=type(self).__name__)
 
     def _truncation(self, stride: int | None) -> Truncation | None:
-        length = self.longest
+        length = self.max_tokens
         if length is None:
             return None
         room = length - self.tokenizer.num_special_tokens(pair=False)

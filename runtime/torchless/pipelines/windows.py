@@ -7,10 +7,10 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from torchless.batching.rows import Row
 from torchless.errors import OptionError, check_whole_number, nearest
-from torchless.rows import Row
-from torchless.tokenizer import Tokenizer
-from torchless.truncation import Truncation
+from torchless.tokenization.tokenizer import Tokenizer
+from torchless.tokenization.truncation import Truncation
 
 __all__ = ["Combine", "Windows", "read_windows"]
 

@@ -7,15 +7,15 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from torchless.auto import Model
+from torchless.batching.rows import Row, RowOutput
 from torchless.errors import InputError, OptionError
+from torchless.models.auto import Model
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import text_input
 from torchless.pipelines.options import updated
-from torchless.rows import Row, RowOutput
 from torchless.tasks import find_task
-from torchless.tokenizer import Tokenizer
+from torchless.tokenization.tokenizer import Tokenizer
 
 __all__ = ["ZeroShotClassification", "ZeroShotClassificationOptions", "ZeroShotClassificationPipeline"]
 

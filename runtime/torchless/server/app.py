@@ -13,15 +13,18 @@ from litestar.serialization import encode_json
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from torchless.errors import AccessError
-from torchless.server.admission import Admission
+from torchless.server.concurrency_limiter import Admission
 from torchless.server.errors import Refusals, exception_handlers
+from torchless.server.interfaces import documentation, probes
+from torchless.server.interfaces.hugging_face import routes as hugging_face
+from torchless.server.interfaces.inference_protocol import routes as inference_protocol
+from torchless.server.interfaces.openai import routes as openai
+from torchless.server.interfaces.playground import routes as playground
+from torchless.server.interfaces.text_embeddings import routes as text_embeddings
 from torchless.server.loading import Loading
 from torchless.server.metrics import REQUESTS, MetricsController, count_unrouted
 from torchless.server.openapi import Schemas, complete, openapi_config
 from torchless.server.request_limits import RequestLimits
-from torchless.server.routes import documentation, inference_protocol, openai, playground, probes
-from torchless.server.routes import hugging_face as hugging_face_routes
-from torchless.server.routes import text_embeddings as text_embeddings_routes
 from torchless.server.server_request import ServerRequest
 from torchless.server.settings import Settings
 from torchless.server.traces import traces
@@ -29,8 +32,8 @@ from torchless.server.traces import traces
 __all__ = ["create_app"]
 
 _ROUTERS: Sequence[Callable[[], Router]] = (
-    hugging_face_routes.router,
-    text_embeddings_routes.router,
+    hugging_face.router,
+    text_embeddings.router,
     openai.router,
     inference_protocol.router,
     playground.router,

@@ -10,16 +10,16 @@ from typing import Any, TypeVar
 from torchless.batching.batch_runner import BatchRunner
 from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.queue import RowQueue
+from torchless.batching.rows import Prompt, Row, RowOutput
 from torchless.errors import InputError, LimitError, TaskError, UnknownModelError, nearest
-from torchless.generation.stopping import Wanted, ending
+from torchless.generation.stopping import ShouldContinue, ending
+from torchless.ort.session import beside_others
 from torchless.pipelines import Pipeline, pipeline
 from torchless.pipelines.base import Prepared
-from torchless.rows import Prompt, Row, RowOutput
-from torchless.server.admission import Admitted
+from torchless.server.concurrency_limiter import Admitted
 from torchless.server.errors import took_longer
 from torchless.server.metrics import ModelMetrics
 from torchless.server.settings import Settings
-from torchless.session import beside_others
 
 __all__ = ["Registry", "ServedModel"]
 
@@ -64,11 +64,11 @@ class ServedModel:
         self._timeout_s = settings.request_timeout_s
         self._steps = steps
         self._metrics = ModelMetrics(name)
-        self._run: Callable[[Sequence[Row], Wanted], Sequence[RowOutput]]
+        self._run: Callable[[Sequence[Row], ShouldContinue], Sequence[RowOutput]]
         model, tokenizer = pipeline.model, pipeline.tokenizer
         if pipeline.task.cached:
             prompts = PromptScheduler(model, tokenizer)
-            self._run = lambda rows, wanted: prompts.run(rows, wanted=wanted)
+            self._run = lambda rows, should_continue: prompts.run(rows, should_continue=should_continue)
             self._queue = RowQueue(
                 self._run,
                 workers=1,

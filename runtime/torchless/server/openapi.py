@@ -25,7 +25,7 @@ from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 
 from torchless import __version__
-from torchless.server.tensors import JSON_LENGTH, InferenceRequest
+from torchless.server.interfaces.inference_protocol.tensors import JSON_LENGTH, InferenceRequest
 
 __all__ = [
     "ASSETS_PATH",

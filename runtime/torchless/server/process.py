@@ -15,7 +15,7 @@ from litestar import Litestar
 
 from torchless.server.access_log import AccessLog
 from torchless.server.app import create_app
-from torchless.server.connection import Connection
+from torchless.server.header_timeout import Connection
 from torchless.server.loading import Loading
 from torchless.server.settings import Settings
 

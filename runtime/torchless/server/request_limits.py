@@ -8,7 +8,7 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send
 
 from torchless.errors import DeadlineError, LimitError
-from torchless.server.admission import Admission
+from torchless.server.concurrency_limiter import Admission
 from torchless.server.errors import took_longer
 from torchless.server.settings import Settings
 

@@ -5,7 +5,7 @@ from typing import Any
 from litestar import Request
 from litestar.exceptions import ClientException
 
-from torchless.server.admission import Admitted
+from torchless.server.concurrency_limiter import Admitted
 from torchless.server.models import Registry
 from torchless.server.settings import Settings
 

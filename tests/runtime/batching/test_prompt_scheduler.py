@@ -5,9 +5,9 @@ import pytest
 from fixtures.checkpoints import byte_level_bpe
 
 from torchless.batching.prompt_scheduler import PromptScheduler
+from torchless.batching.rows import Prompt
 from torchless.generation.config import GenerationConfig
-from torchless.rows import Prompt
-from torchless.tokenizer import Tokenizer
+from torchless.tokenization.tokenizer import Tokenizer
 
 TEXTS = ["a", "bb bb bb", "cc", "d d d d d d d", "e", "f g", "h", "i j", "k", "l"]
 
@@ -25,7 +25,7 @@ class Repeats:
         self.batch_dependent = batch_dependent
         self.batches = []
 
-    def generate(self, ids, mask, *, tokenizer, wanted, eos_token_id, num_return_sequences, **options):
+    def generate(self, ids, mask, *, tokenizer, should_continue, eos_token_id, num_return_sequences, **options):
         self.batches.append(len(ids))
         lengths = mask.sum(axis=1)
         begun = np.full((len(ids), 1), 9) if self.task.encoder_decoder else ids

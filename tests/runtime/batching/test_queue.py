@@ -144,21 +144,21 @@ def test_every_row_runs_once_within_the_bounds(callers, workers, max_batch_rows)
     assert len(good) == len(set(good))
 
 
-def test_a_batch_is_wanted_until_the_last_of_its_callers_has_gone():
-    futures, wanted = [], []
+def test_a_batch_continues_until_the_last_of_its_callers_has_gone():
+    futures, answers = [], []
 
-    def run(rows, still_wanted):
-        wanted.append(still_wanted())
+    def run(rows, should_continue):
+        answers.append(should_continue())
         for future in futures:
             future.cancel()
-            wanted.append(still_wanted())
+            answers.append(should_continue())
         return rows
 
     queue = RowQueue(run, workers=1, max_batch_tokens=100)
     with queue._changed:  # before the thread can take the first alone
         futures += [queue.submit([Sized(1, name)]) for name in "ab"]
     queue.close()
-    assert wanted == [True, True, False]
+    assert answers == [True, True, False]
 
 
 def test_a_closed_queue_takes_nothing(busy):

@@ -5,11 +5,11 @@ import pytest
 from onnxruntime.quantization import quantize_dynamic
 
 from torchless import AutoModel, AutoTokenizer, pipeline
+from torchless.batching.rows import Row
 from torchless.batching.scheduler import Scheduler
-from torchless.checkpoint import Manifest, Part, Variant
-from torchless.layout import MANIFEST_NAME
-from torchless.rows import Row
-from torchless.session import Session
+from torchless.folder.layout import MANIFEST_NAME
+from torchless.folder.manifest import Manifest, Part, Variant
+from torchless.ort.session import Session
 from torchless_export.sample import sample_texts
 
 

@@ -75,7 +75,7 @@ def test_ways_to_generate_that_do_not_exist(option, mode):
     with pytest.raises(OptionError, match=mode):
         GenerationConfig().updated(**option)
     with pytest.raises(CheckpointError, match=mode):
-        GenerationConfig.from_checkpoint({}, option)
+        GenerationConfig.from_configs({}, option)
 
 
 def test_their_neutral_values_are_accepted():
@@ -85,15 +85,15 @@ def test_their_neutral_values_are_accepted():
 
 def test_a_checkpoint():
     config = {"model_type": "bart", "num_beams": 4, "eos_token_id": 2, "forced_eos_token_id": None}
-    assert GenerationConfig.from_checkpoint(config, None) == GenerationConfig(num_beams=4, eos_token_id=2)
-    assert GenerationConfig.from_checkpoint(config, {"eos_token_id": [3, 5], "transformers_version": "4.57.6"}) == (
+    assert GenerationConfig.from_configs(config, None) == GenerationConfig(num_beams=4, eos_token_id=2)
+    assert GenerationConfig.from_configs(config, {"eos_token_id": [3, 5], "transformers_version": "4.57.6"}) == (
         GenerationConfig(eos_token_id=[3, 5])
     )
 
 
 def test_a_checkpoint_that_says_what_cannot_be():
     with pytest.raises(CheckpointError, match=r"generation_config.json: top_p=7"):
-        GenerationConfig.from_checkpoint({}, {"top_p": 7})
+        GenerationConfig.from_configs({}, {"top_p": 7})
 
 
 def test_what_files_say_for_nothing():
@@ -105,20 +105,20 @@ def test_what_files_say_for_nothing():
         "top_k": None,
         "eos_token_id": -1,
     }
-    config = GenerationConfig.from_checkpoint({}, values)
+    config = GenerationConfig.from_configs({}, values)
     assert config == GenerationConfig(top_k=None, eos_token_id=-1)
     assert config.eos_token_ids == ()
 
 
 def test_a_callers_values_win():
-    config = GenerationConfig.from_checkpoint({}, {"num_beams": 6, "temperature": 0.3})
+    config = GenerationConfig.from_configs({}, {"num_beams": 6, "temperature": 0.3})
     assert config.with_defaults(num_beams=4).updated(num_beams=2) == GenerationConfig(num_beams=2, temperature=0.3)
 
 
 def test_a_checkpoints_length_wins_over_a_pipelines():
     defaults = {"max_new_tokens": 256}
-    assert GenerationConfig.from_checkpoint({}, {"max_length": 60}).with_defaults(**defaults).longest(10) == 60
-    assert GenerationConfig.from_checkpoint({}, {"max_length": 20}).with_defaults(**defaults).longest(10) == 266
+    assert GenerationConfig.from_configs({}, {"max_length": 60}).with_defaults(**defaults).max_total_length(10) == 60
+    assert GenerationConfig.from_configs({}, {"max_length": 20}).with_defaults(**defaults).max_total_length(10) == 266
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,14 @@ def test_a_checkpoints_length_wins_over_a_pipelines():
     [({}, 30), ({"max_length": 20}, 20), ({"max_new_tokens": 5}, 15), ({"max_length": 20, "max_new_tokens": 5}, 15)],
 )
 def test_the_longest(options, longest):
-    assert GenerationConfig(**options).longest(10) == longest
+    assert GenerationConfig(**options).max_total_length(10) == longest
 
 
 def test_a_models_positions_cap_the_default_length_alone():
-    assert GenerationConfig().longest(10, max_positions=16) == 16
-    assert GenerationConfig(max_new_tokens=20).longest(10, max_positions=16) == 30
+    assert GenerationConfig().max_total_length(10, max_positions=16) == 16
+    assert GenerationConfig(max_new_tokens=20).max_total_length(10, max_positions=16) == 30
 
 
 def test_the_shortest():
-    assert GenerationConfig(min_length=12).shortest(10) == 12
-    assert GenerationConfig(min_length=12, min_new_tokens=5).shortest(10) == 15
+    assert GenerationConfig(min_length=12).min_total_length(10) == 12
+    assert GenerationConfig(min_length=12, min_new_tokens=5).min_total_length(10) == 15

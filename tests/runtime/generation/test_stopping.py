@@ -95,5 +95,5 @@ def test_once_nobody_wants_it_what_there_is_is_returned(beams):
     config = GenerationConfig(max_new_tokens=20, num_beams=beams)
     answers = iter([True, True, False])
     ids = np.array([[10]])
-    got = generate(Scripted(table), ids, np.ones_like(ids), config, wanted=lambda: next(answers))
+    got = generate(Scripted(table), ids, np.ones_like(ids), config, should_continue=lambda: next(answers))
     assert len(got.sequences[0]) == 3

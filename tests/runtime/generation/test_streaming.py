@@ -6,7 +6,7 @@ from tokenizers import AddedToken, decoders, models
 from tokenizers import Tokenizer as Backend
 
 from torchless.generation.streaming import TextStream, TextUntil
-from torchless.tokenizer import Tokenizer
+from torchless.tokenization.tokenizer import Tokenizer
 
 
 def byte_level():

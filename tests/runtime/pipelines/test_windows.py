@@ -82,7 +82,7 @@ def by_hand(pipe, model, to_values, text, pair, windows):
 @pytest.mark.parametrize("pair", [None, PAIR])
 def test_classification_by_hand(classify, combine, length, stride, pair):
     windows = Windows(combine=combine, max_length=length, stride=stride if pair is None else stride // 4)
-    model = AutoModelForSequenceClassification.from_pretrained(classify.model.checkpoint.folder)
+    model = AutoModelForSequenceClassification.from_pretrained(classify.model.folder.path)
     scores, count = by_hand(classify, model, softmax, LONG_TEXT, pair, windows)
     assert count > 1
     expected = [
@@ -98,7 +98,7 @@ def test_classification_by_hand(classify, combine, length, stride, pair):
 @pytest.mark.parametrize(("length", "stride"), LENGTHS_AND_STRIDES)
 def test_embedding_by_hand(extract, combine, length, stride):
     windows = Windows(combine=combine, max_length=length, stride=stride)
-    model = AutoModel.from_pretrained(extract.model.checkpoint.folder)
+    model = AutoModel.from_pretrained(extract.model.folder.path)
     values, count = by_hand(extract, model, lambda hidden: hidden.mean(axis=0), LONG_TEXT, None, windows)
     assert count > 1
     assert_same(values.tolist(), extract(LONG_TEXT, windows=windows), tolerance=1e-5)
@@ -116,7 +116,7 @@ def test_short_names(classify, extract):
 
 @pytest.mark.parametrize("off", [None, False])
 def test_windows_of_the_constructor_and_the_call(tiny, architecture, classify, off):
-    built = pipeline("text-classification", classify.model.checkpoint.folder, windows="max")
+    built = pipeline("text-classification", classify.model.folder.path, windows="max")
     assert built(LONG_TEXT) == classify(LONG_TEXT, windows="max")
     assert built(LONG_TEXT, windows="mean") == classify(LONG_TEXT, windows="mean")
     assert built("A film.", windows=off) == classify("A film.")
@@ -212,7 +212,7 @@ def test_a_pair_is_in_every_window(classify):
 )
 def test_windows_that_are_none(classify, extract, built, windows, message):
     for pipe, options in ((classify, {}), (extract, {"pooling": "mean"})):
-        folder = pipe.model.checkpoint.folder
+        folder = pipe.model.folder.path
         with pytest.raises(OptionError, match=message):
             pipeline(pipe.task.name, folder, windows=windows, **options) if built else pipe("A.", windows=windows)
 
@@ -332,7 +332,7 @@ def test_results_say_whether_their_text_was_cut(classify):
 
 
 def test_whether_it_was_cut_is_said_only_if_asked_for(classify):
-    built = pipeline("text-classification", classify.model.checkpoint.folder, return_truncated=True)
+    built = pipeline("text-classification", classify.model.folder.path, return_truncated=True)
     assert built("A film.")[0].keys() == {"label", "score", "truncated"}
     assert list(built("A film.", windows="mean")[0]) == ["label", "score", "windows", "truncated"]
     assert built("A film.", return_truncated=False) == classify("A film.")

@@ -1,0 +1,98 @@
+"""`torchless export`: turn a checkpoint into a folder that runs without PyTorch, and verify it."""
+
+import signal
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from torchless.folder.manifest import Manifest
+from torchless.inspection.report import verification_cells
+from torchless_export.commands.console import (
+    AllowPickle,
+    BaseModel,
+    ConsoleProgress,
+    TrustRemoteCode,
+    quieten,
+    require_pytorch,
+)
+
+__all__ = ["export"]
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="A folder, a name on the Hub, or a PEFT adapter.")],
+    out: Annotated[Path | None, typer.Argument(help="The folder to write.  [default: models/NAME]")] = None,
+    task: Annotated[str | None, typer.Option(help="What to export it for.  [default: what it was trained for]")] = None,
+    dtype: Annotated[str, typer.Option(help="The variants to write, separated by commas: fp32,q8.")] = "fp32",
+    base_model: BaseModel = None,
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit on the Hub.")] = None,
+    allow_pickle: AllowPickle = False,
+    allow_random_head: Annotated[
+        bool, typer.Option("--allow-random-head", help="Accept a head that the checkpoint has no weights for.")
+    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
+    verify_with: Annotated[
+        Path | None, typer.Option(help="A file to verify on, one input a line.  [default: texts of a sample]")
+    ] = None,
+    calibrate_with: Annotated[
+        Path | None, typer.Option(help="A file to calibrate q8 on, one input a line.  [default: the same]")
+    ] = None,
+    min_agreement: Annotated[
+        float, typer.Option(help="The least agreement with PyTorch that a variant may have, 0 to 1.")
+    ] = 0.99,
+    force: Annotated[bool, typer.Option("--force", help="Export again even if nothing changed.")] = False,
+) -> None:
+    """Turn a checkpoint into a folder that runs without PyTorch, and verify it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    quieten()
+    require_pytorch("torchless export")
+    from torchless_export.export import export as run
+
+    console = Console(soft_wrap=True)
+    folder = out or Path("models") / Path(model).name
+    manifest, anew = run(
+        model,
+        folder,
+        ConsoleProgress(console),
+        task=task,
+        dtypes=tuple(name.strip() for name in dtype.split(",")),
+        base_model=base_model,
+        revision=revision,
+        allow_pickle=allow_pickle,
+        allow_random_head=allow_random_head,
+        trust_remote_code=trust_remote_code,
+        verify_with=verify_with,
+        calibrate_with=calibrate_with,
+        min_agreement=min_agreement,
+        force=force,
+    )
+    state = "Exported" if anew else "Up to date (--force exports again):"
+    console.print(f"{state} {folder}: {manifest.task}", highlight=False)
+    console.print(_table(manifest))
+
+
+def _table(manifest: Manifest) -> Table:
+    table = Table("variant", "size", "max |Δ|", "mean |Δ|", "agreement", "ms a text")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    whole = manifest.variants.get("fp32")
+    for name, variant in manifest.variants.items():
+        measured = variant.verification
+        if measured is None:
+            continue
+        agreement, largest, mean, ms_per_text, reference_ms_per_text = verification_cells(measured)
+        if not table.rows:
+            table.add_row("PyTorch", "", "", "", "", reference_ms_per_text)
+        share = f" ({variant.size_bytes / whole.size_bytes:.0%})" if whole and variant is not whole else ""
+        size = f"{variant.size_bytes / 1e6:.1f} MB{share}"
+        table.add_row(name, size, largest, mean, agreement, ms_per_text)
+    return table
+
+
+def _stop(number: int, _frame: object) -> NoReturn:
+    """End as a command does that a signal ends, once what was begun is removed."""
+    raise SystemExit(128 + number)

@@ -1,0 +1,1 @@
+"""From a loaded model to ONNX files, with the input and output names that the runtime reads."""

@@ -1,0 +1,105 @@
+"""A loaded model to ONNX files: the one module that imports optimum."""
+
+import shutil
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torchless.errors import ExportError, nearest
+from torchless.folder.layout import graph_names
+from torchless.tasks import Task
+from torchless_export.graph.branches import merge
+from torchless_export.graph.classifier_head import keep_first_token
+from torchless_export.graph.decoder import ease_decoding
+from torchless_export.graph.shapes import fix_shapes
+from torchless_export.source.source import LoadedModel
+
+__all__ = ["check_supported", "convert"]
+
+_DECODER = ("model.onnx",)
+_DECODERS = ("decoder_model.onnx", "decoder_with_past_model.onnx")
+
+
+def check_supported(model_type: str, task: Task) -> None:
+    """Raise if optimum's exporter knows no graph of an architecture for a task.
+
+    Args:
+        model_type: The architecture, as `config.json` names it.
+        task: What the graph shall answer.
+
+    Raises:
+        ExportError: It knows the architecture not at all, or not for this task.
+    """
+    import optimum.exporters.onnx.model_configs  # noqa: F401 - fills the table
+    from optimum.exporters.tasks import TasksManager
+
+    supported = TasksManager._SUPPORTED_MODEL_TYPE  # noqa: SLF001 - the public way only raises
+    if model_type not in supported:
+        raise ExportError(
+            f"optimum's ONNX exporter does not know the architecture {model_type!r}.",
+            hint=nearest(model_type, (name for name in supported if task.graph in supported[name]["onnx"])),
+        )
+    tasks = supported[model_type]["onnx"]
+    if task.graph not in tasks and f"{task.graph}-with-past" not in tasks:
+        raise ExportError(
+            f"optimum's ONNX exporter does not know {model_type!r} for {task.name}.",
+            hint=f"Choose another --task. It knows: {', '.join(sorted(tasks))}.",
+        )
+
+
+def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
+    """Write the fp32 graph of a model, its configurations and its tokenizer.
+
+    Args:
+        loaded: The model and its tokenizer.
+        task: What the graph shall answer.
+        folder: An existing folder; the graphs go to `onnx/` in it: `model.onnx`, or of an encoder-decoder
+            `encoder_model.onnx` and `decoder_model_merged.onnx`.
+
+    Raises:
+        ExportError: optimum cannot convert this architecture for this task.
+    """
+    from optimum.exporters.onnx import onnx_export_from_model
+
+    with TemporaryDirectory(dir=folder) as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns of every branch it follows; verification judges the graph
+        # optimum would look for further preprocessors under the name that the model was loaded by.
+        loaded.model.config.name_or_path = scratch
+        try:
+            name = f"{task.graph}-with-past" if task.cached else task.graph
+            onnx_export_from_model(loaded.model, output=scratch, task=name, do_validation=False)
+        except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
+            raise ExportError(
+                f"optimum cannot export {type(loaded.model).__name__} for {task.name}: {error}",
+                hint="Choose another --task, or an architecture that optimum's ONNX exporter supports.",
+            ) from error
+        (folder / "onnx").mkdir()
+        _finish(Path(scratch), folder, task)
+    loaded.model.config.name_or_path = ""
+    with warnings.catch_warnings():
+        # Older checkpoints say in their configuration how to generate, and there it stays.
+        warnings.simplefilter("ignore")
+        loaded.model.config.save_pretrained(folder)
+    if task.cached:
+        # Not save_pretrained, which refuses what many a published checkpoint says, a temperature without sampling.
+        loaded.model.generation_config.to_json_file(folder / "generation_config.json")
+    # The chat template goes to its own file for `transformers`, and among the settings for transformers.js.
+    loaded.tokenizer.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder, save_jinja_files=False)
+
+
+def _finish(written: Path, folder: Path, task: Task) -> None:
+    """Put what optimum wrote into a folder, as it is to be run."""
+    for graph in written.glob("*.onnx"):
+        if graph.name != "decoder_model_merged.onnx":
+            fix_shapes(graph)
+            keep_first_token(graph)
+    decoders = [written / name for name in (_DECODERS if task.encoder_decoder else _DECODER)]
+    for graph in decoders if task.cached else ():
+        ease_decoding(graph)
+    graph, *merged = (folder / name for name in graph_names("fp32", encoder_decoder=task.encoder_decoder))
+    if merged:
+        first, later = decoders
+        merge(first, later, merged[0])
+    for path in written.glob(f"{graph.name}*"):  # its weights may be beside it
+        shutil.move(path, graph.with_name(path.name))

@@ -1,1 +1,0 @@
-"""The q8 variant: 8-bit integers whose answers depend on no neighbour."""

@@ -1,0 +1,1 @@
+"""The gate: the exported graphs answer as PyTorch answers, or the export fails."""

@@ -1,0 +1,244 @@
+"""How each task is verified: what it is asked, by whom, and when two answers are the same."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+import torchless
+from torchless.models.auto import Model
+from torchless.tasks import Task
+from torchless_export.source.source import LoadedModel
+from torchless_export.verification.session_hooks import ObservedSession, Observer
+from torchless_export.verification.teacher_forcing import ToldModel, logits_of_pytorch
+
+__all__ = ["CASES", "FP32_TOLERANCE", "Answerer", "Case", "Difference", "exported_pipeline", "reference_pipeline"]
+
+FP32_TOLERANCE = 1e-4
+"""How far an fp32 score may be from PyTorch's; for hidden states and logits, relative to their scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two answers compared.
+
+    Attributes:
+        agreement: The share of the text's final answers that are the same, 0 to 1.
+        values: How far apart each value is, of those that both have; NaN where one is no number.
+    """
+
+    agreement: float
+    values: NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """How a task is verified.
+
+    Attributes:
+        compare: Compares (PyTorch's answer, ours).
+        options: The options of each call.
+        ask: Makes an input of a text; `mask` is the tokenizer's mask token.
+        tell: Makes the input that ours is given, of the same input and PyTorch's answer.
+    """
+
+    compare: Callable[[Any, Any], Difference]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    ask: Callable[[str, str], Any] = lambda text, _mask: text
+    tell: Callable[[Any, Any], Any] = lambda asked, _answer: asked
+
+
+class Answerer(Protocol):
+    """What answers inputs with a model of ours."""
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        """Answer one input."""
+
+
+def reference_pipeline(loaded: LoadedModel, task: Task) -> Callable[..., Any]:
+    """Return what answers a task with PyTorch: the reference's pipeline, or the bare model where there is none."""
+    import transformers
+
+    if task.name == "multiple-choice":
+        return lambda question, **_: _choose(loaded, question)
+    if task.name == "text-generation":
+        return lambda text: _continue(loaded, text)
+    if task.encoder_decoder:
+        return lambda text: _reply(loaded, text)
+    pipe: Callable[..., Any] = transformers.pipeline(
+        task.graph, model=loaded.model, tokenizer=loaded.tokenizer, device="cpu"
+    )
+    if task.name == "question-answering":  # which wants its fields by name
+        return lambda question, **options: pipe(**question, **options)
+    return pipe
+
+
+def exported_pipeline(folder: Path, task: Task, dtype: str, observer: Observer) -> Answerer:
+    """Return what answers a task with torchless: the pipeline, or the bare model where there is none.
+
+    Args:
+        folder: The exported folder.
+        task: The task.
+        dtype: The variant.
+        observer: Is told of each run of its graphs.
+    """
+    if task.encoder_decoder:
+        return _Reply(ToldModel(folder, dtype, observer))
+    answerer: Any = (
+        _Continuation(
+            torchless.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype),
+            torchless.AutoTokenizer.from_pretrained(folder),
+        )
+        if task.cached
+        else torchless.pipeline(task.graph, folder, dtype=dtype)
+    )
+    answerer.model.session = ObservedSession(answerer.model.session, observer)
+    pipe: Answerer = answerer
+    return pipe
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """Says what an encoder-decoder answers a text with, after each token that PyTorch answered with."""
+
+    model: ToldModel
+
+    def __call__(self, inputs: str | tuple[str, Sequence[int]], **_: Any) -> "_NextTokens":
+        return _next_tokens(self.model(inputs) if isinstance(inputs, str) else self.model(*inputs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Continuation:
+    """Says what comes after each token of a text."""
+
+    model: Model
+    tokenizer: Any
+
+    def __call__(self, inputs: str, **_: Any) -> "_NextTokens":
+        encoded = self.tokenizer([inputs], truncation=True, return_tensors="np")
+        return _next_tokens(self.model(**encoded).logits[0])
+
+
+def _choose(loaded: LoadedModel, question: Mapping[str, Any]) -> list[dict[str, Any]]:
+    import torch
+
+    prompts = [question["prompt"]] * len(question["choices"])
+    inputs = loaded.tokenizer(prompts, question["choices"], padding=True, truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        scores = loaded.model(**{name: tensor[None] for name, tensor in inputs.items()}).logits[0].softmax(-1)
+    every = [{"index": index, "score": score} for index, score in enumerate(scores.tolist())]
+    return sorted(every, key=lambda one: -one["score"])
+
+
+@dataclass(frozen=True, slots=True)
+class _NextTokens:
+    """What comes after each token of a text.
+
+    Attributes:
+        best: The two likeliest tokens, the first before the second, (tokens, 2).
+        margins: By how much the logit of the first is the greater, (tokens,).
+        logits: Those of about a thousand tokens, spread over the vocabulary, (tokens, some); every text's whole
+            vocabulary would fill the memory.
+        said: Of an encoder-decoder, the tokens, which it answered with before.
+    """
+
+    best: NDArray[np.intp]
+    margins: NDArray[np.floating]
+    logits: NDArray[np.floating]
+    said: Sequence[int] = ()
+
+
+def _next_tokens(logits: NDArray[np.floating]) -> _NextTokens:
+    """Keep of logits, (tokens, vocabulary), what is compared."""
+    best = logits.argpartition(-2)[:, -2:]
+    scores = np.take_along_axis(logits, best, axis=-1)
+    order = (-scores).argsort()
+    spread = logits[:, :: max(1, logits.shape[-1] // 1000)].copy()
+    return _NextTokens(np.take_along_axis(best, order, axis=-1), np.ptp(scores, axis=-1), spread)
+
+
+def _continue(loaded: LoadedModel, text: str) -> _NextTokens:
+    import torch
+
+    inputs = loaded.tokenizer(text, truncation=True, return_tensors="pt", return_token_type_ids=False)
+    with torch.inference_mode():
+        return _next_tokens(loaded.model(**inputs).logits[0].numpy())
+
+
+def _reply(loaded: LoadedModel, text: str) -> _NextTokens:
+    said, logits = logits_of_pytorch(loaded, text)
+    return replace(_next_tokens(logits), said=said)
+
+
+def _compare_next_tokens(expected: _NextTokens, got: _NextTokens) -> Difference:
+    """Compare the likeliest token at each position; two that PyTorch scores alike are a tie, and either will do."""
+    scale = np.abs(expected.logits).max()
+    tied = (got.best[:, 0] == expected.best[:, 1]) & (expected.margins <= FP32_TOLERANCE * scale)
+    same = (got.best[:, 0] == expected.best[:, 0]) | tied  # (tokens,)
+    return Difference(float(same.mean()), np.abs(got.logits - expected.logits) / scale)
+
+
+def _compare_by(name: str) -> Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], Difference]:
+    """Compare lists of scored things, the best first, each known by one of its keys."""
+
+    def compare(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> Difference:
+        scores = {one[name]: one["score"] for one in got}
+        values = [abs(one["score"] - scores[one[name]]) for one in expected if one[name] in scores]
+        return Difference(float(expected[0][name] == got[0][name]), np.array(values, dtype=float))
+
+    return compare
+
+
+def _compare_hidden_states(expected: Any, got: Any) -> Difference:
+    """Compare the hidden state of each token: two are the same if their cosine is 0.99 or more."""
+    ours, theirs = np.asarray(got[0]), np.asarray(expected[0])  # (tokens, hidden)
+    cosines = (ours * theirs).sum(-1) / (np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1))  # (tokens,)
+    return Difference(float((cosines >= 0.99).mean()), np.abs(ours - theirs) / np.abs(theirs).max())
+
+
+def _compare_entities(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> Difference:
+    """Compare the label of each token: nothing is ignored, so both name every token, in order."""
+    named = [[(one["entity"], one["start"], one["end"]) for one in entities] for entities in (expected, got)]
+    if len(expected) != len(got):
+        return Difference(0.0, np.zeros(0))
+    same = [one == other for one, other in zip(*named, strict=True)]
+    values = [abs(one["score"] - other["score"]) for one, other in zip(expected, got, strict=True)]
+    return Difference(float(np.mean(same)) if same else 1.0, np.array(values, dtype=float))
+
+
+def _compare_answers(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Difference:
+    same = (expected["start"], expected["end"]) == (got["start"], got["end"])
+    return Difference(float(same), np.array([abs(expected["score"] - got["score"])]))
+
+
+def _ask_mask(text: str, mask: str) -> str:
+    """Put a mask in the place of the word in the middle."""
+    words = text.split()
+    words[len(words) // 2] = mask
+    return " ".join(words)
+
+
+def _ask_choice(text: str, _mask: str) -> dict[str, Any]:
+    words = text.split()
+    middle = max(1, len(words) // 2)
+    rest = " ".join(words[middle:] or words)
+    return {"prompt": " ".join(words[:middle]), "choices": [rest, "Yes, it is.", "Nobody has ever been there."]}
+
+
+CASES: Mapping[str, Case] = {
+    "feature-extraction": Case(compare=_compare_hidden_states, options={"truncation": True}),
+    "fill-mask": Case(compare=_compare_by("token"), options={"tokenizer_kwargs": {"truncation": True}}, ask=_ask_mask),
+    "multiple-choice": Case(compare=_compare_by("index"), options={"truncation": True}, ask=_ask_choice),
+    "question-answering": Case(
+        compare=_compare_answers,
+        ask=lambda text, _mask: {"question": "What is said of the film?", "context": text},
+    ),
+    "text-classification": Case(compare=_compare_by("label"), options={"truncation": True, "top_k": None}),
+    "text-generation": Case(compare=_compare_next_tokens),
+    "text2text-generation": Case(compare=_compare_next_tokens, tell=lambda text, answer: (text, answer.said)),
+    "token-classification": Case(compare=_compare_entities, options={"ignore_labels": []}),
+}
+"""By the task of the graph."""

@@ -1,0 +1,72 @@
+"""The model's `config.json`: its labels, and how many tokens it takes."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+__all__ = ["ModelConfig"]
+
+# Families whose position embeddings are a table: a text longer than the table has no answer.
+# Those of the second set count positions from the padding id, which costs them that many rows and one more.
+_COUNTED_FROM_ZERO = frozenset({
+    "albert", "bart", "bert", "big_bird", "blenderbot", "blenderbot-small", "convbert", "data2vec-text", "deberta",
+    "deberta-v2", "distilbert", "electra", "ernie", "gpt2", "gpt_bigcode", "gpt_neo", "marian", "mbart", "mobilebert",
+    "nystromformer", "opt", "pegasus", "roformer", "squeezebert",
+})  # fmt: skip
+_COUNTED_FROM_PADDING = frozenset({
+    "camembert", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
+    "xmod",
+})  # fmt: skip
+
+
+class ModelConfig:
+    """The model's `config.json`, its keys as attributes, with the defaults that `transformers` gives to labels.
+
+    Attributes:
+        id2label: What each logit stands for.
+        label2id: The inverse of `id2label`.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+        labels = values.get("id2label") or {index: f"LABEL_{index}" for index in range(values.get("num_labels", 2))}
+        self.id2label: dict[int, str] = {int(index): label for index, label in labels.items()}
+        self.label2id: dict[str, int] = values.get("label2id") or {
+            label: index for index, label in self.id2label.items()
+        }
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels there are."""
+        return len(self.id2label)
+
+    @property
+    def width(self) -> int:
+        """The length of a token's hidden state; 0 where the configuration does not say."""
+        return int(self.get("hidden_size") or self.get("dim") or self.get("d_model") or 0)
+
+    @cached_property
+    def max_tokens(self) -> int | None:
+        """The longest input in tokens, special ones included, or None where positions have no end."""
+        model_type, positions = self.get("model_type"), self.get("max_position_embeddings", self.get("n_positions"))
+        if not isinstance(positions, int) or not self.get("position_biased_input", True):
+            return None
+        if model_type in _COUNTED_FROM_ZERO:
+            return positions
+        if model_type in _COUNTED_FROM_PADDING:
+            padding_id = self.get("pad_token_id")
+            return positions - (1 if padding_id is None else int(padding_id)) - 1
+        return None
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a value of `config.json`, or a default."""
+        return self._values.get(name, default)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_values"][name]
+        except KeyError:
+            raise AttributeError(f"config.json has no {name!r}") from None
+
+    def __repr__(self) -> str:
+        return f"ModelConfig({self._values!r})"

@@ -1,0 +1,184 @@
+"""An exported folder, or one of the Hub's cache: configuration, manifest, graphs, and what can be checked at once."""
+
+import mmap
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torchless.errors import CheckpointError
+from torchless.folder.config import ModelConfig
+from torchless.folder.json_files import read_json, read_json_list
+from torchless.folder.layout import DTYPE_SUFFIXES, check_graph_choice, find_graphs, is_library, missing_graph
+from torchless.folder.manifest import Manifest, Variant
+from torchless.tasks import Task, find_task, task_of_architectures
+
+__all__ = ["ModelFolder"]
+
+# DynamicQuantizeLinear, DynamicQuantizeMatMul, DynamicQuantizeLSTM: an ONNX file holds the names of operators as text.
+_SCALES_A_BATCH = b"DynamicQuantize"
+
+
+class ModelFolder:
+    """An exported folder, opened. It holds data alone: native code is neither loaded nor accepted.
+
+    Args:
+        path: The folder that `torchless export` (or optimum, or transformers.js's converter) wrote.
+        hub_name: The name of the Hub's repository that the folder is a snapshot of.
+
+    Raises:
+        CheckpointError: It is missing or empty, holds native code, or its configuration or manifest cannot be read.
+    """
+
+    def __init__(self, path: str | PathLike[str], *, hub_name: str | None = None) -> None:
+        self.path = Path(path)
+        self.hub_name = hub_name
+        self._title = f"The repository {hub_name!r}" if hub_name else f"The folder {str(path)!r}"
+        self._export = f"torchless export {hub_name} OUT" if hub_name else f"torchless export MODEL {path}"
+        if not self.path.is_dir():
+            raise CheckpointError(
+                f"There is no folder {str(path)!r}.",
+                hint=f"Give the folder that an export wrote, or make it: {self._export}",
+            )
+        if not any(self.path.iterdir()):
+            raise CheckpointError(f"{self._title} is empty.", hint=f"Export into it: {self._export}")
+        for library in (
+            path for home in ("", "onnx") for path in (self.path / home).glob("*") if is_library(path.name)
+        ):
+            raise CheckpointError(
+                f"{self._title} holds native code, {library}.",
+                hint="Only data is loaded from a folder; remove the file if the graphs do without it.",
+            )
+        self.config = ModelConfig(self.read_json("config.json"))
+        self.manifest = Manifest.read(self.path)
+
+    def has(self, name: str) -> bool:
+        """Whether the folder holds a file."""
+        return (self.path / name).is_file()
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file that must be there.
+
+        Raises:
+            CheckpointError: It is not.
+        """
+        if not self.has(name):
+            raise CheckpointError(f"{self._title} has no {name}.", hint=f"Export the checkpoint again: {self._export}")
+        return self.path / name
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return the JSON object in a file that must be there.
+
+        Raises:
+            CheckpointError: It is missing, or holds something else.
+        """
+        return read_json(self.file(name))
+
+    def read_json_list(self, name: str) -> list[dict[str, Any]]:
+        """Return the JSON array of objects in a file that must be there.
+
+        Raises:
+            CheckpointError: It is missing, or holds something else.
+        """
+        return read_json_list(self.file(name))
+
+    def task(self) -> Task:
+        """Return the task that the folder was exported for: the manifest says, or else the model's architecture."""
+        if self.manifest is not None:
+            return find_task(self.manifest.task)
+        return task_of_architectures(self.config.get("architectures") or ()) or find_task("feature-extraction")
+
+    def dtypes(self) -> Iterator[str]:
+        """Yield the dtypes whose graphs are there."""
+        return (dtype for dtype in DTYPE_SUFFIXES if find_graphs(self.has, dtype))
+
+    def graph(self, dtype: str, *, file_name: str | None = None) -> Path:
+        """Return the ONNX file of a dtype, once it is known to be there and whole.
+
+        Args:
+            dtype: A key of `torchless.layout.DTYPE_SUFFIXES`.
+            file_name: A graph's own name, instead of a dtype: relative to the folder, or else to its `onnx/`.
+
+        Raises:
+            OptionError: There is no such dtype, or the name leads out of the folder.
+            CheckpointError: The folder has no such graph, has an encoder and a decoder, or the file is not as long as the
+                manifest says.
+        """
+        graphs = self.graphs(dtype, file_name=file_name)
+        if len(graphs) > 1:
+            raise CheckpointError(
+                f"{self._title} holds an encoder-decoder, which is no model of one graph.",
+                hint="Load it with AutoModelForSeq2SeqLM.",
+            )
+        return graphs[0]
+
+    def encoder_and_decoder(self, dtype: str) -> tuple[Path, Path]:
+        """Return the ONNX files of an encoder-decoder, once they are known to be there and whole.
+
+        Args:
+            dtype: A key of `torchless.layout.DTYPE_SUFFIXES`.
+
+        Raises:
+            OptionError: There is no such dtype.
+            CheckpointError: The folder has no such graphs, has only one, or a file is not as long as the manifest says.
+        """
+        graphs = self.graphs(dtype)
+        if len(graphs) == 1:
+            raise CheckpointError(
+                f"{self._title} holds one graph, and an encoder-decoder has two.",
+                hint=f"Load it with {self.task().auto_class}.",
+            )
+        return graphs[0], graphs[1]
+
+    def graphs(self, dtype: str, *, file_name: str | None = None) -> tuple[Path, ...]:
+        """Return the ONNX files of a dtype, one or an encoder's and its decoder's, once they are known to be there and whole.
+
+        Args:
+            dtype: A key of `torchless.layout.DTYPE_SUFFIXES`.
+            file_name: A graph's own name, instead of a dtype: relative to the folder, or else to its `onnx/`.
+
+        Raises:
+            OptionError: There is no such dtype, or the name leads out of the folder.
+            CheckpointError: The folder has no such graphs, or a file is not as long as the manifest says.
+        """
+        check_graph_choice(dtype, file_name)
+        names = find_graphs(self.has, dtype, file_name)
+        if not names:
+            files = (path.relative_to(self.path).as_posix() for path in self.path.glob("**/*.onnx"))
+            raise missing_graph(
+                self._title, files, dtype, file_name, otherwise=f"export the checkpoint: {self._export}"
+            )
+        variant = self.variant_of(names[0])
+        for part in variant.parts if variant else ():
+            path = self.file(part.file)
+            damage = part.damage(self.path)
+            if damage:
+                raise CheckpointError(
+                    f"{path} {damage}.",
+                    hint=f"Copy the folder again, or export it again: {self._export}",
+                )
+        return tuple(self.path / name for name in names)
+
+    def variant_of(self, name: str) -> Variant | None:
+        """Return what the manifest says of a graph's file; None where it says nothing."""
+        variants = self.manifest.variants.values() if self.manifest else ()
+        return next((variant for variant in variants if any(part.file == name for part in variant.graphs)), None)
+
+    def batch_dependent(self, graph: Path) -> bool:
+        """Whether an answer of a graph depends on the rows that share its batch.
+
+        The manifest says. Where it does not, the graph is searched for operators that choose one scale for all rows:
+        the folders of optimum and transformers.js hold such graphs. 90 MB take 25 ms.
+
+        Args:
+            graph: An ONNX file of the folder.
+        """
+        variant = self.variant_of(graph.relative_to(self.path).as_posix())
+        return variant.batch_dependent if variant else _holds(graph, _SCALES_A_BATCH)
+
+
+def _holds(path: Path, name: bytes) -> bool:
+    if not path.stat().st_size:  # which cannot be mapped
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(name) >= 0

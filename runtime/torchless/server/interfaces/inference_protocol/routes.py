@@ -1,0 +1,222 @@
+"""The Open Inference Protocol, version 2, with its extension for binary tensors: texts in, tensors out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from litestar import Response, Router, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from msgspec import Struct
+
+from torchless import __version__
+from torchless.errors import InputError, OptionError, TaskError
+from torchless.server.concurrency_limiter import Admitted
+from torchless.server.errors import MEANINGS, answered_ready, inference_protocol
+from torchless.server.interface import interface
+from torchless.server.interfaces.hugging_face.generated_text import check_no_template
+from torchless.server.interfaces.inference_protocol.signatures import Signature, TensorSpec, signature_of
+from torchless.server.interfaces.inference_protocol.tensors import (
+    JSON_LENGTH,
+    InferenceRequest,
+    InferenceResponse,
+    Tensors,
+    read_request,
+    texts_of,
+    write_response,
+)
+from torchless.server.models import ServedModel
+from torchless.server.openapi import ModelName, TensorOperation
+from torchless.server.server_request import ServerRequest
+
+__all__ = ["router"]
+
+_STATUSES = {InputError: 400, OptionError: 400, TaskError: 400}
+_LABELLED = ("text-classification", "token-classification")
+
+
+class ServerMetadata(Struct, kw_only=True):
+    """What serves.
+
+    Attributes:
+        name: Its name.
+        version: Its version.
+        extensions: Of the protocol.
+    """
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class TensorMetadata(Struct, kw_only=True):
+    """What a tensor is.
+
+    Attributes:
+        name: Its name.
+        datatype: `BYTES` for texts, `FP32` or `INT64`.
+        shape: Its shape; -1 is any length.
+        parameters: `optional` where a request may leave an input out, or has to ask for an output.
+    """
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, bool]
+
+
+class ModelMetadata(Struct, kw_only=True):
+    """What a model takes and gives.
+
+    Attributes:
+        name: Its name.
+        platform: What runs it.
+        inputs: What it takes.
+        outputs: What it gives.
+        parameters: Its `task`, its `dtype`, and its `labels` in the order of `logits`.
+    """
+
+    name: str
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    parameters: dict[str, Any]
+
+
+class Liveness(Struct, kw_only=True):
+    """Whether the process lives."""
+
+    live: bool
+
+
+class ServerReadiness(Struct, kw_only=True):
+    """Whether requests are taken."""
+
+    ready: bool
+
+
+class Readiness(Struct, kw_only=True):
+    """Whether a model takes requests."""
+
+    name: str
+    ready: bool
+
+
+@get("/v2", sync_to_thread=False)
+def server() -> ServerMetadata:
+    """Describe the server."""
+    return ServerMetadata(name="torchless", version=__version__, extensions=["binary_tensor_data"])
+
+
+@get("/v2/health/live", opt={"public": True}, sync_to_thread=False)
+def live() -> Liveness:
+    """Say that the process lives."""
+    return Liveness(live=True)
+
+
+@get(
+    "/v2/health/ready",
+    opt={"public": True},
+    responses={503: ResponseSpec(ServerReadiness, description=MEANINGS[503])},
+    sync_to_thread=False,
+)
+def ready(request: ServerRequest) -> Response[ServerReadiness]:
+    """Say whether requests are taken."""
+    taken = request.answerable
+    return answered_ready(ServerReadiness(ready=taken), taken=taken)
+
+
+@get("/v2/models/{name:str}", sync_to_thread=False)
+def model(name: ModelName, request: ServerRequest) -> ModelMetadata:
+    """Describe what a model takes and gives."""
+    served = request.registry[name]
+    signature = signature_of(served.pipeline)
+    outputs = [
+        _metadata(output, optional=output.optional or answer is not signature.answers[0])
+        for answer in signature.answers
+        for output in answer.outputs
+    ]
+    labels = served.pipeline.model.config.id2label
+    return ModelMetadata(
+        name=name,
+        platform="onnxruntime_onnx",
+        inputs=[_metadata(tensor, optional=tensor.optional) for tensor in signature.inputs],
+        outputs=outputs,
+        parameters={
+            "task": served.task,
+            "dtype": served.dtype,
+            **({"labels": [labels[index] for index in sorted(labels)]} if served.task in _LABELLED else {}),
+        },
+    )
+
+
+@get(
+    "/v2/models/{name:str}/ready",
+    responses={503: ResponseSpec(Readiness, description=MEANINGS[503])},
+    sync_to_thread=False,
+)
+def model_ready(name: ModelName, request: ServerRequest) -> Response[Readiness]:
+    """Say whether a model takes requests."""
+    served, taken = request.registry[name], request.answerable
+    return answered_ready(Readiness(name=served.name, ready=taken), taken=taken)
+
+
+@post(
+    "/v2/models/{name:str}/infer",
+    status_code=200,
+    responses={200: ResponseSpec(InferenceResponse, description="The outputs.")},
+    operation_class=TensorOperation,
+)
+async def infer(
+    name: ModelName,
+    request: ServerRequest,
+) -> Response[Any]:
+    """Answer texts. The request's parameters are options of the model's pipeline."""
+    served = request.registry[name]
+    signature = signature_of(served.pipeline)
+    asked, raw = read_request(await request.body(), request.headers.get(JSON_LENGTH))
+    texts = texts_of(asked.inputs, raw)
+    tensors = await _answered(served, signature, asked, texts, admitted=request.admitted)
+    body, json_length = write_response(name, tensors, request_id=asked.id, binary=_binary(asked, tensors))
+    if json_length is None:
+        return Response(body, media_type="application/json")
+    return Response(body, media_type="application/octet-stream", headers={JSON_LENGTH: str(json_length)})
+
+
+def router() -> Router:
+    """Return the routes of this interface."""
+    handlers = [server, live, ready, model, model_ready, infer]
+    return interface("Open Inference Protocol", handlers, inference_protocol, statuses=_STATUSES)
+
+
+async def _answered(
+    served: ServedModel,
+    signature: Signature,
+    asked: InferenceRequest,
+    texts: Mapping[str, list[str]],
+    *,
+    admitted: Admitted,
+) -> Tensors:
+    names = [output.name for output in asked.outputs] if asked.outputs else None
+    answers = signature.asked(names)
+    inputs, options = signature.inputs_of(texts)
+    check_no_template(asked.parameters)
+    options = {name: value for name, value in asked.parameters.items() if name != "binary_data_output"} | options
+    tensors: dict[str, Any] = {}
+    for answer in answers:
+        tensors |= answer.arrays(await served.answer(inputs, answer.options_of(options), admitted=admitted))
+    return tensors if names is None else {name: tensors[name] for name in names}
+
+
+def _binary(asked: InferenceRequest, tensors: Tensors) -> set[str]:
+    """Return the outputs that become bytes: each one's own word is stronger than the request's."""
+    by_default = bool(asked.parameters.get("binary_data_output", False))
+    own = {output.name: output.parameters.get("binary_data", by_default) for output in asked.outputs or ()}
+    return {name for name in tensors if own.get(name, by_default)}
+
+
+def _metadata(tensor: TensorSpec, *, optional: bool) -> TensorMetadata:
+    return TensorMetadata(
+        name=tensor.name,
+        datatype=tensor.datatype,
+        shape=list(tensor.shape),
+        parameters={"optional": True} if optional else {},
+    )

@@ -1,0 +1,1 @@
+"""OpenAI's interface: embeddings, completions and chat completions."""

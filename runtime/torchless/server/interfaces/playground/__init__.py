@@ -1,0 +1,1 @@
+"""The playground: one page at `/`, where a person tries the models."""

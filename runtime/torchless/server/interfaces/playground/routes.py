@@ -1,0 +1,116 @@
+"""The playground: one page at `/`, its files, and the list of models that it begins with."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from litestar import Response, Router, get
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
+
+from torchless.folder.layout import POOLING_CONFIG
+from torchless.folder.model_folder import ModelFolder
+from torchless.server.errors import hugging_face
+from torchless.server.interface import interface
+from torchless.server.models import ServedModel
+from torchless.server.server_request import ServerRequest
+
+__all__ = ["ModelDescription", "ModelList", "router"]
+
+_FOLDER = files(__package__) / "assets"
+_MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_CONTENTS = {file.name: file.read_bytes() for file in _FOLDER.iterdir() if file.is_file()}
+# Nothing from elsewhere, nothing inline, and nobody frames it.
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-cache",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that is served.
+
+    Attributes:
+        name: What requests call it.
+        task: What it does.
+        dtype: The variant.
+        max_input_tokens: The longest row that it takes.
+        examples: Inputs to try it with.
+        options: The options to try it with.
+        chat: Whether it answers chats.
+    """
+
+    name: str
+    task: str
+    dtype: str
+    max_input_tokens: int
+    examples: list[Any]
+    options: dict[str, Any]
+    chat: bool
+
+    @classmethod
+    def of(cls, model: ServedModel) -> "ModelDescription":
+        """Describe a model."""
+        pipeline = model.pipeline
+        options = dict(pipeline.task.options)
+        if model.task == "feature-extraction":
+            options |= _embedding_options(pipeline.model.folder)
+        return cls(
+            name=model.name,
+            task=model.task,
+            dtype=model.dtype,
+            max_input_tokens=model.max_input_tokens,
+            examples=pipeline.example_inputs(),
+            options=options,
+            chat=model.task == "text-generation" and pipeline.tokenizer.chat_template is not None,
+        )
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    """The models that are served.
+
+    Attributes:
+        models: In the order in which they were named.
+    """
+
+    models: list[ModelDescription]
+
+
+def router() -> Router:
+    """Return the page, its files, and `GET /models`."""
+    return interface("Models", [page, file, models], hugging_face)
+
+
+@get("/", include_in_schema=False, opt={"public": True}, sync_to_thread=False)
+def page() -> Response[bytes]:
+    """Return the page."""
+    return _file("index.html")
+
+
+@get("/playground/{name:str}", include_in_schema=False, opt={"public": True}, sync_to_thread=False)
+def file(name: FromPath[str]) -> Response[bytes]:
+    """Return one of the page's files."""
+    if name not in _CONTENTS:
+        raise NotFoundException(f"The playground has no file {name!r}.")
+    return _file(name)
+
+
+@get("/models", sync_to_thread=False)
+def models(request: ServerRequest) -> ModelList:
+    """List the models, each with its task and what to try it with."""
+    return ModelList([ModelDescription.of(request.registry[name]) for name in request.registry.names])
+
+
+def _file(name: str) -> Response[bytes]:
+    return Response(_CONTENTS[name], media_type=_MEDIA_TYPES[Path(name).suffix], headers=_HEADERS)
+
+
+def _embedding_options(folder: ModelFolder) -> dict[str, Any]:
+    """Return what makes one embedding a text: as the folder says, else as most models do."""
+    return {"pooling": "auto"} if folder.has(POOLING_CONFIG) else {"pooling": "mean", "normalize": True}

@@ -1,0 +1,418 @@
+"""text-embeddings-inference's interface: embeddings, similarities, rankings, classifications and tokens."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from litestar import Router, get, post
+from litestar.params import JSONBody
+
+from torchless import __version__
+from torchless.errors import InputError, LimitError, OptionError, TaskError, UnknownModelError
+from torchless.models.pooling import Pooling
+from torchless.server.embeddings import (
+    SimilarityInputs,
+    TruncationDirection,
+    check_some,
+    pools,
+    prompted,
+    similarities,
+)
+from torchless.server.errors import text_embeddings
+from torchless.server.interface import interface
+from torchless.server.models import Registry, ServedModel
+from torchless.server.openapi import MaybeModelName
+from torchless.server.server_request import ServerRequest
+from torchless.server.settings import Settings
+from torchless.tokenization.tokenizer import Encoding
+
+__all__ = ["router"]
+
+# What its clients expect: all that is wrong with an input is "validation", and a model of another kind a failed dependency.
+_STATUSES = {InputError: 413, OptionError: 413, TaskError: 424}
+
+_DTYPES = {"fp32": "float32", "fp16": "float16"}
+
+
+class _Truncated(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What requests to a model have in common."""
+
+    truncate: bool | None = None
+    truncation_direction: TruncationDirection = "Right"
+
+
+class EmbedRequest(_Truncated, kw_only=True):
+    """Texts to embed.
+
+    Attributes:
+        inputs: A text, or a list of texts.
+        normalize: Scale embeddings to length 1.
+        prompt_name: Which of the model's prompts comes before each text.
+        truncate: Cut a text that is too long; otherwise it is an error.
+        truncation_direction: What is cut, the right end or the left.
+    """
+
+    inputs: str | list[str]
+    normalize: bool = True
+    prompt_name: str | None = None
+
+
+class EmbedAllRequest(_Truncated, kw_only=True):
+    """Texts whose tokens to embed, one by one.
+
+    Attributes:
+        inputs: A text, or a list of texts.
+        prompt_name: Which of the model's prompts comes before each text.
+        truncate: Cut a text that is too long; otherwise it is an error.
+        truncation_direction: What is cut, the right end or the left.
+    """
+
+    inputs: str | list[str]
+    prompt_name: str | None = None
+
+
+class SimilarityParameters(_Truncated, kw_only=True):
+    """How sentences are compared.
+
+    Attributes:
+        prompt_name: Which of the model's prompts comes before each text.
+        truncate: Cut a text that is too long; otherwise it is an error.
+        truncation_direction: What is cut, the right end or the left.
+    """
+
+    prompt_name: str | None = None
+
+
+class SimilarityRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Sentences to compare, and how.
+
+    Attributes:
+        inputs: The sentences.
+        parameters: How.
+    """
+
+    inputs: SimilarityInputs
+    parameters: SimilarityParameters | None = None
+
+
+class PredictRequest(_Truncated, kw_only=True):
+    """Texts to classify.
+
+    Attributes:
+        inputs: A text; a pair of texts as a list of two; or a list of lists, each of one text or of two.
+        raw_scores: Give the model's own scores.
+        truncate: Cut a text that is too long; otherwise it is an error.
+        truncation_direction: What is cut, the right end or the left.
+    """
+
+    inputs: str | list[str | list[str]]
+    raw_scores: bool = False
+
+
+class Prediction(msgspec.Struct, kw_only=True):
+    """A label with its score."""
+
+    score: float
+    label: str
+
+
+class RerankRequest(_Truncated, kw_only=True):
+    """Texts to rank.
+
+    Attributes:
+        query: What they are to answer.
+        texts: The texts.
+        raw_scores: Give the model's own scores, not those from 0 to 1.
+        return_text: Repeat each text.
+        truncate: Cut a text that is too long; otherwise it is an error.
+        truncation_direction: What is cut, the right end or the left.
+    """
+
+    query: str
+    texts: list[str]
+    raw_scores: bool = False
+    return_text: bool = False
+
+
+class Rank(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The place of a text among those of a request, with its score."""
+
+    index: int
+    text: str | None = None
+    score: float
+
+
+class TokenizeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Texts to turn into tokens.
+
+    Attributes:
+        inputs: A text, or a list of texts.
+        add_special_tokens: Add the model's own.
+        prompt_name: Which of the model's prompts comes before each text.
+    """
+
+    inputs: str | list[str]
+    add_special_tokens: bool = True
+    prompt_name: str | None = None
+
+
+class SimpleToken(msgspec.Struct, kw_only=True):
+    """A token: its id, the text that it stands for, and where that is, in characters; a special one is nowhere."""
+
+    id: int
+    text: str
+    special: bool
+    start: int | None
+    stop: int | None
+
+
+class DecodeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Tokens to turn into texts.
+
+    Attributes:
+        ids: The ids of a text's tokens, or a list of such lists.
+        skip_special_tokens: Leave the model's own tokens out.
+    """
+
+    ids: list[int | list[int]]
+    skip_special_tokens: bool = True
+
+
+class Info(msgspec.Struct, kw_only=True):
+    """What a server says of one of its models, by text-embeddings-inference's names."""
+
+    model_id: str
+    model_sha: str | None = None
+    model_dtype: str
+    model_type: dict[str, dict[str, Any]]
+    max_concurrent_requests: int
+    max_input_length: int
+    max_batch_tokens: int
+    max_batch_requests: int | None = None
+    max_client_batch_size: int
+    auto_truncate: bool = False
+    tokenization_workers: int = 1
+    version: str
+    sha: str | None = None
+    docker_label: str | None = None
+
+
+@post(["/embed", "/models/{name:str}/embed"], status_code=200)
+async def embed(
+    data: JSONBody[EmbedRequest],
+    request: ServerRequest,
+    name: MaybeModelName = None,
+) -> list[list[float]]:
+    """Turn texts into embeddings, as the model's sentence-transformers files say."""
+    served = _served(request.registry, name, "feature-extraction")
+    options = {"pooling": "auto", "normalize": data.normalize, **_truncation(served, data)}
+    texts = prompted(served, _listed(data.inputs), data.prompt_name)
+    return await served.answer(texts, options, admitted=request.admitted)
+
+
+@post(["/embed_all", "/models/{name:str}/embed_all"], status_code=200)
+async def embed_all(
+    data: JSONBody[EmbedAllRequest],
+    request: ServerRequest,
+    name: MaybeModelName = None,
+) -> list[list[list[float]]]:
+    """Turn the tokens of texts into embeddings."""
+    served = _served(request.registry, name, "feature-extraction")
+    texts = prompted(served, _listed(data.inputs), data.prompt_name)
+    return [hidden for (hidden,) in await served.answer(texts, _truncation(served, data), admitted=request.admitted)]
+
+
+@post(["/similarity", "/models/{name:str}/similarity"], status_code=200)
+async def similarity(
+    data: JSONBody[SimilarityRequest],
+    request: ServerRequest,
+    name: MaybeModelName = None,
+) -> list[float]:
+    """Compare sentences with a source sentence."""
+    served = _served(request.registry, name, "feature-extraction")
+    parameters = data.parameters or SimilarityParameters()
+    return await similarities(
+        served,
+        data.inputs,
+        _truncation(served, parameters),
+        prompt_name=parameters.prompt_name,
+        admitted=request.admitted,
+    )
+
+
+@post(["/predict", "/models/{name:str}/predict"], status_code=200)
+async def predict(
+    data: JSONBody[PredictRequest],
+    request: ServerRequest,
+    name: MaybeModelName = None,
+) -> list[Prediction | list[Prediction]]:
+    """Classify texts, or pairs of texts: all labels, the best first."""
+    served = _served(request.registry, name, "text-classification")
+    one, inputs = _texts_or_pairs(data.inputs)
+    options = {"top_k": None, "function_to_apply": "none" if data.raw_scores else None, **_truncation(served, data)}
+    results = await served.answer(inputs, options, admitted=request.admitted)
+    predictions = [[Prediction(**label) for label in result] for result in results]
+    return list(predictions[0] if one else predictions)
+
+
+@post(["/rerank", "/models/{name:str}/rerank"], status_code=200)
+async def rerank(
+    data: JSONBody[RerankRequest],
+    request: ServerRequest,
+    name: MaybeModelName = None,
+) -> list[Rank]:
+    """Rank texts by how well they answer a query, the best first."""
+    served = _served(request.registry, name, "text-ranking")
+    check_some(data.texts, "texts")
+    _check_number(data.texts, request.settings)
+    options = {"function_to_apply": "none" if data.raw_scores else "sigmoid", **_truncation(served, data)}
+    (ranked,) = await served.answer(
+        [{"query": data.query, "documents": data.texts}], options, admitted=request.admitted
+    )
+    return [
+        Rank(index=one["index"], score=one["score"], text=one["text"] if data.return_text else None) for one in ranked
+    ]
+
+
+@post(["/tokenize", "/models/{name:str}/tokenize"], status_code=200)
+async def tokenize(
+    data: JSONBody[TokenizeRequest],
+    request: ServerRequest,
+    name: MaybeModelName = None,
+) -> list[list[SimpleToken]]:
+    """Turn texts into tokens."""
+    served = _served(request.registry, name)
+    texts = prompted(served, _listed(data.inputs), data.prompt_name)
+    _check_number(texts, request.settings)
+    encode = served.pipeline.tokenizer.encode_batch
+    encodings = await asyncio.to_thread(encode, texts, add_special_tokens=data.add_special_tokens)
+    return [_tokens(text, encoding) for text, encoding in zip(texts, encodings, strict=True)]
+
+
+@post(["/decode", "/models/{name:str}/decode"], status_code=200)
+async def decode(
+    data: JSONBody[DecodeRequest],
+    request: ServerRequest,
+    name: MaybeModelName = None,
+) -> list[str]:
+    """Turn the ids of tokens into texts."""
+    tokenizer = _served(request.registry, name).pipeline.tokenizer
+    every: list[Any] = list(data.ids) if any(isinstance(ids, list) for ids in data.ids) else [data.ids]
+    for ids in every:
+        _check_ids(ids, len(tokenizer))
+    _check_number(every, request.settings)
+    return await asyncio.to_thread(tokenizer.batch_decode, every, skip_special_tokens=data.skip_special_tokens)
+
+
+@get(["/info", "/models/{name:str}/info"], sync_to_thread=False)
+def info(request: ServerRequest, name: MaybeModelName = None) -> Info:
+    """Say what is served, and within which limits; without a name, of the first model."""
+    served = _served(request.registry, name)
+    return Info(
+        model_id=served.name,
+        model_dtype=_DTYPES.get(served.dtype, served.dtype),
+        model_type=_model_type(served),
+        max_concurrent_requests=request.settings.max_concurrent_requests,
+        max_input_length=served.max_input_tokens,
+        max_batch_tokens=request.settings.max_batch_tokens,
+        max_client_batch_size=request.settings.max_client_batch_size,
+        version=__version__,
+    )
+
+
+def router() -> Router:
+    """Return the routes of this interface. Those without a model's name are the first fitting model's."""
+    handlers = [embed, embed_all, similarity, predict, rerank, tokenize, decode, info]
+    return interface("text-embeddings-inference", handlers, text_embeddings, statuses=_STATUSES)
+
+
+def _served(registry: Registry, name: str | None, *tasks: str) -> ServedModel:
+    """Return the model of a name, or without one the first for one of these tasks, or for any."""
+    if name is None and not tasks:
+        return registry[registry.names[0]]
+    if name is None:
+        try:
+            return registry.of_task(*tasks)
+        except UnknownModelError as error:
+            raise TaskError(error.problem, hint=error.hint) from error
+    served = registry[name]
+    if tasks and served.task not in tasks:
+        raise TaskError(
+            f"{name} is for {served.task}, not for {' or '.join(tasks)}.", hint=f"POST /models/{name} asks it."
+        )
+    return served
+
+
+def _truncation(served: ServedModel, request: _Truncated) -> dict[str, Any]:
+    """Return the pipeline's options for what is too long: for the model, or for this server."""
+    options = {"truncation": bool(request.truncate), "truncation_side": request.truncation_direction.lower()}
+    own, taken = served.pipeline.tokenizer.max_tokens, served.max_input_tokens
+    if request.truncate and (own is None or taken < own):
+        return {**options, "max_length": taken}
+    return options
+
+
+def _listed(inputs: str | list[str]) -> list[str]:
+    texts = [inputs] if isinstance(inputs, str) else inputs
+    check_some(texts, "inputs")
+    return texts
+
+
+def _check_number(inputs: Sequence[Any], settings: Settings) -> None:
+    if len(inputs) > settings.max_client_batch_size:
+        raise LimitError(
+            f"The request has {len(inputs)} inputs, and may have {settings.max_client_batch_size}.",
+            hint="Send several requests, or start the server with a larger --max-client-batch-size.",
+        )
+
+
+def _texts_or_pairs(inputs: str | list[str | list[str]]) -> tuple[bool, list[Any]]:
+    """Return whether there is one input, and all of them: texts, and pairs of texts."""
+    if isinstance(inputs, str):
+        return True, [_text_or_pair([inputs])]
+    if all(isinstance(one, str) for one in inputs):
+        return True, [_text_or_pair(inputs)]
+    return False, [_text_or_pair(one) for one in inputs]
+
+
+def _text_or_pair(texts: Any) -> Any:
+    if not isinstance(texts, list) or len(texts) not in {1, 2} or not any(texts):
+        raise InputError(
+            f"The input {texts!r} is neither a text nor a pair.",
+            hint='Give "a text", ["a text", "its pair"], or several: [["a text"], ["a text", "its pair"]].',
+        )
+    return texts[0] if len(texts) == 1 else {"text": texts[0], "text_pair": texts[1]}
+
+
+def _check_ids(ids: Any, tokens: int) -> None:
+    if not isinstance(ids, list) or not ids:
+        raise InputError(f"The ids are {ids!r}.", hint="Give a list of ids, or a list of such lists.")
+    wrong = [index for index in ids if not 0 <= index < tokens]
+    if wrong:
+        raise InputError(f"No token has the id {wrong[0]}.", hint=f"Ids are from 0 to {tokens - 1}.")
+
+
+def _tokens(text: str, encoding: Encoding) -> list[SimpleToken]:
+    columns = zip(encoding.ids, encoding.tokens, encoding.offsets, encoding.special_tokens_mask, strict=True)
+    return [
+        SimpleToken(id=index, text=token, special=True, start=None, stop=None)
+        if special
+        else SimpleToken(id=index, text=text[start:stop], special=False, start=start, stop=stop)
+        for index, token, (start, stop), special in columns
+    ]
+
+
+def _model_type(served: ServedModel) -> dict[str, dict[str, Any]]:
+    config = served.pipeline.model.config
+    labels = {
+        "id2label": {str(index): label for index, label in config.id2label.items()},
+        "label2id": dict(config.label2id),
+    }
+    if served.task == "feature-extraction":
+        return {"embedding": {"pooling": Pooling.read(served.pipeline.model.folder).mode} if pools(served) else {}}
+    if served.task == "text-ranking":
+        return {"reranker": labels}
+    if served.task == "text-classification":
+        return {"classifier": labels}
+    return {served.task: {}}

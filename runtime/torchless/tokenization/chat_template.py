@@ -1,0 +1,306 @@
+"""Chats: from messages to the text that a model was trained to continue. The one module that imports jinja2."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from datetime import datetime
+from functools import lru_cache
+from types import FunctionType
+from typing import Any, NamedTuple
+
+from torchless.errors import InputError, MissingExtraError, OptionError, nearest
+from torchless.folder.layout import CHAT_TEMPLATE, CHAT_TEMPLATES
+from torchless.folder.model_folder import ModelFolder
+from torchless.tokenization.tool_schemas import tool_schema
+
+__all__ = ["RenderedChat", "choose_template", "conversations_of", "read_templates", "render"]
+
+_CONTINUED = "CONTINUE_FINAL_MESSAGE_TAG "
+_USUAL_ROLES = ("system", "user", "assistant", "tool")
+_ROLES = 'Give messages as {"role": "user", "content": "…"}; roles are most often ' + ", ".join(_USUAL_ROLES) + "."
+
+# Around what the assistant says, where that is asked for: two code points that are no characters, and so in no text.
+_BEGINS, _ENDS = "\ufdd0", "\ufdd1"
+_TRACKED = "assistant_is_tracked"
+
+
+class RenderedChat(NamedTuple):
+    """A chat as text.
+
+    Attributes:
+        text: What the model reads.
+        assistant: The start and end of each `{% generation %}` block in the text, in characters.
+    """
+
+    text: str
+    assistant: list[tuple[int, int]]
+
+
+def read_templates(folder: ModelFolder, config: Mapping[str, Any]) -> str | dict[str, str] | None:
+    """Return the chat template of a folder, or several by name, or None where it has none.
+
+    Files come before what `tokenizer_config.json` holds.
+
+    Args:
+        folder: The folder.
+        config: The values of `tokenizer_config.json`.
+
+    Source: `_from_pretrained` in transformers 4.57.6, tokenization_utils_base.py.
+    """
+    paths = {path.stem: path for path in sorted((folder.path / CHAT_TEMPLATES).glob("*.jinja"))}
+    if folder.has(CHAT_TEMPLATE):
+        paths = {"default": folder.file(CHAT_TEMPLATE), **paths}
+    files = {name: path.read_text(encoding="utf-8") for name, path in paths.items()}
+    if files:
+        return files["default"] if files.keys() == {"default"} else files
+    declared = config.get("chat_template")
+    if isinstance(declared, list):
+        return {entry["name"]: entry["template"] for entry in declared}
+    return declared
+
+
+def choose_template(templates: str | Mapping[str, str] | None, chosen: str | None, *, tools: bool) -> str:
+    """Return the template to render.
+
+    Args:
+        templates: The tokenizer's own, or several by name, or None.
+        chosen: What the caller gave: a template, or the name of one.
+        tools: Whether there are tools, for which some models have a template of their own, `tool_use`.
+
+    Raises:
+        InputError: There is no template.
+        OptionError: There are several and none is the default.
+
+    Source: `get_chat_template` in transformers 4.57.6, tokenization_utils_base.py.
+    """
+    if not isinstance(templates, Mapping):
+        template = templates if chosen is None else chosen
+        if template is None:
+            raise InputError(
+                "This tokenizer has no chat template.",
+                hint='Give chat_template="…" (Jinja), or a string as the prompt; models of chats bring chat_template.jinja.',
+            )
+        return template
+    if chosen is not None:
+        return templates.get(chosen, chosen)
+    for name in ("tool_use", "default") if tools else ("default",):
+        if name in templates:
+            return templates[name]
+    raise OptionError("This tokenizer has several chat templates, and no default.", hint=nearest("default", templates))
+
+
+def conversations_of(conversation: Any) -> tuple[bool, list[Sequence[Mapping[str, Any]]]]:
+    """Return whether it is one chat, and the chats, each of messages that have a role.
+
+    Args:
+        conversation: A list of messages, or a list of such lists.
+
+    Raises:
+        InputError: It is something else, or a chat has no message.
+    """
+    several = (
+        isinstance(conversation, list | tuple) and bool(conversation) and isinstance(conversation[0], list | tuple)
+    )
+    chats = list(conversation) if several else [conversation]
+    for chat in chats:
+        if not isinstance(chat, list | tuple) or not chat:
+            raise InputError(f"{chat!r} is no chat.", hint=f"Give a list of messages. {_ROLES}")
+        for index, message in enumerate(chat):
+            if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+                raise InputError(f"Message {index} of the chat has no role: {message!r}.", hint=_ROLES)
+    return not several, chats
+
+
+def render(
+    template: str,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    tools: Sequence[Mapping[str, Any] | Callable[..., Any]] | None = None,
+    documents: Sequence[Mapping[str, Any]] | None = None,
+    add_generation_prompt: bool = False,
+    continue_final_message: bool = False,
+    variables: Mapping[str, Any] | None = None,
+    track_assistant: bool = False,
+) -> RenderedChat:
+    """Turn a chat into text.
+
+    Args:
+        template: In Jinja; it runs in a sandbox.
+        messages: What was said, each with its role.
+        tools: What the model may call: JSON schemas, or functions with type hints and a docstring.
+        documents: What it may read, most often with a `title` and a `text`.
+        add_generation_prompt: End with what begins the assistant's turn.
+        continue_final_message: Leave the last message open, so that the model continues it.
+        variables: What else the template may use: special tokens, switches such as `enable_thinking`.
+        track_assistant: Also tell where the assistant speaks, as the template says with `{% generation %}`.
+
+    Raises:
+        InputError: The template refuses the messages, leaves out one of a role that it does not know, or leaves out the
+            last one, which is to be continued.
+        OptionError: The template is malformed, or a tool or document is none.
+        MissingExtraError: jinja2 is not installed.
+
+    Source: `render_jinja_template` in transformers 4.57.6, utils/chat_template_utils.py.
+    """
+    compiled = _compiled(template)
+    given = {
+        "tools": None if tools is None else [_as_schema(tool) for tool in tools],
+        "documents": None if documents is None else [_as_document(document) for document in documents],
+        "add_generation_prompt": add_generation_prompt,
+        **(variables or {}),
+        _TRACKED: track_assistant,
+    }
+    chat = _opened(messages) if continue_final_message else messages
+    try:
+        text = compiled.render(messages=chat, **given)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, _jinja2().TemplateError) as error:
+        raise InputError(
+            f"The chat template refuses this chat{_line_of(error)}: {error}.",
+            hint=f"Its last message is {messages[-1]!r}. {_ROLES}",
+        ) from error
+    for index, message in enumerate(messages):
+        _check_not_lost(message, index, template, text)
+    if continue_final_message:
+        text = _cut_open(text, messages[-1])
+    return _spans(text) if track_assistant else RenderedChat(text, [])
+
+
+def _jinja2() -> Any:
+    try:
+        # Here, because most models have no chats, and the package is an extra.
+        import jinja2  # noqa: PLC0415
+        import jinja2.ext  # noqa: PLC0415
+        import jinja2.sandbox  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError("A chat", extra="chat") from error
+    return jinja2
+
+
+@lru_cache(maxsize=16)
+def _compiled(template: str) -> Any:
+    jinja2 = _jinja2()
+
+    class Generation(jinja2.ext.Extension):  # type: ignore[misc, name-defined]
+        """`{% generation %}…{% endgeneration %}`: what the assistant says."""
+
+        tags = frozenset({"generation"})
+
+        def parse(self, parser: Any) -> Any:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            call = self.call_method("_marked", [jinja2.nodes.ContextReference()])
+            return jinja2.nodes.CallBlock(call, [], [], body).set_lineno(line)
+
+        def _marked(self, context: Any, caller: Callable[[], str]) -> str:
+            return f"{_BEGINS}{caller()}{_ENDS}" if context.get(_TRACKED) else caller()
+
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
+    try:
+        return environment.from_string(template)
+    except jinja2.TemplateSyntaxError as error:
+        line = (template.splitlines() or [""])[min(error.lineno, len(template.splitlines())) - 1].strip()
+        raise OptionError(
+            f"The chat template is malformed in line {error.lineno}, {line!r}: {error.message}.",
+            hint="Mend chat_template.jinja (or chat_template in tokenizer_config.json), or give another: chat_template=…",
+        ) from error
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Jinja's own filter of that name escapes what HTML does not take."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: str) -> None:
+    raise _jinja2().TemplateError(message)
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().strftime(form)  # noqa: DTZ005 - where the caller lives
+
+
+def _as_schema(tool: Any) -> Mapping[str, Any]:
+    if isinstance(tool, Mapping):
+        return tool
+    if isinstance(tool, FunctionType):
+        return tool_schema(tool)
+    raise OptionError(
+        f"{tool!r} is no tool.", hint="Give a JSON schema as a dict, or a function with type hints and a docstring."
+    )
+
+
+def _as_document(document: Any) -> Mapping[str, Any]:
+    if isinstance(document, Mapping):
+        return document
+    raise OptionError(f"{document!r} is no document.", hint='Give documents as {"title": "…", "text": "…"}.')
+
+
+def _check_not_lost(message: Mapping[str, Any], index: int, template: str, text: str) -> None:
+    """Raise if a role that nobody knows cost a message its place: the reference would silently go on without it."""
+    role, content = message["role"], message.get("content")
+    known = role in _USUAL_ROLES or f"'{role}'" in template or f'"{role}"' in template
+    if not known and isinstance(content, str) and content.strip() not in text:
+        raise InputError(f"The chat template leaves out message {index}, whose role is {role!r}.", hint=_ROLES)
+
+
+def _opened(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return the messages with a mark at the end of the last one."""
+    chat = deepcopy(list(messages))
+    block, key = _end_of(chat[-1])
+    block[key] += _CONTINUED
+    return chat
+
+
+def _end_of(message: Any) -> tuple[Any, str]:
+    """Return where the last text of a message is: the message itself, or a block of its content."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return message, "content"
+    for block in reversed(content) if isinstance(content, list | tuple) else ():
+        if isinstance(block, Mapping) and "text" in block:
+            return block, "text"
+    raise InputError(
+        f"The last message has no text to continue: {message!r}.",
+        hint="Give one with a text, or add_generation_prompt=True instead of continue_final_message=True.",
+    )
+
+
+def _cut_open(text: str, last: Mapping[str, Any]) -> str:
+    """Return the text up to the mark."""
+    block, key = _end_of(last)
+    mark = text.rfind(_CONTINUED.strip())
+    if mark < 0 or block[key].strip() not in text:
+        raise InputError(
+            f"The chat template leaves out the last message, which is to be continued: {last!r}.",
+            hint="Give another chat_template, or add_generation_prompt=True instead of continue_final_message=True.",
+        )
+    # A template that strips messages stripped the mark's own space, and so the message's.
+    return text[:mark] if text.startswith(_CONTINUED, mark) else text[:mark].rstrip()
+
+
+def _spans(text: str) -> RenderedChat:
+    plain, spans, begun = "", [], 0
+    for part in text.replace(_ENDS, _BEGINS + _ENDS).split(_BEGINS):
+        if part.startswith(_ENDS):
+            spans.append((begun, len(plain)))
+        begun = len(plain)
+        plain += part.removeprefix(_ENDS)
+    return RenderedChat(plain, spans)
+
+
+def _line_of(error: Exception) -> str:
+    """Return where in the template an error was raised, which jinja2 writes into the traceback."""
+    line, frame = None, error.__traceback__
+    while frame is not None:
+        line = frame.tb_lineno if frame.tb_frame.f_code.co_filename == "<template>" else line
+        frame = frame.tb_next
+    return "" if line is None else f" in line {line}"

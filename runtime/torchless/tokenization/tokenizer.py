@@ -1,0 +1,464 @@
+"""Texts to what a model takes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from threading import Lock
+from typing import Any, Literal, Self
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+from tokenizers import Encoding
+
+from torchless.errors import CheckpointError, InputError, OptionError
+from torchless.folder.hub import open_folder
+from torchless.folder.model_folder import ModelFolder
+from torchless.tokenization.chat_template import choose_template, conversations_of, read_templates, render
+from torchless.tokenization.encoding import BatchEncoding, spans_mask
+from torchless.tokenization.languages import language_frame
+from torchless.tokenization.padding import Padding, padded_width
+from torchless.tokenization.special_tokens import model_input_names
+from torchless.tokenization.text_batch import text_batch
+from torchless.tokenization.truncation import Truncation, TruncationSide, TruncationStrategy, read_truncation
+from torchless.tokenization.vocabulary import Vocabulary
+
+__all__ = ["Encoding", "Padding", "Tokenizer"]
+
+# `transformers` writes 1e30 for a tokenizer without a limit, and takes anything above 1e20 for one.
+_NO_LIMIT = int(1e30)
+_UNLIMITED_ABOVE = int(1e20)
+
+_ENCODING_FIELDS = {
+    "input_ids": "ids",
+    "token_type_ids": "type_ids",
+    "attention_mask": "attention_mask",
+    "special_tokens_mask": "special_tokens_mask",
+    "offset_mapping": "offsets",
+}
+
+
+class Tokenizer(Vocabulary):
+    """A fast tokenizer that is called as those of `transformers` are. Any number of threads may call it at once.
+
+    Args:
+        backend: The tokenizer of `tokenizer.json`.
+        config: The values of `tokenizer_config.json`, `special_tokens_map.json` beneath them.
+        chat_template: How chats become texts: a Jinja template, or several by name.
+
+    Attributes:
+        model_max_length: The longest input in tokens that the checkpoint declares, or 1e30.
+        language_frame: Where the language of a text to translate is said; None of a tokenizer that knows none.
+        model_input_names: What calling the tokenizer returns by default.
+        padding_side: `right` or `left`.
+        truncation_side: `right` or `left`.
+
+    Source: `PreTrainedTokenizerFast` of transformers 4.57.6.
+    """
+
+    is_fast = True
+
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        config: Mapping[str, Any],
+        *,
+        chat_template: str | Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(backend, config)
+        self._lock = Lock()
+        self._truncation: Truncation | None = None
+        backend.no_truncation()
+        backend.no_padding()
+        self.chat_template = chat_template
+        self.model_max_length = int(config.get("model_max_length") or _NO_LIMIT)
+        self.padding_side: str = config.get("padding_side", "right")
+        self.truncation_side: str = config.get("truncation_side", "right")
+        self.pad_token_type_id = int(config.get("pad_token_type_id", 0))
+        self.model_input_names = model_input_names(config)
+        self.language_frame = language_frame(config)
+
+    @classmethod
+    def from_pretrained(cls, source: str | PathLike[str], *, revision: str | None = None) -> Self:
+        """Load the tokenizer of an exported folder, or of a name on the Hub, of which no graph is downloaded.
+
+        Args:
+            source: It holds `tokenizer.json`, and most often `tokenizer_config.json`.
+            revision: A branch, tag or commit on the Hub.
+
+        Raises:
+            CheckpointError: A file is missing or damaged, or the name is not to be had.
+        """
+        return cls.from_folder(open_folder(source, revision=revision))
+
+    @classmethod
+    def from_folder(cls, folder: ModelFolder) -> Self:
+        """Load the tokenizer of a checkpoint that is open already.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        path = folder.file("tokenizer.json")
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises a bare Exception
+            raise CheckpointError(
+                f"{path} is not a tokenizer: {error}",
+                hint=f"Export the checkpoint again: torchless export MODEL {folder.path}",
+            ) from error
+        config: dict[str, Any] = {}
+        for name in ("special_tokens_map.json", "tokenizer_config.json"):
+            if folder.has(name):
+                config |= folder.read_json(name)
+        return cls(backend, config, chat_template=read_templates(folder, config))
+
+    def __call__(
+        self,
+        text: str | Sequence[str] | Sequence[Sequence[str]],
+        text_pair: str | Sequence[str] | Sequence[Sequence[str]] | None = None,
+        *,
+        add_special_tokens: bool = True,
+        padding: bool | Padding = False,
+        truncation: bool | TruncationStrategy | None = None,
+        max_length: int | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
+        pad_to_multiple_of: int | None = None,
+        padding_side: Literal["right", "left"] | None = None,
+        truncation_side: TruncationSide | None = None,
+        return_tensors: Literal["np"] | None = None,
+        return_token_type_ids: bool | None = None,
+        return_attention_mask: bool | None = None,
+        return_overflowing_tokens: bool = False,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_length: bool = False,
+    ) -> BatchEncoding:
+        """Turn one text or many into model inputs.
+
+        Args:
+            text: A text, or a list of them; with `is_split_into_words`, a list of words or a list of such lists.
+            text_pair: What each text is paired with.
+            add_special_tokens: Add the model's own, for example `[CLS]` and `[SEP]`.
+            padding: True or `longest` to the longest of the texts, `max_length` to `max_length` tokens.
+            truncation: True or `longest_first` cuts to `max_length`, `only_first` and `only_second` one of a pair.
+            max_length: In tokens, special ones included; by default what the model takes.
+            stride: The tokens that windows overlap by, with `return_overflowing_tokens`.
+            is_split_into_words: The texts are lists of words already.
+            pad_to_multiple_of: Round the padded length up to a multiple of this many tokens.
+            padding_side: `right` or `left`, by default the model's own.
+            truncation_side: The same of what is cut. Not in the reference.
+            return_tensors: `np` for int64 arrays of (texts, tokens); None for lists.
+            return_token_type_ids: By default, if the model takes them.
+            return_attention_mask: By default, if the model takes it.
+            return_overflowing_tokens: Also return what truncation cut, as further rows.
+            return_special_tokens_mask: Also return 1 where a token is special.
+            return_offsets_mapping: Also return each token's start and end in its text, in characters.
+            return_length: Also return each row's length in tokens.
+
+        Returns:
+            `input_ids` and the others, a row a text; for one text without tensors, the row itself.
+
+        Raises:
+            InputError: A text is not a string, or rows of different lengths cannot make an array.
+            OptionError: An option has a value that it cannot have.
+        """
+        one, texts = text_batch(text, text_pair, is_split_into_words=is_split_into_words)
+        if return_tensors not in (None, "np"):
+            raise OptionError(
+                f"return_tensors={return_tensors!r} is not possible here.",
+                hint="Give return_tensors='np' for NumPy arrays, or leave it out for lists.",
+            )
+        cut = self.truncation(
+            truncation,
+            max_length=max_length,
+            stride=stride,
+            implied=max_length is not None and padding is False,
+            side=truncation_side,
+        )
+        whole = self.encode_batch(
+            texts, truncation=cut, add_special_tokens=add_special_tokens, is_split_into_words=is_split_into_words
+        )
+        rows = [[encoding, *(encoding.overflowing if return_overflowing_tokens else [])] for encoding in whole]
+        encodings = [encoding for row in rows for encoding in row]
+        if cut and padding not in (False, "do_not_pad") and cut.max_length % (pad_to_multiple_of or 1):
+            raise OptionError(
+                f"max_length={cut.max_length} is not a multiple of pad_to_multiple_of={pad_to_multiple_of}.",
+                hint="Give a max_length that is, or leave truncation or pad_to_multiple_of out.",
+            )
+        self._pad(encodings, padding, max_length, pad_to_multiple_of, padding_side or self.padding_side)
+
+        def wanted(asked: bool | None, name: str) -> bool:
+            return name in self.model_input_names if asked is None else asked
+
+        asked_for = {
+            "input_ids": True,
+            "token_type_ids": wanted(return_token_type_ids, "token_type_ids"),
+            "attention_mask": wanted(return_attention_mask, "attention_mask"),
+            "special_tokens_mask": return_special_tokens_mask,
+            "offset_mapping": return_offsets_mapping,
+        }
+        columns: dict[str, list[Any]] = {
+            name: [getattr(encoding, _ENCODING_FIELDS[name]) for encoding in encodings]
+            for name, asked in asked_for.items()
+            if asked
+        }
+        if return_length:
+            columns["length"] = [len(encoding) for encoding in encodings]
+        if return_overflowing_tokens:
+            columns["overflow_to_sample_mapping"] = [index for index, row in enumerate(rows) for _ in row]
+        if return_tensors == "np":
+            return BatchEncoding({name: _array(column) for name, column in columns.items()}, encodings)
+        if one and not return_overflowing_tokens:
+            columns = {name: column if name == "length" else column[0] for name, column in columns.items()}
+        return BatchEncoding(columns, encodings)
+
+    def encode_batch(
+        self,
+        texts: Sequence[Any],
+        *,
+        truncation: Truncation | None = None,
+        add_special_tokens: bool = True,
+        is_split_into_words: bool = False,
+    ) -> list[Encoding]:
+        """Encode texts without padding: the tokenizer's own encodings, with offsets and what was cut.
+
+        Args:
+            texts: Strings or (string, string) pairs; with `is_split_into_words`, lists of strings for strings.
+            truncation: How to cut what is too long; None cuts nothing.
+            add_special_tokens: Add the model's own.
+            is_split_into_words: The texts are lists of words already.
+
+        Raises:
+            InputError: A text cannot be encoded, or cannot be cut by this strategy.
+            OptionError: The stride is not smaller than what truncation leaves of a text.
+        """
+        with self._lock:  # truncation is a state of the backend, which other threads use too
+            if truncation != self._truncation:
+                self._configure(truncation)
+            try:
+                if len(texts) == 1 and isinstance(texts[0], str):  # a batch would wake the backend's threads
+                    return [self._backend.encode(texts[0], add_special_tokens=add_special_tokens)]
+                return list(
+                    self._backend.encode_batch(
+                        list(texts), add_special_tokens=add_special_tokens, is_pretokenized=is_split_into_words
+                    )
+                )
+            except BaseException as error:  # tokenizers raises a bare Exception, and where it panics no Exception
+                if type(error).__name__ == "PanicException":
+                    raise OptionError(
+                        f"A stride of {truncation.stride if truncation else 0} tokens leaves no window of this text.",
+                        hint="Give a smaller stride or a larger max_length.",
+                    ) from error
+                if not isinstance(error, Exception):
+                    raise
+                raise InputError(
+                    f"The tokenizer cannot encode this: {error}.",
+                    hint="Give strings; if the pair is longer than the limit, truncation='longest_first'.",
+                ) from error
+
+    def truncation(
+        self,
+        truncation: bool | TruncationStrategy | None,
+        *,
+        max_length: int | None = None,
+        stride: int = 0,
+        implied: bool = False,
+        side: TruncationSide | None = None,
+    ) -> Truncation | None:
+        """Read `truncation=` and `max_length=` as `transformers` does.
+
+        Args:
+            truncation: A strategy's name, True for `longest_first`, False for none, None for the default.
+            max_length: In tokens; by default `model_max_length`, and nothing is cut where that has no limit.
+            stride: The tokens that windows overlap by.
+            implied: None means `longest_first` here, since a `max_length` alone asks for it.
+            side: What is cut, by default as the tokenizer says.
+
+        Raises:
+            OptionError: There is no such strategy or side, or a number is none.
+        """
+        return read_truncation(
+            implied if truncation is None else truncation,
+            max_length=max_length,
+            stride=stride,
+            model_max_length=self.max_tokens,
+            side=side,
+        )
+
+    def num_special_tokens(self, *, pair: bool) -> int:
+        """Return how many special tokens a text, or a text with its pair, is given."""
+        return int(self._backend.num_special_tokens_to_add(is_pair=pair))
+
+    @property
+    def max_tokens(self) -> int | None:
+        """`model_max_length`, or None where the checkpoint declares no limit."""
+        return None if self.model_max_length > _UNLIMITED_ABOVE else self.model_max_length
+
+    def tokenize(self, text: str, pair: str | None = None, *, add_special_tokens: bool = False) -> list[str]:
+        """Return the tokens of a text, as strings."""
+        return self(text, pair, add_special_tokens=add_special_tokens).tokens()
+
+    def encode(self, text: str, text_pair: str | None = None, *, add_special_tokens: bool = True) -> list[int]:
+        """Return the token ids of a text."""
+        return list(self(text, text_pair, add_special_tokens=add_special_tokens).encodings[0].ids)
+
+    def apply_chat_template(
+        self,
+        conversation: Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+        tools: Sequence[Mapping[str, Any] | Callable[..., Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        chat_template: str | None = None,
+        *,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool = False,
+        tokenize: bool = True,
+        padding: bool | Padding = False,
+        truncation: bool | TruncationStrategy = False,
+        max_length: int | None = None,
+        return_tensors: Literal["np"] | None = None,
+        return_dict: bool = False,
+        return_assistant_tokens_mask: bool = False,
+        tokenizer_kwargs: Mapping[str, Any] | None = None,
+        **variables: Any,
+    ) -> Any:
+        """Turn a chat, or a list of chats, into what the model was trained to continue. It needs the extra `chat`.
+
+        Args:
+            conversation: Messages, each with a `role` and most often a `content`; or a list of such lists.
+            tools: What the model may call: JSON schemas, or functions with type hints and a docstring.
+            documents: What it may read.
+            chat_template: A Jinja template, or the name of one of the model's; by default the model's own.
+            add_generation_prompt: End with what begins the assistant's turn.
+            continue_final_message: Leave the last message open, so that the model continues it.
+            tokenize: Return token ids; otherwise the text.
+            padding: As of a call.
+            truncation: As of a call.
+            max_length: As of a call.
+            return_tensors: As of a call.
+            return_dict: Return all that a call returns, not the ids alone.
+            return_assistant_tokens_mask: Also return `assistant_masks`, 1 where the template's `{% generation %}` blocks are.
+            tokenizer_kwargs: Further options of the call.
+            variables: What else the template reads, for example `enable_thinking=False`.
+
+        Returns:
+            Text, token ids or model inputs; a list or rows of them for a list of chats.
+
+        Raises:
+            InputError: There is no template, it refuses the messages, or they are none.
+            OptionError: The template is malformed, or options contradict each other.
+            MissingExtraError: jinja2 is not installed.
+
+        Source: `apply_chat_template` in transformers 4.57.6, tokenization_utils_base.py.
+        """
+        _check_chat_options(
+            tokenize=tokenize,
+            return_dict=return_dict,
+            mask=return_assistant_tokens_mask,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+        )
+        template = choose_template(self.chat_template, chat_template, tools=tools is not None)
+        one, chats = conversations_of(conversation)
+        rendered = [
+            render(
+                template,
+                chat,
+                tools=tools,
+                documents=documents,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=continue_final_message,
+                variables={**self.special_tokens_map, **variables},
+                track_assistant=return_assistant_tokens_mask,
+            )
+            for chat in chats
+        ]
+        texts = [chat.text for chat in rendered]
+        if not tokenize:
+            return texts[0] if one else texts
+        encoded = self(
+            texts[0] if one else texts,
+            padding=padding,
+            truncation=truncation,
+            max_length=max_length,
+            add_special_tokens=False,
+            return_tensors=return_tensors,
+            **(tokenizer_kwargs or {}),
+        )
+        if return_assistant_tokens_mask:
+            pairs = zip(encoded.encodings, rendered, strict=True)
+            masks = [spans_mask(encoding, chat.assistant) for encoding, chat in pairs]
+            listed = masks[0] if one else masks
+            encoded["assistant_masks"] = listed if return_tensors is None else _array(masks)
+        return encoded if return_dict else encoded["input_ids"]
+
+    def _configure(self, truncation: Truncation | None) -> None:
+        self._backend.no_truncation()
+        self._truncation = None
+        if truncation is None:
+            return
+        try:
+            self._backend.enable_truncation(
+                truncation.max_length,
+                stride=truncation.stride,
+                strategy=truncation.strategy,
+                direction=truncation.side or self.truncation_side,
+            )
+        except Exception as error:  # tokenizers raises a bare Exception
+            raise OptionError(
+                f"max_length={truncation.max_length} with stride={truncation.stride} makes no window: {error}.",
+                hint="Give a larger max_length or a smaller stride.",
+            ) from error
+        self._truncation = truncation
+
+    def _pad(
+        self, encodings: Sequence[Encoding], padding: Any, max_length: int | None, multiple: int | None, side: str
+    ) -> None:
+        """Pad encodings in place, if asked to."""
+        width = padded_width(
+            [len(encoding) for encoding in encodings],
+            padding,
+            self.model_max_length if max_length is None else max_length,
+            multiple_of=multiple or 1,
+        )
+        if width is None:
+            return
+        if self.pad_token_id is None:
+            raise OptionError(
+                "This tokenizer has no padding token.",
+                hint="Give one text at a time without padding, or add a pad_token to tokenizer_config.json.",
+            )
+        if width > _UNLIMITED_ABOVE:
+            return
+        for encoding in encodings:
+            encoding.pad(
+                width,
+                direction=side,
+                pad_id=self.pad_token_id,
+                pad_type_id=self.pad_token_type_id,
+                pad_token=self.pad_token,
+            )
+
+
+def _check_chat_options(
+    *, tokenize: bool, return_dict: bool, mask: bool, add_generation_prompt: bool, continue_final_message: bool
+) -> None:
+    """Raise if options of a chat contradict each other."""
+    contradictions = {
+        ("return_dict=True", "tokenize=False"): return_dict and not tokenize,
+        ("return_assistant_tokens_mask=True", "return_dict=False"): mask and not return_dict,
+        ("continue_final_message=True", "add_generation_prompt=True"): continue_final_message and add_generation_prompt,
+        ("continue_final_message=True", "return_assistant_tokens_mask=True"): continue_final_message and mask,
+    }
+    for (one, other), holds in contradictions.items():
+        if holds:
+            raise OptionError(f"{one} and {other} contradict each other.", hint="Leave one of them out.")
+
+
+def _array(rows: list[Any]) -> NDArray[np.int64]:
+    lengths = {len(row) for row in rows if isinstance(row, list)}
+    if len(lengths) > 1:
+        raise InputError(
+            f"Rows of {min(lengths)} to {max(lengths)} tokens make no array.",
+            hint="Give padding=True, and truncation=True where texts may be too long.",
+        )
+    return np.array(rows, dtype=np.int64)

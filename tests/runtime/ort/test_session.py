@@ -1,0 +1,123 @@
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from torchless.ort.cpu_cores import Cores
+from torchless.ort.session import Session, beside_others
+
+
+@pytest.mark.parametrize("operator", ["MatMulInteger", "MatMulIntegerToFloat"])
+def test_sums_of_8_bit_products_are_exact(operator, tmp_path):
+    # On x86 CPUs without VNNI, ONNX Runtime left to itself saturates these at half of what they are.
+    constants = {
+        "w": np.full((64, 16), 127, np.int8),
+        "s": np.float32(1),
+        "c": np.ones(16, np.float32),
+        "z": np.uint8(0),
+    }
+    floats = operator.endswith("Float")
+    node = helper.make_node(
+        operator, ["x", "w", *("scz" if floats else "")], ["y"], domain="com.microsoft" if floats else ""
+    )
+    graph = helper.make_graph(
+        [node],
+        "test",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, [None, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT if floats else TensorProto.INT32, None)],
+        [numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+
+    session = Session(path)
+    (sums,) = session.run({"x": np.full((3, 64), 255, np.uint8)})
+    assert (sums == 255 * 127 * 64).all()
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    cores = Cores(2)
+    monkeypatch.setattr("torchless.ort.session.CORES", cores)
+    return cores
+
+
+def feeds_of(tokens):
+    ids = np.arange(1000, 1000 + tokens)[None]
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "q8"])
+def test_runs_side_by_side_answer_as_runs_alone(dtype, sentiment, two_cores):
+    graph = "onnx/model.onnx" if dtype == "fp32" else "onnx/model_quantized.onnx"
+    session, lengths = Session(sentiment / graph), [5, 40, 17, 120] * 12
+    alone = [session.run(feeds_of(length))[0] for length in lengths]
+    assert session._single_threaded is None
+    with ThreadPoolExecutor(4) as threads:
+        beside = [logits for (logits,) in threads.map(session.run, map(feeds_of, lengths))]
+    assert session._single_threaded is not None
+    np.testing.assert_array_equal(beside, alone)
+    assert not two_cores.wanted_by_others
+
+
+def test_what_was_warmed_beside_others_loads_nothing_later(sentiment, two_cores, monkeypatch):
+    session = Session(sentiment / "onnx/model.onnx", threads=2)
+    with beside_others(session):
+        (beside,) = session.run(feeds_of(20))
+    assert not two_cores.wanted_by_others
+    monkeypatch.setattr(session, "_loaded", None)
+    with ThreadPoolExecutor(4) as threads:
+        answers = [logits for (logits,) in threads.map(session.run, [feeds_of(20)] * 40)]
+    np.testing.assert_array_equal(answers, [beside] * 40)
+
+
+def test_one_thread_has_nothing_to_warm_beside_others(sentiment, two_cores):
+    session = Session(sentiment / "onnx/model.onnx", threads=1)
+    with beside_others(session):
+        session.run(feeds_of(20))
+    assert session._single_threaded is session._session
+
+
+def test_one_thread_is_loaded_once(sentiment, two_cores):
+    session = Session(sentiment / "onnx/model.onnx", threads=1)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(session.run, [feeds_of(20)] * 40))
+    assert session._single_threaded is session._session
+    assert session.workers == 1
+
+
+def test_threads_are_by_default_what_the_machine_grants(sentiment, two_cores):
+    assert Session(sentiment / "onnx/model.onnx").threads == 2
+    assert Session(sentiment / "onnx/model.onnx", threads=64).workers == 2
+
+
+def test_an_idle_session_does_not_spin(sentiment, two_cores):
+    session, busy_s = Session(sentiment / "onnx/model.onnx"), []
+    for _ in range(7):
+        session.run(feeds_of(64))
+        before = time.process_time()
+        time.sleep(0.02)
+        busy_s.append(time.process_time() - before)
+    assert median(busy_s) < 0.01  # threads that spin take all of it
+
+
+def test_memory_is_bounded_under_mixed_lengths(sentiment):
+    session, rng = Session(sentiment / "onnx/model_quantized.onnx"), np.random.default_rng(0)
+    for tokens in (512, 300, 7, 512):  # the longest runs reserve what all others need
+        session.run(feeds_of(tokens))
+    before = resident_mb()
+    for tokens in rng.integers(2, 513, 150):
+        session.run(feeds_of(int(tokens)))
+    assert resident_mb() - before < 20
+
+
+def resident_mb():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -1,0 +1,181 @@
+import re
+import sys
+
+import pytest
+from fixtures.chat_templates import CHATML, LLAMA_3, MISTRAL, QWEN_3
+from fixtures.checkpoints import byte_level_bpe
+
+from torchless.errors import InputError, MissingExtraError, OptionError
+from torchless.tokenization import chat_template
+from torchless.tokenization.tokenizer import Tokenizer
+from torchless.tokenization.tool_schemas import tool_schema
+
+ASK = [{"role": "user", "content": "Hi."}]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer(byte_level_bpe(["<s>", "</s>"]), {"bos_token": "<s>", "eos_token": "</s>"}, chat_template=CHATML)
+
+
+def untyped(city):
+    """Tell the weather.
+
+    Args:
+        city: Where
+    """
+
+
+def undescribed(city: str):
+    """Tell the weather."""
+
+
+def unknown(*, cities: set[str]):
+    """Tell the weather.
+
+    Args:
+        cities: Where
+    """
+
+
+def undocumented(city: str):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("chat", "said"),
+    [
+        ("Hi.", "'Hi.' is no chat"),
+        ([], "[] is no chat"),
+        ([[]], "[] is no chat"),
+        (["Hi."], "Message 0 of the chat has no role: 'Hi.'"),
+        ([*ASK, {"content": "Hi."}], "Message 1 of the chat has no role"),
+        ([{"role": 1, "content": "Hi."}], "Message 0 of the chat has no role"),
+        (ASK[0], "is no chat"),
+    ],
+)
+def test_what_is_no_chat(tokenizer, chat, said):
+    with pytest.raises(InputError, match=re.escape(said)) as raised:
+        tokenizer.apply_chat_template(chat)
+    assert '{"role": "user", "content": "…"}' in raised.value.hint
+
+
+def test_a_role_that_the_template_refuses(tokenizer):
+    said = r"refuses this chat in line \d+: After the optional system message, roles must alternate"
+    with pytest.raises(InputError, match=said):
+        tokenizer.apply_chat_template([{"role": "usr", "content": "Hi."}], chat_template=MISTRAL)
+
+
+def test_a_role_that_the_template_leaves_out(tokenizer):
+    with pytest.raises(InputError, match=r"leaves out message 1, whose role is 'asistant'") as raised:
+        tokenizer.apply_chat_template([*ASK, {"role": "asistant", "content": "Ho."}], chat_template=QWEN_3)
+    assert "assistant" in raised.value.hint
+
+
+def test_a_content_that_is_none(tokenizer):
+    with pytest.raises(InputError, match=r"refuses this chat in line 4: .*None"):
+        tokenizer.apply_chat_template([{"role": "user", "content": None}])
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{% for message in messages %}\n{{ message.content }", "malformed in line 2, '{{ message.content }'"),
+        ("Hi.\n\n{% endfor %}", "malformed in line 3, '{% endfor %}'"),
+        ("{{ messages | shout }}", "malformed in line 1"),
+    ],
+)
+def test_a_malformed_template(tokenizer, template, said):
+    with pytest.raises(OptionError, match=re.escape(said)) as raised:
+        tokenizer.apply_chat_template(ASK, chat_template=template)
+    assert "chat_template.jinja" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ messages.append(1) }}", "{{ ''.__class__.__mro__ }}", "{{ messages.pop }}{{ x.y }}"]
+)
+def test_the_sandbox(tokenizer, template):
+    with pytest.raises(InputError, match="refuses this chat in line 1"):
+        tokenizer.apply_chat_template(ASK, chat_template=template)
+
+
+def test_no_template():
+    with pytest.raises(InputError, match="has no chat template") as raised:
+        Tokenizer(byte_level_bpe([]), {}).apply_chat_template(ASK)
+    assert "chat_template=" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"return_dict": True, "tokenize": False},
+        {"return_assistant_tokens_mask": True},
+        {"continue_final_message": True, "add_generation_prompt": True},
+        {"continue_final_message": True, "return_assistant_tokens_mask": True, "return_dict": True},
+    ],
+)
+def test_contradictions(tokenizer, options):
+    with pytest.raises(OptionError, match="contradict each other"):
+        tokenizer.apply_chat_template(ASK, **options)
+
+
+@pytest.mark.parametrize(
+    ("messages", "template", "said"),
+    [
+        ([{"role": "user", "content": [{"type": "image"}]}], CHATML, "has no text to continue"),
+        ([{"role": "user"}], CHATML, "has no text to continue"),
+        (ASK, "nothing", "leaves out the last message"),
+    ],
+)
+def test_what_cannot_be_continued(tokenizer, messages, template, said):
+    with pytest.raises(InputError, match=said):
+        tokenizer.apply_chat_template(messages, chat_template=template, continue_final_message=True)
+
+
+@pytest.mark.parametrize(
+    ("tool", "said"),
+    [
+        ("weather", "'weather' is no tool"),
+        (untyped, "city of the tool untyped has no type hint"),
+        (undescribed, "does not describe city"),
+        (undocumented, "has no docstring"),
+        (unknown, "which JSON has no type for"),
+    ],
+)
+def test_what_is_no_tool(tokenizer, tool, said):
+    with pytest.raises(OptionError, match=said):
+        tokenizer.apply_chat_template(ASK, tools=[tool], chat_template=LLAMA_3)
+
+
+def test_what_is_no_document(tokenizer):
+    with pytest.raises(OptionError, match="'Paris' is no document"):
+        tokenizer.apply_chat_template(ASK, documents=["Paris"])
+
+
+def test_messages_are_left_as_they_are(tokenizer):
+    messages = [*ASK, {"role": "assistant", "content": "Ho"}]
+    before = [dict(message) for message in messages]
+    text = tokenizer.apply_chat_template(messages, continue_final_message=True, tokenize=False)
+    assert text.endswith("<|im_start|>assistant\nHo")
+    assert messages == before
+
+
+def test_without_the_extra(tokenizer, monkeypatch):
+    chat_template._compiled.cache_clear()
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingExtraError) as raised:
+        tokenizer.apply_chat_template(ASK)
+    assert raised.value.hint == "pip install 'torchless[chat]'"
+
+
+def test_a_schema_is_made_of_a_copy():
+    def tell(city: str, day: str):
+        """Tell.
+
+        Args:
+            city: Where
+            day: When
+        """
+
+    properties = tool_schema(tell)["function"]["parameters"]["properties"]
+    assert [one["description"] for one in properties.values()] == ["Where", "When"]
