@@ -13,8 +13,8 @@ from litestar.serialization import encode_json
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from torchless.errors import AccessError
-from torchless.server.concurrency_limiter import Admission
-from torchless.server.errors import Refusals, exception_handlers
+from torchless.server.concurrency_limiter import ConcurrencyLimiter
+from torchless.server.errors import ErrorMiddleware, exception_handlers
 from torchless.server.interfaces import documentation, probes
 from torchless.server.interfaces.hugging_face import routes as hugging_face
 from torchless.server.interfaces.inference_protocol import routes as inference_protocol
@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> Litestar:
     """Return what serves models, before it has them.
 
     Handlers ask their `ServerRequest` for what they need. `opt={"public": True}` makes one answer without a key. Litestar's
-    `app.state` holds `loading`, which somebody must begin, `admission`, `settings`, and `document`, OpenAPI's.
+    `app.state` holds `loading`, which somebody must begin, `limiter`, `settings`, and `document`, OpenAPI's.
 
     Args:
         settings: What to serve, and how.
@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> Litestar:
         MissingExtraError: Traces are asked for, and what they need is not installed.
     """
     loading = Loading(settings)
-    admission = Admission(
+    limiter = ConcurrencyLimiter(
         max_requests=settings.max_concurrent_requests,
         max_tokens=settings.max_concurrent_requests * settings.max_batch_tokens,
     )
@@ -72,16 +72,16 @@ def create_app(settings: Settings) -> Litestar:
         middleware=[
             *(traces() if settings.open_telemetry else []),
             REQUESTS.middleware,
-            Refusals(),
+            ErrorMiddleware(),
             *([ApiKey(settings.api_key)] if settings.api_key is not None else []),
-            RequestLimits(settings, admission),
+            RequestLimits(settings, limiter),
         ],
         plugins=[Schemas()],
         exception_handlers=exception_handlers(),
         after_exception=[count_unrouted],
         cors_config=_cors(settings),
         lifespan=[lifespan],
-        state=State({"loading": loading, "admission": admission, "settings": settings}),
+        state=State({"loading": loading, "limiter": limiter, "settings": settings}),
         type_encoders={np.ndarray: np.ndarray.tolist},
         logging_config=None,
         openapi_config=openapi_config(secured=settings.api_key is not None),

@@ -2,10 +2,10 @@
 
 from torchless.errors import ClosingError, OverloadedError
 
-__all__ = ["Admission", "Admitted"]
+__all__ = ["ConcurrencyLimiter", "Slot"]
 
 
-class Admission:
+class ConcurrencyLimiter:
     """Counts what is under way.
 
     Args:
@@ -30,7 +30,7 @@ class Admission:
         """Whether it is closed, and all that was let in is done."""
         return self.closed and not self.requests
 
-    def admit(self, *, body_bytes: int) -> "Admitted":
+    def acquire(self, *, body_bytes: int) -> "Slot":
         """Let a request in.
 
         Args:
@@ -47,9 +47,9 @@ class Admission:
                 f"{self.requests} requests are under way, and no more may be.", hint="Ask again in a second."
             )
         self.requests += 1
-        return Admitted(self, body_bytes)
+        return Slot(self, body_bytes)
 
-    def take(self, tokens: int) -> None:
+    def acquire_tokens(self, tokens: int) -> None:
         """Count the tokens of a request that was let in.
 
         Raises:
@@ -62,13 +62,13 @@ class Admission:
             )
         self.tokens += tokens
 
-    def give_back(self, tokens: int) -> None:
+    def release(self, tokens: int) -> None:
         """Count a request, and its tokens, as done."""
         self.requests -= 1
         self.tokens -= tokens
 
 
-class Admitted:
+class Slot:
     """A request that was let in.
 
     Args:
@@ -80,23 +80,23 @@ class Admitted:
         tokens: How many of its own were counted.
     """
 
-    def __init__(self, admission: Admission, body_bytes: int) -> None:
-        self._admission = admission
+    def __init__(self, limiter: ConcurrencyLimiter, body_bytes: int) -> None:
+        self._limiter = limiter
         self.body_bytes = body_bytes
         self._released = False
         self.tokens = 0
 
-    def take(self, tokens: int) -> None:
+    def acquire_tokens(self, tokens: int) -> None:
         """Count tokens of this request, before any of them is queued.
 
         Raises:
             OverloadedError: There would be too many under way.
         """
-        self._admission.take(tokens)
+        self._limiter.acquire_tokens(tokens)
         self.tokens += tokens
 
     def release(self) -> None:
         """Say that the request is done; once is enough."""
         if not self._released:
             self._released = True
-            self._admission.give_back(self.tokens)
+            self._limiter.release(self.tokens)

@@ -28,18 +28,18 @@ from torchless.errors import (
 )
 
 __all__ = [
-    "MEANINGS",
+    "STATUS_DESCRIPTIONS",
+    "ErrorInfo",
     "InferenceProtocolError",
     "NamedError",
     "OpenAIError",
     "OpenAIProblem",
-    "Problem",
     "answered_ready",
+    "error_info",
     "exception_handlers",
     "hugging_face",
     "inference_protocol",
     "openai",
-    "problem_of",
     "statuses_with",
     "text_embeddings",
     "took_longer",
@@ -70,7 +70,7 @@ _HEADERS: Mapping[int, Mapping[str, str]] = {
     429: {"Retry-After": "1"},
     503: {"Retry-After": "1", "Connection": "close"},
 }
-MEANINGS: Mapping[int, str] = {
+STATUS_DESCRIPTIONS: Mapping[int, str] = {
     400: "The request is malformed, or asks for what is not possible.",
     401: "The key is missing or wrong.",
     404: "There is no such model.",
@@ -99,7 +99,7 @@ _NAMES: Mapping[int, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ErrorInfo:
     """What went wrong.
 
     Attributes:
@@ -169,7 +169,7 @@ class InferenceProtocolError(msgspec.Struct, kw_only=True):
     error: str
 
 
-def hugging_face(problem: Problem) -> NamedError:
+def hugging_face(problem: ErrorInfo) -> NamedError:
     """Return the body of Hugging Face's interface, and of whatever has none of its own."""
     return NamedError(error=problem.text, error_type=problem.name)
 
@@ -184,7 +184,7 @@ _TEXT_EMBEDDINGS = {
 }
 
 
-def text_embeddings(problem: Problem) -> NamedError:
+def text_embeddings(problem: ErrorInfo) -> NamedError:
     """Return the body of text-embeddings-inference's interface."""
     fallback = "backend" if problem.status >= 500 else "validation"
     return NamedError(error=problem.text, error_type=_TEXT_EMBEDDINGS.get(problem.status, fallback))
@@ -194,7 +194,7 @@ _OPENAI_TYPES = {408: "timeout_error", 429: "rate_limit_error"}
 _OPENAI_CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
 
-def openai(problem: Problem) -> OpenAIError:
+def openai(problem: ErrorInfo) -> OpenAIError:
     """Return the body of OpenAI's interface."""
     fallback = "server_error" if problem.status >= 500 else "invalid_request_error"
     return OpenAIError(
@@ -207,12 +207,12 @@ def openai(problem: Problem) -> OpenAIError:
     )
 
 
-def inference_protocol(problem: Problem) -> InferenceProtocolError:
+def inference_protocol(problem: ErrorInfo) -> InferenceProtocolError:
     """Return the body of the Open Inference Protocol."""
     return InferenceProtocolError(error=problem.text)
 
 
-def _openai_without_route(problem: Problem) -> OpenAIError:
+def _openai_without_route(problem: ErrorInfo) -> OpenAIError:
     told = openai(problem)
     told.error.code = "unknown_url" if problem.status == 404 else problem.name
     return told
@@ -221,7 +221,7 @@ def _openai_without_route(problem: Problem) -> OpenAIError:
 _OF_PATHS = {"/v1/": _openai_without_route, "/v2/": inference_protocol}
 
 
-def _of_path(path: str) -> Callable[[Problem], Any]:
+def _of_path(path: str) -> Callable[[ErrorInfo], Any]:
     """Return the body of the interface that a path would be of, where no route takes it."""
     return _OF_PATHS.get(path[:4], hugging_face)
 
@@ -232,7 +232,7 @@ def statuses_with(others: Mapping[type[TorchlessError], int] | None) -> Mapping[
 
 
 def exception_handlers(
-    body: Callable[[Problem], Any] | None = None, *, statuses: Mapping[type[TorchlessError], int] | None = None
+    body: Callable[[ErrorInfo], Any] | None = None, *, statuses: Mapping[type[TorchlessError], int] | None = None
 ) -> ExceptionHandlersMap:
     """Return what answers errors.
 
@@ -243,7 +243,7 @@ def exception_handlers(
     table = statuses_with(statuses)
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        problem = _without_route(request, error) or problem_of(error, table)
+        problem = _without_route(request, error) or error_info(error, table)
         if problem.status >= 500 and not isinstance(error, TorchlessError):
             where = "".join(format_tb(error.__traceback__))  # not what it says, which may quote the request
             _LOGGER.error("%s %s failed: %s\n%s", request.method, request.url.path, type(error).__name__, where)
@@ -270,7 +270,7 @@ def took_longer(seconds: float) -> DeadlineError:
     return DeadlineError(f"The request took longer than {seconds:g} s.", hint="Ask for less, or ask again later.")
 
 
-class Refusals(ASGIMiddleware):
+class ErrorMiddleware(ASGIMiddleware):
     """Answers the errors of the middleware within it as the route's own are, so that what is around it sees the answer.
 
     Where there is none since the client has gone, that is what it sees.
@@ -301,7 +301,7 @@ class Refusals(ASGIMiddleware):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def problem_of(error: Exception, statuses: Mapping[type[TorchlessError], int] = _STATUSES) -> Problem:
+def error_info(error: Exception, statuses: Mapping[type[TorchlessError], int] = _STATUSES) -> ErrorInfo:
     """Return what an error is over HTTP.
 
     Args:
@@ -310,19 +310,19 @@ def problem_of(error: Exception, statuses: Mapping[type[TorchlessError], int] = 
     """
     if isinstance(error, TorchlessError):
         status = next((statuses[kind] for kind in type(error).__mro__ if kind in statuses), 500)
-        return Problem(status, error.problem, error.hint, getattr(error, "parameter", None))
+        return ErrorInfo(status, error.problem, error.hint, getattr(error, "parameter", None))
     if isinstance(error, HTTPException):
-        return Problem(error.status_code, _detail(error), parameter=_parameter(error))
-    return Problem(500, "The server failed at this request.", "Its log says why.")
+        return ErrorInfo(error.status_code, _detail(error), parameter=_parameter(error))
+    return ErrorInfo(500, "The server failed at this request.", "Its log says why.")
 
 
-def _without_route(request: Request[Any, Any, Any], error: Exception) -> Problem | None:
+def _without_route(request: Request[Any, Any, Any], error: Exception) -> ErrorInfo | None:
     """Return what is wrong where no route takes a request."""
     if isinstance(error, MethodNotAllowedException):
         allowed = (error.headers or {}).get("allow", "")
-        return Problem(405, f"The method {request.method} is not possible here.", f"Possible: {allowed}.")
+        return ErrorInfo(405, f"The method {request.method} is not possible here.", f"Possible: {allowed}.")
     if isinstance(error, NotFoundException) and error.detail == _NOTHING:
-        return Problem(404, f"There is nothing at {request.url.path!r}.", "/docs shows what there is.")
+        return ErrorInfo(404, f"There is nothing at {request.url.path!r}.", "/docs shows what there is.")
     return None
 
 

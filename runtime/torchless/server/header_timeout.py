@@ -5,12 +5,12 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["Connection"]
+__all__ = ["HeaderTimeoutProtocol"]
 
 _MAX_HEAD_BYTES = 65536
 
 
-class Connection(HttpToolsProtocol):
+class HeaderTimeoutProtocol(HttpToolsProtocol):
     """Is closed where the head of a request does not come in time, or never ends.
 
     Args:

@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 
 from torchless.errors import TorchlessError
-from torchless.server.errors import MEANINGS, Problem, exception_handlers, statuses_with
+from torchless.server.errors import STATUS_DESCRIPTIONS, ErrorInfo, exception_handlers, statuses_with
 
 __all__ = ["interface"]
 
@@ -17,7 +17,7 @@ __all__ = ["interface"]
 def interface(
     tag: str,
     handlers: Sequence[HTTPRouteHandler],
-    body: Callable[[Problem], Any],
+    body: Callable[[ErrorInfo], Any],
     *,
     statuses: Mapping[type[TorchlessError], int] | None = None,
 ) -> Router:
@@ -32,7 +32,9 @@ def interface(
     kind = get_type_hints(body)["return"]
     routes = []
     for handler in map(copy, handlers):
-        errors = {status: ResponseSpec(kind, description=MEANINGS[status]) for status in _errors(handler, statuses)}
+        errors = {
+            status: ResponseSpec(kind, description=STATUS_DESCRIPTIONS[status]) for status in _errors(handler, statuses)
+        }
         handler.responses = {**errors, **(handler.responses or {})}
         if handler.opt.get("public"):
             handler.security = [{}]

@@ -15,7 +15,7 @@ from litestar import Litestar
 
 from torchless.server.access_log import AccessLog
 from torchless.server.app import create_app
-from torchless.server.header_timeout import Connection
+from torchless.server.header_timeout import HeaderTimeoutProtocol
 from torchless.server.loading import Loading
 from torchless.server.settings import Settings
 
@@ -37,7 +37,7 @@ def serve(settings: Settings) -> None:
     logged: Any = app if settings.log_format == "none" else AccessLog(app, settings.log_format, models=settings.models)
     config = uvicorn.Config(
         logged,
-        http=partial(Connection, head_timeout_s=settings.request_timeout_s),  # type: ignore[arg-type]
+        http=partial(HeaderTimeoutProtocol, head_timeout_s=settings.request_timeout_s),  # type: ignore[arg-type]
         host=settings.host,
         port=settings.port,
         access_log=False,
@@ -67,18 +67,18 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Say whether to stop listening."""
-        return await super().on_tick(counter) or self._app.state.admission.drained
+        return await super().on_tick(counter) or self._app.state.limiter.drained
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Refuse new requests; on a second signal, stop at once."""
-        admission, loading = self._app.state.admission, self._app.state.loading
+        limiter, loading = self._app.state.limiter, self._app.state.loading
         if not loading.ended:  # a thread that loads cannot be stopped, and there is nothing to finish
             sys.stderr.write(f"torchless: {signal.Signals(sig).name}; {', '.join(loading.missing)} was not loaded.\n")
             sys.stderr.flush()
             os._exit(0)
-        if admission.closed:
+        if limiter.closed:
             super().handle_exit(sig, frame)
-        admission.closed = True
+        limiter.closed = True
         sys.stderr.write(f"torchless: {signal.Signals(sig).name}; no new requests are taken.\n")
 
     def _begin(self) -> None:

@@ -8,7 +8,7 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send
 
 from torchless.errors import DeadlineError, LimitError
-from torchless.server.concurrency_limiter import Admission
+from torchless.server.concurrency_limiter import ConcurrencyLimiter
 from torchless.server.errors import took_longer
 from torchless.server.settings import Settings
 
@@ -27,11 +27,11 @@ class RequestLimits(ASGIMiddleware):
 
     scopes = ("http",)  # type: ignore[assignment]
 
-    def __init__(self, settings: Settings, admission: Admission) -> None:
+    def __init__(self, settings: Settings, limiter: ConcurrencyLimiter) -> None:
         self._payload_limit = settings.payload_limit
         self._timeout_s = settings.request_timeout_s
         self._log_inputs = settings.log_inputs
-        self._admission = admission
+        self._limiter = limiter
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Answer a request within its limits."""
@@ -44,8 +44,8 @@ class RequestLimits(ASGIMiddleware):
         scope["state"]["body_bytes"] = len(body)
         if self._log_inputs:
             scope["state"]["body"] = body
-        admitted = self._admission.admit(body_bytes=len(body))
-        scope["state"]["admitted"] = admitted
+        slot = self._limiter.acquire(body_bytes=len(body))
+        scope["state"]["slot"] = slot
         deadline = asyncio.timeout(self._timeout_s)
         leaving = asyncio.create_task(_left(receive, deadline))
 
@@ -54,7 +54,7 @@ class RequestLimits(ASGIMiddleware):
                 if message.get("more_body", False):  # the pieces of a stream have it each
                     deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
                 else:
-                    admitted.release()  # first, so that whoever asks again at once does not find his own place taken
+                    slot.release()  # first, so that whoever asks again at once does not find his own place taken
             await send(message)
 
         try:
@@ -67,7 +67,7 @@ class RequestLimits(ASGIMiddleware):
                 raise took_longer(self._timeout_s) from None
         finally:
             leaving.cancel()
-            admitted.release()
+            slot.release()
 
     async def _read(self, headers: Any, receive: Receive) -> bytes | None:
         """Return the body; None if the client has gone."""

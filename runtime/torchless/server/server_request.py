@@ -5,7 +5,7 @@ from typing import Any
 from litestar import Request
 from litestar.exceptions import ClientException
 
-from torchless.server.concurrency_limiter import Admitted
+from torchless.server.concurrency_limiter import Slot
 from torchless.server.models import Registry
 from torchless.server.settings import Settings
 
@@ -35,16 +35,16 @@ class ServerRequest(Request[Any, Any, Any]):
         return settings
 
     @property
-    def admitted(self) -> Admitted:
+    def slot(self) -> Slot:
         """This request, which was let in: every POST was."""
-        admitted: Admitted = self.scope["state"]["admitted"]
-        return admitted
+        slot: Slot = self.scope["state"]["slot"]
+        return slot
 
     @property
     def answerable(self) -> bool:
         """Whether requests are taken: every model is there, and the server is not about to stop."""
         state = self.app.state
-        return bool(state.loading.loaded and not state.admission.closed)
+        return bool(state.loading.loaded and not state.limiter.closed)
 
     async def json(self) -> Any:
         """Return what the body says.

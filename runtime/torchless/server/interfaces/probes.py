@@ -4,7 +4,7 @@ from litestar import Response, Router, get
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
-from torchless.server.errors import MEANINGS, answered_ready, hugging_face
+from torchless.server.errors import STATUS_DESCRIPTIONS, answered_ready, hugging_face
 from torchless.server.interface import interface
 from torchless.server.server_request import ServerRequest
 
@@ -38,7 +38,7 @@ def health() -> Health:
 @get(
     "/ready",
     opt={"public": True},
-    responses={503: ResponseSpec(Ready, description=MEANINGS[503])},
+    responses={503: ResponseSpec(Ready, description=STATUS_DESCRIPTIONS[503])},
     sync_to_thread=False,
 )
 def ready(request: ServerRequest) -> Response[Ready]:

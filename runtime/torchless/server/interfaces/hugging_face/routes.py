@@ -11,9 +11,9 @@ from litestar.params import JSONBody
 from litestar.response import Stream
 
 from torchless.errors import InputError, OptionError, TorchlessError
-from torchless.server.concurrency_limiter import Admitted
+from torchless.server.concurrency_limiter import Slot
 from torchless.server.embeddings import SimilarityInputs, TruncationDirection, pools, prompted, similarities
-from torchless.server.errors import hugging_face, problem_of
+from torchless.server.errors import error_info, hugging_face
 from torchless.server.interface import interface
 from torchless.server.interfaces.hugging_face.generated_text import (
     RETURNS,
@@ -72,9 +72,7 @@ async def infer(
     parameters = dict(data.parameters or {})
     if served.task == "feature-extraction" and isinstance(data.inputs, Mapping):
         sentences, options = _similarity(data.inputs), _of_embeddings(served, parameters, data)
-        cosines = await similarities(
-            served, sentences, options, prompt_name=data.prompt_name, admitted=request.admitted
-        )
+        cosines = await similarities(served, sentences, options, prompt_name=data.prompt_name, slot=request.slot)
         return Response(cosines)
     many = isinstance(data.inputs, list) and not _is_chat(served, data.inputs)
     inputs = data.inputs if many else [data.inputs]
@@ -82,10 +80,10 @@ async def infer(
     if served.task == "feature-extraction":
         inputs = prompted(served, inputs, data.prompt_name)
     if data.stream:
-        return await _streamed(served, inputs, options, admitted=request.admitted)
+        return await _streamed(served, inputs, options, slot=request.slot)
     if served.task == "text-generation" and parameters.get("details"):
-        return Response(await _described(served, inputs, options, admitted=request.admitted))
-    results = await served.answer(inputs, options, admitted=request.admitted)
+        return Response(await _described(served, inputs, options, slot=request.slot))
+    results = await served.answer(inputs, options, slot=request.slot)
     if served.task == "zero-shot-classification" and _lists_labels(request.headers.get("user-agent", "")):
         results = [_labels(result) for result in results]
     return Response(_unwrapped(served.task, results, many=many))
@@ -149,27 +147,25 @@ def _is_chat(served: ServedModel, inputs: Sequence[Any]) -> bool:
     return served.task == "text-generation" and len(inputs) > 0 and isinstance(inputs[0], Mapping)
 
 
-async def _described(served: ServedModel, inputs: Sequence[Any], options: Options, *, admitted: Admitted) -> list[Any]:
+async def _described(served: ServedModel, inputs: Sequence[Any], options: Options, *, slot: Slot) -> list[Any]:
     """Answer with texts, and with how they were generated."""
     if options.get("num_return_sequences", 1) != 1:
         raise OptionError(
             f"num_return_sequences={options['num_return_sequences']!r} has no details.", hint="num_return_sequences=1"
         )
     asked = {name: value for name, value in options.items() if name not in RETURNS}
-    results = await served.answer(inputs, {**asked, "return_tensors": True, "return_details": True}, admitted=admitted)
+    results = await served.answer(inputs, {**asked, "return_tensors": True, "return_details": True}, slot=slot)
     return [
         await asyncio.to_thread(described, served.pipeline, text, options, result[0])
         for text, result in zip(inputs, results, strict=True)
     ]
 
 
-async def _streamed(
-    served: ServedModel, inputs: Sequence[Any], options: Options, *, admitted: Admitted
-) -> Response[Any]:
+async def _streamed(served: ServedModel, inputs: Sequence[Any], options: Options, *, slot: Slot) -> Response[Any]:
     """Answer with events, once the first piece of text is there: what cannot be answered is an error before it."""
     if len(inputs) != 1:
         raise InputError(f"{len(inputs)} inputs cannot be streamed.", hint="Give one.")
-    pieces = served.stream(inputs[0], options, admitted=admitted)
+    pieces = served.stream(inputs[0], options, slot=slot)
     first = await anext(pieces)
     return Stream(
         _with_error(stream_events(first, pieces, seed=options.get("seed"))),
@@ -184,7 +180,7 @@ async def _with_error(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for event in events:
             yield event
     except TorchlessError as error:
-        yield b"data:" + msgspec.json.encode(hugging_face(problem_of(error))) + b"\n\n"
+        yield b"data:" + msgspec.json.encode(hugging_face(error_info(error))) + b"\n\n"
 
 
 def _unwrapped(task: str, results: list[Any], *, many: bool) -> Any:

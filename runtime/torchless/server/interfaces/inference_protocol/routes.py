@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from torchless import __version__
 from torchless.errors import InputError, OptionError, TaskError
-from torchless.server.concurrency_limiter import Admitted
-from torchless.server.errors import MEANINGS, answered_ready, inference_protocol
+from torchless.server.concurrency_limiter import Slot
+from torchless.server.errors import STATUS_DESCRIPTIONS, answered_ready, inference_protocol
 from torchless.server.interface import interface
 from torchless.server.interfaces.hugging_face.generated_text import check_no_template
 from torchless.server.interfaces.inference_protocol.signatures import Signature, TensorSpec, signature_of
@@ -115,7 +115,7 @@ def live() -> Liveness:
 @get(
     "/v2/health/ready",
     opt={"public": True},
-    responses={503: ResponseSpec(ServerReadiness, description=MEANINGS[503])},
+    responses={503: ResponseSpec(ServerReadiness, description=STATUS_DESCRIPTIONS[503])},
     sync_to_thread=False,
 )
 def ready(request: ServerRequest) -> Response[ServerReadiness]:
@@ -150,7 +150,7 @@ def model(name: ModelName, request: ServerRequest) -> ModelMetadata:
 
 @get(
     "/v2/models/{name:str}/ready",
-    responses={503: ResponseSpec(Readiness, description=MEANINGS[503])},
+    responses={503: ResponseSpec(Readiness, description=STATUS_DESCRIPTIONS[503])},
     sync_to_thread=False,
 )
 def model_ready(name: ModelName, request: ServerRequest) -> Response[Readiness]:
@@ -174,7 +174,7 @@ async def infer(
     signature = signature_of(served.pipeline)
     asked, raw = read_request(await request.body(), request.headers.get(JSON_LENGTH))
     texts = texts_of(asked.inputs, raw)
-    tensors = await _answered(served, signature, asked, texts, admitted=request.admitted)
+    tensors = await _answered(served, signature, asked, texts, slot=request.slot)
     body, json_length = write_response(name, tensors, request_id=asked.id, binary=_binary(asked, tensors))
     if json_length is None:
         return Response(body, media_type="application/json")
@@ -193,7 +193,7 @@ async def _answered(
     asked: InferenceRequest,
     texts: Mapping[str, list[str]],
     *,
-    admitted: Admitted,
+    slot: Slot,
 ) -> Tensors:
     names = [output.name for output in asked.outputs] if asked.outputs else None
     answers = signature.asked(names)
@@ -202,7 +202,7 @@ async def _answered(
     options = {name: value for name, value in asked.parameters.items() if name != "binary_data_output"} | options
     tensors: dict[str, Any] = {}
     for answer in answers:
-        tensors |= answer.arrays(await served.answer(inputs, answer.options_of(options), admitted=admitted))
+        tensors |= answer.arrays(await served.answer(inputs, answer.options_of(options), slot=slot))
     return tensors if names is None else {name: tensors[name] for name in names}
 
 

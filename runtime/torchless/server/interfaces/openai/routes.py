@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torchless.errors import InputError, OptionError, TaskError, TorchlessError, UnknownModelError
 from torchless.generation.streaming import TextUntil
 from torchless.pipelines.generation import StreamedText
-from torchless.server.concurrency_limiter import Admitted
-from torchless.server.errors import openai, problem_of
+from torchless.server.concurrency_limiter import Slot
+from torchless.server.errors import error_info, openai
 from torchless.server.interface import interface
 from torchless.server.interfaces.openai.schemas import (
     Chat,
@@ -99,12 +99,12 @@ async def embeddings(
         )
     options = {"pooling": "auto", "truncation": False, "return_tensors": True}
     with _blaming("input"):
-        results = await served.answer(texts, options, admitted=request.admitted)
+        results = await served.answer(texts, options, slot=request.slot)
     shown = _base64 if data.encoding_format == "base64" else _floats
     return Embeddings(
         model=served.name,
         data=[Embedding(index=at, embedding=shown(_cut(one, data.dimensions))) for at, one in enumerate(results)],
-        usage=EmbeddingsUsage(prompt_tokens=request.admitted.tokens, total_tokens=request.admitted.tokens),
+        usage=EmbeddingsUsage(prompt_tokens=request.slot.tokens, total_tokens=request.slot.tokens),
     )
 
 
@@ -128,12 +128,10 @@ async def completions(
             text = begins[index] + piece if first else piece
             return Completion(choices=[TextChoice(index=index, text=text, finish_reason=reason)], **reply)
 
-        pieces = _chunks(
-            served, prompts, options, data, chunk, Completion(choices=[], **reply), admitted=request.admitted
-        )
+        pieces = _chunks(served, prompts, options, data, chunk, Completion(choices=[], **reply), slot=request.slot)
         return await _streamed(pieces, "prompt")
     with _blaming("prompt"):
-        results = await served.answer(prompts, options, admitted=request.admitted)
+        results = await served.answer(prompts, options, slot=request.slot)
     answers = [(begin, answer) for begin, result in zip(begins, results, strict=True) for answer in result]
     choices = [
         TextChoice(index=index, text=begin + _until(answer["generated_text"], data), finish_reason=_reason(answer))
@@ -162,12 +160,10 @@ async def chat_completions(
             delta = ChatMessage(role="assistant", content=piece) if first else ChatMessage(content=piece)
             return Chat(choices=[ChatChoice(index=index, delta=delta, finish_reason=reason)], **reply)
 
-        pieces = _chunks(
-            served, [tuple(messages)], options, data, chunk, Chat(choices=[], **reply), admitted=request.admitted
-        )
+        pieces = _chunks(served, [tuple(messages)], options, data, chunk, Chat(choices=[], **reply), slot=request.slot)
         return await _streamed(pieces, "messages")
     with _blaming("messages"):
-        results = await served.answer([tuple(messages)], options, admitted=request.admitted)
+        results = await served.answer([tuple(messages)], options, slot=request.slot)
     choices = [
         ChatChoice(
             index=index,
@@ -298,7 +294,7 @@ async def _streamed(chunks: AsyncGenerator[bytes, None], parameter: str) -> Resp
                 async for chunk in chunks:
                     yield chunk
             except TorchlessError as error:  # the status is sent already
-                yield event(openai(problem_of(error)))
+                yield event(openai(error_info(error)))
 
     return Stream(every(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
@@ -311,13 +307,13 @@ async def _chunks(
     chunk: Chunk,
     last: Any,
     *,
-    admitted: Admitted,
+    slot: Slot,
 ) -> AsyncGenerator[bytes, None]:
     """Yield the answers to prompts, one after the other, as server-sent events."""
     ends: list[list[StreamedText]] = []
     for index, prompt in enumerate(prompts):
         until, first = TextUntil(request.stops), True
-        async with aclosing(served.stream(prompt, options, admitted=admitted)) as pieces:
+        async with aclosing(served.stream(prompt, options, slot=slot)) as pieces:
             async for piece in pieces:
                 text, ended = until.push(piece["text"]), piece["finish_reason"] is not None
                 if ended:

@@ -208,7 +208,7 @@ async def embed(
     served = _served(request.registry, name, "feature-extraction")
     options = {"pooling": "auto", "normalize": data.normalize, **_truncation(served, data)}
     texts = prompted(served, _listed(data.inputs), data.prompt_name)
-    return await served.answer(texts, options, admitted=request.admitted)
+    return await served.answer(texts, options, slot=request.slot)
 
 
 @post(["/embed_all", "/models/{name:str}/embed_all"], status_code=200)
@@ -220,7 +220,7 @@ async def embed_all(
     """Turn the tokens of texts into embeddings."""
     served = _served(request.registry, name, "feature-extraction")
     texts = prompted(served, _listed(data.inputs), data.prompt_name)
-    return [hidden for (hidden,) in await served.answer(texts, _truncation(served, data), admitted=request.admitted)]
+    return [hidden for (hidden,) in await served.answer(texts, _truncation(served, data), slot=request.slot)]
 
 
 @post(["/similarity", "/models/{name:str}/similarity"], status_code=200)
@@ -237,7 +237,7 @@ async def similarity(
         data.inputs,
         _truncation(served, parameters),
         prompt_name=parameters.prompt_name,
-        admitted=request.admitted,
+        slot=request.slot,
     )
 
 
@@ -251,7 +251,7 @@ async def predict(
     served = _served(request.registry, name, "text-classification")
     one, inputs = _texts_or_pairs(data.inputs)
     options = {"top_k": None, "function_to_apply": "none" if data.raw_scores else None, **_truncation(served, data)}
-    results = await served.answer(inputs, options, admitted=request.admitted)
+    results = await served.answer(inputs, options, slot=request.slot)
     predictions = [[Prediction(**label) for label in result] for result in results]
     return list(predictions[0] if one else predictions)
 
@@ -267,9 +267,7 @@ async def rerank(
     check_some(data.texts, "texts")
     _check_number(data.texts, request.settings)
     options = {"function_to_apply": "none" if data.raw_scores else "sigmoid", **_truncation(served, data)}
-    (ranked,) = await served.answer(
-        [{"query": data.query, "documents": data.texts}], options, admitted=request.admitted
-    )
+    (ranked,) = await served.answer([{"query": data.query, "documents": data.texts}], options, slot=request.slot)
     return [
         Rank(index=one["index"], score=one["score"], text=one["text"] if data.return_text else None) for one in ranked
     ]
