@@ -15,9 +15,9 @@ from torchless.folder.model_folder import ModelFolder
 from torchless.tasks import find_task
 from torchless_export.graph.onnx_files import MAX_GRAPH_BYTES
 from torchless_export.hashes import other_files
+from torchless_export.preflight import preflight
 from torchless_export.quantization.calibration import calibration_feeds
 from torchless_export.quantization.variants import VARIANTS, Feeds, declare_data, is_calibrated, make_variant
-from torchless_export.source.preflight import preflight
 from torchless_export.source.source import find_source, load
 from torchless_export.staging import check_destination, staged
 from torchless_export.verification.texts import calibration_texts, digest, verification_texts
@@ -146,7 +146,15 @@ def export(
                 feeds = calibration_feeds(folder, chosen, calibration, loaded.tokenizer.mask_token or "")
             with progress.step("Verifying fp32" if dtype == "fp32" else f"Making and verifying {dtype}"):
                 variant = make_variant(folder, chosen, dtype, feeds, max_graph_bytes=max_graph_bytes)
-                measured = verify(folder, chosen, dtype, reference, progress.track, min_agreement=min_agreement)
+                measured = verify(
+                    folder,
+                    chosen,
+                    dtype,
+                    reference,
+                    progress.track,
+                    min_agreement=min_agreement,
+                    calibrated=is_calibrated(dtype, chosen),
+                )
                 variants[dtype] = replace(variant, verification=measured)
         verified = {dtype: variants[dtype] for dtype in dtypes}
         for part in () if "fp32" in dtypes else variants["fp32"].parts:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torchless.errors import ExportError
 from torchless.folder.manifest import Verification
 from torchless.tasks import Task
-from torchless_export.quantization.variants import is_calibrated
 from torchless_export.source.source import LoadedModel
 from torchless_export.verification.cases import CASES, FP32_TOLERANCE, Difference, exported_pipeline, reference_pipeline
 
@@ -141,7 +140,7 @@ def check(
 
 
 def verify(
-    folder: Path, task: Task, dtype: str, reference: Reference, track: Track, *, min_agreement: float
+    folder: Path, task: Task, dtype: str, reference: Reference, track: Track, *, min_agreement: float, calibrated: bool
 ) -> Verification:
     """Measure a variant, and return what the manifest says of it if it may be published.
 
@@ -152,12 +151,12 @@ def verify(
         reference: PyTorch's answers.
         track: Wraps a loop over texts, to show its progress.
         min_agreement: What any other variant than fp32 must reach, 0 to 1.
+        calibrated: Whether the variant was made with texts that could be others.
 
     Raises:
         ExportError: It may not be published.
     """
     measured = measure(folder, task, dtype, reference, track)
-    calibrated = is_calibrated(dtype, task)
     check(dtype, reference, measured, min_agreement=min_agreement, calibrated=calibrated)
     return measured.verification
 

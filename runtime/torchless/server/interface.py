@@ -8,10 +8,10 @@ from litestar import Router
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 
-from torchless.errors import TorchlessError
+from torchless.errors import OptionError, TorchlessError
 from torchless.server.errors import STATUS_DESCRIPTIONS, ErrorInfo, exception_handlers, statuses_with
 
-__all__ = ["interface"]
+__all__ = ["check_no_template", "interface"]
 
 
 def interface(
@@ -42,6 +42,16 @@ def interface(
     return Router(
         "/", route_handlers=routes, exception_handlers=exception_handlers(body, statuses=statuses), tags=[tag]
     )
+
+
+def check_no_template(options: Mapping[str, Any]) -> None:
+    """Raise if a request's options bring what the tokenizer is called with: a chat template among it is a program.
+
+    Raises:
+        OptionError: They do.
+    """
+    if options.get("tokenizer_encode_kwargs"):
+        raise OptionError("tokenizer_encode_kwargs are not taken over HTTP.", hint="Leave tokenizer_encode_kwargs out.")
 
 
 def _errors(handler: HTTPRouteHandler, statuses: Mapping[type[TorchlessError], int] | None) -> Iterator[int]:

@@ -11,8 +11,8 @@ from transformers import AutoModelForSequenceClassification
 from torchless import ExportError, ExportWarning, pipeline
 from torchless.tasks import find_task
 from torchless_export.export import Silent, export
+from torchless_export.preflight import preflight
 from torchless_export.source import source as source_module
-from torchless_export.source.preflight import preflight
 from torchless_export.source.source import find_source, load
 
 CLASSIFICATION = find_task("text-classification")

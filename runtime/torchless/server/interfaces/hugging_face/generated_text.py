@@ -12,6 +12,7 @@ from torchless.generation.stopping import FinishReason
 from torchless.generation.streaming import TextStream
 from torchless.pipelines import Pipeline
 from torchless.pipelines.generation import StreamedText
+from torchless.server.interface import check_no_template
 from torchless.server.server_sent_events import event
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
     "Details",
     "StreamEvent",
     "Token",
-    "check_no_template",
     "described",
     "generation_options",
     "stream_events",
@@ -134,16 +134,6 @@ def generation_options(parameters: Mapping[str, Any], *, chat: bool) -> dict[str
             raise OptionError(f"truncate={truncate!r} would cut a chat apart.", hint="Send fewer messages.")
         options |= {"truncation": True, "max_length": truncate, "tokenizer_encode_kwargs": {"truncation_side": "left"}}
     return options
-
-
-def check_no_template(options: Mapping[str, Any]) -> None:
-    """Raise if a request's options bring what the tokenizer is called with: a chat template among it is a program.
-
-    Raises:
-        OptionError: They do.
-    """
-    if options.get("tokenizer_encode_kwargs"):
-        raise OptionError("tokenizer_encode_kwargs are not taken over HTTP.", hint="Leave tokenizer_encode_kwargs out.")
 
 
 def described(

@@ -11,20 +11,20 @@ from torchless import __version__
 from torchless.errors import InputError, OptionError, TaskError
 from torchless.server.concurrency_limiter import Slot
 from torchless.server.errors import STATUS_DESCRIPTIONS, answered_ready, inference_protocol
-from torchless.server.interface import interface
-from torchless.server.interfaces.hugging_face.generated_text import check_no_template
+from torchless.server.interface import check_no_template, interface
+from torchless.server.interfaces.inference_protocol.operation import TensorOperation
 from torchless.server.interfaces.inference_protocol.signatures import Signature, TensorSpec, signature_of
 from torchless.server.interfaces.inference_protocol.tensors import (
     JSON_LENGTH,
-    InferenceRequest,
-    InferenceResponse,
+    TensorRequest,
+    TensorResponse,
     Tensors,
     read_request,
     texts_of,
     write_response,
 )
 from torchless.server.models import ServedModel
-from torchless.server.openapi import ModelName, TensorOperation
+from torchless.server.openapi import ModelName
 from torchless.server.server_request import ServerRequest
 
 __all__ = ["router"]
@@ -162,7 +162,7 @@ def model_ready(name: ModelName, request: ServerRequest) -> Response[Readiness]:
 @post(
     "/v2/models/{name:str}/infer",
     status_code=200,
-    responses={200: ResponseSpec(InferenceResponse, description="The outputs.")},
+    responses={200: ResponseSpec(TensorResponse, description="The outputs.")},
     operation_class=TensorOperation,
 )
 async def infer(
@@ -190,7 +190,7 @@ def router() -> Router:
 async def _answered(
     served: ServedModel,
     signature: Signature,
-    asked: InferenceRequest,
+    asked: TensorRequest,
     texts: Mapping[str, list[str]],
     *,
     slot: Slot,
@@ -206,7 +206,7 @@ async def _answered(
     return tensors if names is None else {name: tensors[name] for name in names}
 
 
-def _binary(asked: InferenceRequest, tensors: Tensors) -> set[str]:
+def _binary(asked: TensorRequest, tensors: Tensors) -> set[str]:
     """Return the outputs that become bytes: each one's own word is stronger than the request's."""
     by_default = bool(asked.parameters.get("binary_data_output", False))
     own = {output.name: output.parameters.get("binary_data", by_default) for output in asked.outputs or ()}
