@@ -9,7 +9,7 @@ from torchless.errors import InputError
 from torchless.server.errors import named_error
 from torchless.server.server_sent_events import event, stream_response
 
-LINE_ENDS = "a\nb\rc\x85d\u2028e\u2029f"
+LINE_ENDS = "a\u2028b\u2029c\x85d\ne\r\x0bf"
 
 
 @pytest.mark.parametrize("text", [LINE_ENDS, "", "é 🎬"])
