@@ -69,9 +69,8 @@ class MultipleChoicePipeline(Pipeline[TokenizerOptions]):
         records = as_records(inputs, {"prompt": prompt, "choices": choices}, many="prompt")
         return super().__call__(records, batch_size=batch_size, **options)
 
-    def preprocess(self, text: MultipleChoiceInput, options: TokenizerOptions | None = None) -> list[Row]:
+    def _preprocess(self, text: MultipleChoiceInput, options: TokenizerOptions) -> list[Row]:
         """Turn a prompt into a row a choice."""
-        options = options or self.options
         prompt, choices = record(text, "prompt", "choices")
         if not isinstance(choices, list | tuple):
             raise InputError(f"The choices are {choices!r}, not a list.", hint="Give a list of strings.")
@@ -79,12 +78,12 @@ class MultipleChoicePipeline(Pipeline[TokenizerOptions]):
         pairs = [(text_input(prompt, "The prompt"), text_input(choice, "A choice")) for choice in choices]
         return [self.encode(pair, truncation, add_special_tokens=options.add_special_tokens) for pair in pairs]
 
-    def postprocess(
+    def _postprocess(
         self,
         text: MultipleChoiceInput,
         rows: Sequence[Row],
         outputs: Sequence[RowOutput],
-        options: TokenizerOptions | None = None,
+        options: TokenizerOptions,
     ) -> list[Choice]:
         """Turn the logits of the choices into their scores, the best first."""
         scores = softmax(np.concatenate([logits for (logits,) in outputs]))  # (choices,)

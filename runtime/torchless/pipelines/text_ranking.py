@@ -109,9 +109,8 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
         records = as_records(inputs, {"query": query, "documents": documents}, many="query")
         return super().__call__(records, batch_size=batch_size, **options)
 
-    def preprocess(self, text: RankingInput, options: TextRankingOptions | None = None) -> list[Row]:
+    def _preprocess(self, text: RankingInput, options: TextRankingOptions) -> list[Row]:
         """Turn a query into a row a document."""
-        options = options or self.options
         query, documents = record(text, "query", "documents")
         if not isinstance(documents, list | tuple):
             raise InputError(f"The documents are {documents!r}, not a list.", hint="Give a list of strings.")
@@ -119,15 +118,14 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
         pairs = [(text_input(query, "The query"), text_input(one, "A document")) for one in documents]
         return [self.encode(pair, truncation, add_special_tokens=options.add_special_tokens) for pair in pairs]
 
-    def postprocess(
+    def _postprocess(
         self,
         text: RankingInput,
         rows: Sequence[Row],
         outputs: Sequence[RowOutput],
-        options: TextRankingOptions | None = None,
+        options: TextRankingOptions,
     ) -> list[RankedText]:
         """Turn the logits of the documents into their scores, the best first."""
-        options = options or self.options
         apply = sigmoid if (options.function_to_apply or self._function) == "sigmoid" else np.asarray
         every: list[RankedText] = [
             {"index": index, "score": apply(logits).item(), "text": text["documents"][index]}

@@ -13,6 +13,7 @@ from torchless.batching.queue import RowQueue
 from torchless.batching.rows import Prompt, Row, RowOutput
 from torchless.errors import InputError, TaskError, nearest
 from torchless.generation.stopping import ShouldContinue, ending
+from torchless.models.generative import GenerativeModel
 from torchless.ort.session import beside_others
 from torchless.pipelines import Pipeline, pipeline
 from torchless.pipelines.base import Prepared
@@ -66,7 +67,7 @@ class ServedModel:
         self._metrics = ModelMetrics(name)
         self._run: Callable[[Sequence[Row], ShouldContinue], Sequence[RowOutput]]
         model, tokenizer = pipeline.model, pipeline.tokenizer
-        if pipeline.task.cached:
+        if isinstance(model, GenerativeModel):
             prompts = PromptScheduler(model, tokenizer)
             self._run = lambda rows, should_continue: prompts.run(rows, should_continue=should_continue)
             self._queue = RowQueue(
