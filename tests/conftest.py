@@ -15,6 +15,7 @@ from fixtures.checkpoints import TinyModels
 from fixtures.server import Server, serving
 
 from torchless_export.export import Silent, export
+from torchless_export.source.source import ReadOptions
 
 torch.set_num_threads(1)  # tiny models gain nothing from more, and processes side by side lose much
 
@@ -52,7 +53,7 @@ def base_model() -> Path:
 def sentiment(tmp_path_factory: pytest.TempPathFactory, adapter: Path, base_model: Path) -> Path:
     """The embedded sentiment model, exported in fp32 and q8."""
     out = tmp_path_factory.mktemp("models") / "sentiment"
-    export(str(adapter), out, Silent(), base_model=str(base_model), dtypes=("fp32", "q8"))
+    export(str(adapter), out, Silent(), read_options=ReadOptions(base_model=str(base_model)), dtypes=("fp32", "q8"))
     return out
 
 

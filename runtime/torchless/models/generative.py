@@ -109,14 +109,23 @@ class GenerativeModel(Model):
         should_continue: ShouldContinue | None = None,
     ) -> Generation:
         decode = None if tokenizer is None else partial(tokenizer.decode, clean_up_tokenization_spaces=False)
-        prompts = self._prompts(input_ids, attention_mask, config)
+        prompts = self.prompts(input_ids, attention_mask, config)
         return Generation(prompts, config, decode=decode, should_continue=should_continue)
 
     @abstractmethod
-    def _prompts(
+    def prompts(
         self, input_ids: ArrayLike | None, attention_mask: ArrayLike | None, config: GenerationConfig
     ) -> Prompts:
-        """Return the prompts, once they are known to fit the model."""
+        """Return prompts before their first step, once they are known to fit the model.
+
+        Args:
+            input_ids: As for `generate`, (texts, tokens).
+            attention_mask: As for `generate`, (texts, tokens).
+            config: The options.
+
+        Raises:
+            InputError: As for `generate`.
+        """
 
     def _ids_and_mask(
         self, input_ids: ArrayLike | None, attention_mask: ArrayLike | None, config: GenerationConfig
@@ -161,7 +170,7 @@ class AutoModelForCausalLM(GenerativeModel):
 
     task = find_task("text-generation")
 
-    def _prompts(
+    def prompts(
         self, input_ids: ArrayLike | None, attention_mask: ArrayLike | None, config: GenerationConfig
     ) -> Prompts:
         ids, mask = self._ids_and_mask(input_ids, attention_mask, config)
@@ -261,7 +270,7 @@ class AutoModelForSeq2SeqLM(GenerativeModel):
         encoded = self._encode(given["input_ids"], given["attention_mask"])
         return _without_past(self, {"input_ids": given["decoder_input_ids"], **encoded})
 
-    def _prompts(
+    def prompts(
         self, input_ids: ArrayLike | None, attention_mask: ArrayLike | None, config: GenerationConfig
     ) -> Prompts:
         ids, mask = self._ids_and_mask(input_ids, attention_mask, config)
