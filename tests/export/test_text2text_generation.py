@@ -117,13 +117,13 @@ def test_tasks_of_the_same_graphs(tiny, tmp_path, name):
 
 def test_a_wrong_branch_is_found(tiny, tmp_path, monkeypatch):
     """The first tokens are right, those with a past are not."""
-    real = torchless_export.verification.teacher_forcing.Session.run
+    real = Session.run
 
     def run(self, feeds, outputs=None):
         arrays = real(self, feeds, outputs)
         return [-array for array in arrays] if feeds.get("use_cache_branch", [False])[0] else arrays
 
-    monkeypatch.setattr(torchless_export.verification.teacher_forcing.Session, "run", run)
+    monkeypatch.setattr(Session, "run", run)
     with pytest.raises(ExportError, match="fp32 gives other answers than PyTorch on 20 of 20 texts"):
         export(str(tiny.checkpoint("bart", TASK)), tmp_path / "out", Silent(), verify_with=tiny.few_texts())
 

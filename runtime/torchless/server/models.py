@@ -14,7 +14,7 @@ from torchless.batching.rows import Prompt, Row, RowOutput
 from torchless.errors import InputError, TaskError, nearest
 from torchless.generation.stopping import ShouldContinue, ending
 from torchless.models.generative import GenerativeModel
-from torchless.ort.session import beside_others
+from torchless.ort.session import single_threaded
 from torchless.pipelines import Pipeline, pipeline
 from torchless.pipelines.base import Prepared
 from torchless.server.concurrency_limiter import CURRENT_SLOT
@@ -165,7 +165,7 @@ class ServedModel:
         options = dict(self.pipeline.task.options) | ({"max_new_tokens": 1} if self.pipeline.task.cached else {})
         prepared = self.pipeline.prepare(self.pipeline.example_inputs(), **options)
         prepared.results(self._queue.submit(prepared.rows).result())
-        with beside_others(*self.pipeline.model.sessions):
+        with single_threaded(*self.pipeline.model.sessions):
             prepared.results(self._run(prepared.rows, lambda: True))
 
     def close(self) -> None:

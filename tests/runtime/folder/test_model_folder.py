@@ -224,4 +224,4 @@ def test_a_dtype_that_only_other_exporters_write_is_loaded(tiny, tmp_path, dtype
     (copy / "onnx" / "model.onnx").rename(copy / "onnx" / f"model{DTYPE_SUFFIXES[dtype]}.onnx")
     (copy / MANIFEST_NAME).unlink()
     assert list(ModelFolder(copy).dtypes()) == [dtype]
-    assert len(pipeline("text-classification", copy, dtype=dtype, top_k=None)("A film.")) == 3
+    assert len(pipeline("text-classification", copy, dtype=dtype)("A film.", top_k=None)) == 3
