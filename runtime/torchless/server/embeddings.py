@@ -74,7 +74,7 @@ def prompted(served: ServedModel, texts: Sequence[Any], prompt_name: str | None)
     if prompt_name is None:
         return list(texts)
     folder: ModelFolder = served.pipeline.model.folder
-    prompts = folder.read_json(_PROMPTS).get("prompts") or {} if folder.has(_PROMPTS) else {}
+    prompts = folder.read_optional_json(_PROMPTS).get("prompts") or {}
     if prompt_name not in prompts:
         raise OptionError(f"There is no prompt {prompt_name!r}.", hint=nearest(prompt_name, prompts))
     return [f"{prompts[prompt_name]}{text_input(text)}" for text in texts]

@@ -72,7 +72,7 @@ def test_what_was_warmed_single_threaded_loads_nothing_later(sentiment, two_core
     with single_threaded(session):
         (beside,) = session.run(feeds_of(20))
     assert not two_cores.contended
-    monkeypatch.setattr(session, "_loaded", None)
+    monkeypatch.setattr(session, "_load", None)
     with ThreadPoolExecutor(4) as threads:
         answers = [logits for (logits,) in threads.map(session.run, [feeds_of(20)] * 40)]
     np.testing.assert_array_equal(answers, [beside] * 40)
