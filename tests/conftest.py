@@ -23,8 +23,21 @@ ROOT = Path(__file__).parents[1]
 COURSE_TEXTS = ["I've been waiting for a HuggingFace course my whole life.", "I hate this so much!"]
 
 
+# What takes long: these folders, and all tests that use one of these fixtures.
+SLOW_FOLDERS = ("browser", "interop", "packaging", "parity")
+SLOW_FIXTURES = {"adapter", "base_model", "embeddings", "sentiment", "server", "tiny"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        if folder in SLOW_FOLDERS or SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bare-python", help="the Python of an environment that holds the wheel and nothing else")
+    parser.addoption("--lowest-python", help="the same with the lowest versions of the three dependencies")
     parser.addoption("--clients-python", help="the Python of an environment that serves, and has the newest clients")
 
 

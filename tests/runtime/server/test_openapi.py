@@ -125,6 +125,7 @@ def test_with_a_key_the_document_says_so_and_names_no_model(secured):
     assert '"sentiment"' not in told.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("running", ["server", "secured"])
 def test_the_page_and_all_that_it_loads_are_this_servers(running, request):
     url = request.getfixturevalue(running).url
