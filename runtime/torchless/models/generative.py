@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from torchless.folder.model_folder import ModelFolder
 from torchless.errors import InputError, OptionError
+from torchless.folder.model_folder import ModelFolder
 from torchless.generation.config import GenerationConfig
 from torchless.generation.decoders import DecoderSteps, empty_past
 from torchless.generation.generation import Generation, Prompts

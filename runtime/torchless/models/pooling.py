@@ -7,9 +7,9 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.folder.model_folder import ModelFolder
 from torchless.errors import CheckpointError, OptionError, nearest
 from torchless.folder.layout import LIMIT_FILES, POOLING_CONFIG
+from torchless.folder.model_folder import ModelFolder
 
 __all__ = ["Pooling", "PoolingMode"]
 
