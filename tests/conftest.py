@@ -15,6 +15,7 @@ from fixtures.checkpoints import TinyModels
 from fixtures.server import Server, serving
 
 from torchless_export.export import Silent, export
+from torchless_export.source.source import ReadOptions
 
 torch.set_num_threads(1)  # tiny models gain nothing from more, and processes side by side lose much
 
@@ -22,8 +23,21 @@ ROOT = Path(__file__).parents[1]
 COURSE_TEXTS = ["I've been waiting for a HuggingFace course my whole life.", "I hate this so much!"]
 
 
+# What takes long: these folders, and all tests that use one of these fixtures.
+SLOW_FOLDERS = ("browser", "interop", "packaging", "parity")
+SLOW_FIXTURES = {"adapter", "base_model", "embeddings", "sentiment", "server", "tiny"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        if folder in SLOW_FOLDERS or SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bare-python", help="the Python of an environment that holds the wheel and nothing else")
+    parser.addoption("--lowest-python", help="the same with the lowest versions of the three dependencies")
     parser.addoption("--clients-python", help="the Python of an environment that serves, and has the newest clients")
 
 
@@ -52,7 +66,7 @@ def base_model() -> Path:
 def sentiment(tmp_path_factory: pytest.TempPathFactory, adapter: Path, base_model: Path) -> Path:
     """The embedded sentiment model, exported in fp32 and q8."""
     out = tmp_path_factory.mktemp("models") / "sentiment"
-    export(str(adapter), out, Silent(), base_model=str(base_model), dtypes=("fp32", "q8"))
+    export(str(adapter), out, Silent(), read_options=ReadOptions(base_model=str(base_model)), dtypes=("fp32", "q8"))
     return out
 
 

@@ -114,9 +114,9 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     header = ("", "one text", f"{TOGETHER} at once", "times as many")
     made.append(Table(title="Tokens a second, GPT-2 small's shape, greedy", header=header, rows=rows))
     names = [name for name in figures["outside"] if name in figures["growth"]]
-    rows = [(name, f"{figures['outside'][name]:.1%}", f"{figures['growth'][name] - 1:+.2%}") for name in names]
-    header = ("", "time outside of ONNX Runtime", f"memory after {CALLS} calls, beyond that after {CALLS_BEFORE}")
-    return [*made, Table(title="What a call costs besides, GPT-2 small's shape", header=header, rows=rows)]
+    costs = [(name, f"{figures['outside'][name]:.1%}", f"{figures['growth'][name] - 1:+.2%}") for name in names]
+    columns = ("", "time outside of ONNX Runtime", f"memory after {CALLS} calls, beyond that after {CALLS_BEFORE}")
+    return [*made, Table(title="What a call costs besides, GPT-2 small's shape", header=columns, rows=costs)]
 
 
 def _check_alike(contest: Contest, prompts: list[list[int]]) -> None:

@@ -18,7 +18,7 @@ SEARCHED_ON = {"short": 256, "long": 32}  # texts
 POLICY_TEXTS = 512
 POLICY_ROUNDS = 3
 
-_CUT_THERE = {"truncation": True, "max_length": MAX_TOKENS}
+_CUT_THERE: dict[str, Any] = {"truncation": True, "max_length": MAX_TOKENS}
 
 PYTORCH = (
     Peer(name="transformers.pipeline", engine="transformers_pipeline", model="distilbert", settings=_CUT_THERE),

@@ -15,10 +15,11 @@ from torchless.folder.model_folder import ModelFolder
 from torchless.tasks import find_task
 from torchless_export.graph.onnx_files import MAX_GRAPH_BYTES
 from torchless_export.hashes import other_files
+from torchless_export.preflight import preflight
 from torchless_export.quantization.calibration import calibration_feeds
 from torchless_export.quantization.variants import VARIANTS, Feeds, declare_data, is_calibrated, make_variant
-from torchless_export.source.preflight import preflight
-from torchless_export.source.source import find_source, load
+from torchless_export.source.loading import load
+from torchless_export.source.source import ReadOptions, find_source
 from torchless_export.staging import check_destination, staged
 from torchless_export.verification.texts import calibration_texts, digest, verification_texts
 from torchless_export.verification.verify import Track, reference_answers, verify
@@ -58,13 +59,9 @@ def export(
     out: Path,
     progress: Progress,
     *,
+    read_options: ReadOptions = ReadOptions(),
     task: str | None = None,
     dtypes: tuple[str, ...] = ("fp32",),
-    base_model: str | None = None,
-    revision: str | None = None,
-    allow_pickle: bool = False,
-    allow_random_head: bool = False,
-    trust_remote_code: bool = False,
     verify_with: Path | None = None,
     calibrate_with: Path | None = None,
     min_agreement: float = MIN_AGREEMENT,
@@ -77,13 +74,9 @@ def export(
         model: A folder, a name on the Hub, or an adapter.
         out: The folder to write; an earlier export there is replaced.
         progress: Where to say what is done.
+        read_options: How the checkpoint is read.
         task: What to export it for; by default what it was trained for.
         dtypes: The variants to write, in this order. fp32 is made and verified in any case: the others come from it.
-        base_model: For an adapter, its base.
-        revision: A branch, tag or commit on the Hub.
-        allow_pickle: Weights may be read from pickle files.
-        allow_random_head: Accept a head without weights.
-        trust_remote_code: Run code that the checkpoint brings.
         verify_with: A text file to verify on, one input a line; by default texts of the sample.
         calibrate_with: The same to calibrate on; by default other texts of the sample.
         min_agreement: The least agreement with PyTorch that a variant other than fp32 may have, 0 to 1.
@@ -110,13 +103,7 @@ def export(
     chosen = None if task is None else find_task(task)
     check_destination(out)
     with progress.step(f"Finding {model}"):
-        source = find_source(
-            model,
-            revision=revision,
-            base_model=base_model,
-            allow_pickle=allow_pickle,
-            trust_remote_code=trust_remote_code,
-        )
+        source = find_source(model, read_options)
         chosen = chosen or source.task()
         if any(is_calibrated(dtype, chosen) for dtype in dtypes):
             shown["calibration"] = digest(calibration)
@@ -129,7 +116,7 @@ def export(
         preflight(source, chosen, out, dtypes)
     with staged(out) as folder:
         with progress.step("Loading the checkpoint"):
-            loaded = load(source, chosen, allow_random_head=allow_random_head)
+            loaded = load(source, chosen)
         from torchless_export.converters.optimum import convert
 
         with progress.step("Converting to ONNX"):
@@ -146,7 +133,15 @@ def export(
                 feeds = calibration_feeds(folder, chosen, calibration, loaded.tokenizer.mask_token or "")
             with progress.step("Verifying fp32" if dtype == "fp32" else f"Making and verifying {dtype}"):
                 variant = make_variant(folder, chosen, dtype, feeds, max_graph_bytes=max_graph_bytes)
-                measured = verify(folder, chosen, dtype, reference, progress.track, min_agreement=min_agreement)
+                measured = verify(
+                    folder,
+                    chosen,
+                    dtype,
+                    reference,
+                    progress.track,
+                    min_agreement=min_agreement,
+                    calibrated=is_calibrated(dtype, chosen),
+                )
                 variants[dtype] = replace(variant, verification=measured)
         verified = {dtype: variants[dtype] for dtype in dtypes}
         for part in () if "fp32" in dtypes else variants["fp32"].parts:

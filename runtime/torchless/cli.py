@@ -85,7 +85,7 @@ def _app() -> Any:
         else:
             report(found, declared)
 
-    from torchless.server.command import serve
+    from torchless.server.command import add_serve_command
 
     app = typer.Typer(
         help="transformers.pipeline() without PyTorch.",
@@ -95,7 +95,7 @@ def _app() -> Any:
     app.callback(invoke_without_command=True, no_args_is_help=True)(version)
     app.command()(run)
     app.command()(inspect)
-    app.command()(serve)
+    add_serve_command(app)
     for entry_point in entry_points(group="torchless.commands"):
         app.command(name=entry_point.name)(entry_point.load())
     return app

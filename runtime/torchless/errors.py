@@ -5,22 +5,16 @@ from difflib import get_close_matches
 from typing import Any
 
 __all__ = [
-    "AccessError",
     "CheckpointError",
     "ClosingError",
-    "DeadlineError",
     "ExportError",
     "ExportWarning",
     "InputError",
-    "LimitError",
-    "LoadingError",
     "MissingExtraError",
     "OptionError",
-    "OverloadedError",
     "TaskError",
     "TorchlessError",
     "TruncationWarning",
-    "UnknownModelError",
     "check_whole_number",
     "nearest",
 ]
@@ -78,32 +72,8 @@ class MissingExtraError(TorchlessError, ImportError):
         )
 
 
-class UnknownModelError(TorchlessError):
-    """A name that no served model has, or a task that none serves."""
-
-
-class LimitError(TorchlessError):
-    """A request that is larger than the server takes."""
-
-
-class OverloadedError(TorchlessError):
-    """A server has as much to do as it may, and takes this request later."""
-
-
-class LoadingError(TorchlessError):
-    """A server does not have all its models yet, and takes this request later."""
-
-
 class ClosingError(TorchlessError):
-    """A server is about to stop: it finishes what it took, and takes nothing new."""
-
-
-class DeadlineError(TorchlessError):
-    """A request took longer than it may, to arrive or to be answered."""
-
-
-class AccessError(TorchlessError):
-    """A request without the key that it needs."""
+    """A queue or a server is about to stop: it finishes the work it has, and accepts no more."""
 
 
 class ExportWarning(UserWarning):

@@ -16,7 +16,7 @@ class Task:
 
     Attributes:
         name: The canonical name, as `transformers.pipeline` spells it where it has the task.
-        auto_class: The class for the steps by hand, in `torchless.models.auto`; `transformers` has one of the same name.
+        auto_class: The class of the lower-level API, in `torchless.models.auto`; `transformers` has one of the same name.
         outputs: The ONNX outputs that the graph must have, each with the names of its axes. The axis `tokens` is
             cut back to a row's own length after a batch; the axis `labels` is as long as `config.id2label`.
         pipeline: The pipeline class, as `module:class`.

@@ -13,7 +13,7 @@ class Shouting(BaseHTTPRequestHandler):
     """Answers a text in capitals, and refuses an empty one."""
 
     protocol_version = "HTTP/1.1"
-    connections: ClassVar = set()
+    connections: ClassVar[set[object]] = set()
 
     def do_POST(self):
         self.connections.add(self.client_address)

@@ -19,8 +19,10 @@ def test_engines_write_the_same_tokens_as_many_as_told(tiny, model_type, task, b
 
 
 def test_optimum_writes_the_same_on_our_own_graph(tiny):
-    told, folder = {"threads": 1, "new_tokens": NEW_TOKENS}, str(tiny.export("gpt2", "text-generation"))
-    assert optimum_writer(folder, **told).answer(ROWS, None) == torchless_writer(folder, **told).answer(ROWS, None)
+    folder = str(tiny.export("gpt2", "text-generation"))
+    writers = (writer(folder, threads=1, new_tokens=NEW_TOKENS) for writer in (optimum_writer, torchless_writer))
+    theirs, ours = (writer.answer(ROWS, None) for writer in writers)
+    assert ours == theirs
 
 
 def test_what_a_call_costs_besides_is_a_share_and_a_size(tiny, monkeypatch):

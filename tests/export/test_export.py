@@ -15,7 +15,7 @@ import torchless_export.converters.optimum
 from torchless import CheckpointError, ExportError, ExportWarning, OptionError, TaskError, pipeline
 from torchless.folder.manifest import Manifest
 from torchless_export.export import Silent, export
-from torchless_export.source.source import find_source
+from torchless_export.source.source import ReadOptions, find_source
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_a_head_without_weights_is_refused(tiny, out):
     ):
         run(headless, out, task="text-classification")
     with pytest.warns(ExportWarning, match="RANDOM weights: .* has none for classifier.bias, classifier.weight"):
-        run(headless, out, task="text-classification", allow_random_head=True)
+        run(headless, out, task="text-classification", read_options=ReadOptions(allow_random_head=True))
 
 
 def test_pickled_weights_need_a_word(checkpoint, out):
@@ -192,7 +192,7 @@ def test_pickled_weights_need_a_word(checkpoint, out):
     with pytest.raises(ExportError, match=r"no safetensors weights, only pytorch_model.bin[\s\S]*--allow-pickle"):
         run(checkpoint, out)
     with pytest.warns(ExportWarning, match="PICKLED weights of .*: pytorch_model.bin"):
-        manifest, _ = run(checkpoint, out, allow_pickle=True)
+        manifest, _ = run(checkpoint, out, read_options=ReadOptions(allow_pickle=True))
     assert "pytorch_model.bin" in manifest.source["files"]
 
 
@@ -236,7 +236,7 @@ class TestAdapters:
         return tmp_path / "adapter"
 
     def test_merged_into_its_base(self, adapter, base, out):
-        manifest, _ = run(adapter, out, base_model=str(base))
+        manifest, _ = run(adapter, out, read_options=ReadOptions(base_model=str(base)))
         assert manifest.task == "text-classification"
         assert set(manifest.source["files"]) >= {"adapter_model.safetensors"}
         assert set(manifest.source["base"]["files"]) >= {"model.safetensors"}
@@ -249,15 +249,19 @@ class TestAdapters:
 
     def test_a_base_for_what_is_no_adapter(self, base, out):
         with pytest.raises(ExportError, match="is no adapter"):
-            run(base, out, base_model=str(base))
+            run(base, out, read_options=ReadOptions(base_model=str(base)))
 
     def test_a_base_that_is_not_there(self, adapter, out):
         with pytest.raises(ExportError, match="There is no folder './nowhere'"):
-            run(adapter, out, base_model="./nowhere")
+            run(adapter, out, read_options=ReadOptions(base_model="./nowhere"))
 
     def test_a_base_that_does_not_fit(self, adapter, out, tmp_path, tiny):
         with pytest.raises((ExportError, CheckpointError), match="adapter"):
-            run(adapter, out, base_model=str(tiny.checkpoint("distilbert", "feature-extraction")))
+            run(
+                adapter,
+                out,
+                read_options=ReadOptions(base_model=str(tiny.checkpoint("distilbert", "feature-extraction"))),
+            )
 
 
 def test_sentence_files_travel(tiny, out, tmp_path):

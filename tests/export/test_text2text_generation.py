@@ -117,13 +117,13 @@ def test_tasks_of_the_same_graphs(tiny, tmp_path, name):
 
 def test_a_wrong_branch_is_found(tiny, tmp_path, monkeypatch):
     """The first tokens are right, those with a past are not."""
-    real = torchless_export.verification.teacher_forcing.Session.run
+    real = Session.run
 
     def run(self, feeds, outputs=None):
         arrays = real(self, feeds, outputs)
         return [-array for array in arrays] if feeds.get("use_cache_branch", [False])[0] else arrays
 
-    monkeypatch.setattr(torchless_export.verification.teacher_forcing.Session, "run", run)
+    monkeypatch.setattr(Session, "run", run)
     with pytest.raises(ExportError, match="fp32 gives other answers than PyTorch on 20 of 20 texts"):
         export(str(tiny.checkpoint("bart", TASK)), tmp_path / "out", Silent(), verify_with=tiny.few_texts())
 
@@ -131,15 +131,15 @@ def test_a_wrong_branch_is_found(tiny, tmp_path, monkeypatch):
 def test_an_answer_ends_where_pytorch_ends_it(tiny, monkeypatch):
     folder = tiny.checkpoint("t5", TASK)
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
-    loaded = torchless_export.source.source.LoadedModel(
+    loaded = torchless_export.source.loading.LoadedModel(
         model=model, tokenizer=transformers.AutoTokenizer.from_pretrained(folder)
     )
-    said, logits = torchless_export.verification.teacher_forcing.logits_of_pytorch(loaded, "A film.")
-    assert (len(said), len(logits)) == (8, 8)
+    decoder_input_ids, logits = torchless_export.verification.teacher_forcing.greedy_logits(loaded, "A film.")
+    assert (len(decoder_input_ids), len(logits)) == (8, 8)
     model.config.eos_token_id = int(logits[2].argmax())
-    shorter, _ = torchless_export.verification.teacher_forcing.logits_of_pytorch(loaded, "A film.")
-    assert len(shorter) == 1 + said[1:].index(model.config.eos_token_id)
-    assert shorter == said[: len(shorter)]
+    shorter, _ = torchless_export.verification.teacher_forcing.greedy_logits(loaded, "A film.")
+    assert len(shorter) == 1 + decoder_input_ids[1:].index(model.config.eos_token_id)
+    assert shorter == decoder_input_ids[: len(shorter)]
 
 
 def test_a_short_decoder_is_found(folder, tmp_path):

@@ -1,4 +1,4 @@
-"""The steps by hand, against the classes of the same names in transformers."""
+"""The lower-level API, against the classes of the same names in transformers."""
 
 from types import SimpleNamespace
 

@@ -12,7 +12,7 @@ from torchless import AutoModel, AutoModelForSequenceClassification, AutoTokeniz
 from torchless.tasks import find_task
 from torchless_export.converters.optimum import convert
 from torchless_export.export import export
-from torchless_export.source.source import LoadedModel
+from torchless_export.source.loading import LoadedModel
 
 FIRST_IDS = [101, 1045, 1005, 2310, 2042, 3403, 2005, 1037, 17662, 12172, 2607, 2026, 2878, 2166, 1012, 102]
 SECOND_IDS = [101, 1045, 5223, 2023, 2061, 2172, 999, 102]

@@ -179,7 +179,7 @@ def test_more_tokens_than_positions(decoder, rng):
 def test_an_interrupt_leaves_the_graph_usable(decoder, rng, monkeypatch):
     _, session = decoder
     ids, mask = prompts(rng, side="left")
-    steps, run = DecoderSteps(session), session._answered
+    steps, run = DecoderSteps(session), session._run_session
     steps.begin(ids, mask)
     expected = steps.advance(ids[:, 0])
 
@@ -187,10 +187,10 @@ def test_an_interrupt_leaves_the_graph_usable(decoder, rng, monkeypatch):
         raise KeyboardInterrupt
 
     steps.begin(ids, mask)
-    monkeypatch.setattr(session, "_answered", interrupted)
+    monkeypatch.setattr(session, "_run_session", interrupted)
     with pytest.raises(KeyboardInterrupt):
         steps.advance(ids[:, 0])
-    monkeypatch.setattr(session, "_answered", run)
+    monkeypatch.setattr(session, "_run_session", run)
     again = DecoderSteps(session)
     again.begin(ids, mask)
     np.testing.assert_array_equal(again.advance(ids[:, 0]), expected)

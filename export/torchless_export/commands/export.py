@@ -18,6 +18,7 @@ from torchless_export.commands.console import (
     quieten,
     require_pytorch,
 )
+from torchless_export.source.source import ReadOptions
 
 __all__ = ["export"]
 
@@ -60,11 +61,13 @@ def export(
         ConsoleProgress(console),
         task=task,
         dtypes=tuple(name.strip() for name in dtype.split(",")),
-        base_model=base_model,
-        revision=revision,
-        allow_pickle=allow_pickle,
-        allow_random_head=allow_random_head,
-        trust_remote_code=trust_remote_code,
+        read_options=ReadOptions(
+            revision=revision,
+            base_model=base_model,
+            allow_pickle=allow_pickle,
+            allow_random_head=allow_random_head,
+            trust_remote_code=trust_remote_code,
+        ),
         verify_with=verify_with,
         calibrate_with=calibrate_with,
         min_agreement=min_agreement,

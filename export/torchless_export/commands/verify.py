@@ -23,7 +23,8 @@ from torchless_export.commands.console import (
     require_pytorch,
 )
 from torchless_export.hashes import faults, unlisted
-from torchless_export.source.source import Source, find_source, load
+from torchless_export.source.loading import load
+from torchless_export.source.source import ReadOptions, Source, find_source
 from torchless_export.verification.texts import verification_texts
 from torchless_export.verification.verify import Measurement, failure, measure, reference_answers
 
@@ -69,13 +70,13 @@ def verify(
         return
     require_pytorch("torchless verify --against")
     quieten()
-    source = find_source(
-        against,
+    read_options = ReadOptions(
         revision=revision,
         base_model=base_model,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
+    source = find_source(against, read_options)
     if exported.manifest and _hashes(source.record()) != _hashes(exported.manifest.source):
         console.print(f"{against} is not what {folder} was exported from: its files have other hashes.")
     said = (

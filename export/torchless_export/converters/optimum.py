@@ -9,10 +9,10 @@ from torchless.errors import ExportError, nearest
 from torchless.folder.layout import graph_names
 from torchless.tasks import Task
 from torchless_export.graph.branches import merge
-from torchless_export.graph.classifier_head import keep_first_token
-from torchless_export.graph.decoder import ease_decoding
-from torchless_export.graph.shapes import fix_shapes
-from torchless_export.source.source import LoadedModel
+from torchless_export.graph.classifier_head import prune_to_first_token
+from torchless_export.graph.decoder import optimize_decoder
+from torchless_export.graph.shapes import infer_shapes
+from torchless_export.source.loading import LoadedModel
 
 __all__ = ["check_supported", "convert"]
 
@@ -92,11 +92,11 @@ def _finish(written: Path, folder: Path, task: Task) -> None:
     """Put what optimum wrote into a folder, as it is to be run."""
     for graph in written.glob("*.onnx"):
         if graph.name != "decoder_model_merged.onnx":
-            fix_shapes(graph)
-            keep_first_token(graph)
+            infer_shapes(graph)
+            prune_to_first_token(graph)
     decoders = [written / name for name in (_DECODERS if task.encoder_decoder else _DECODER)]
     for graph in decoders if task.cached else ():
-        ease_decoding(graph)
+        optimize_decoder(graph)
     graph, *merged = (folder / name for name in graph_names("fp32", encoder_decoder=task.encoder_decoder))
     if merged:
         first, later = decoders

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 from torchless_export.graph.ir import attribute, taken_by_branches
 from torchless_export.graph.onnx_files import load_graph, save_graph
 
-__all__ = ["has_branches", "merge", "remake"]
+__all__ = ["has_branches", "merge", "rebuild_branches"]
 
 _CHOICE = "use_cache_branch"
 # ONNX Runtime works out shapes by small constants, and looks for them beside the nodes that take them.
@@ -45,7 +45,7 @@ def merge(first: Path, later: Path, target: Path) -> None:
     save_graph(_merged(load_graph(first), load_graph(later)), target)
 
 
-def remake(source: Path, target: Path, make: Callable[[Path, Path], None]) -> None:
+def rebuild_branches(source: Path, target: Path, make: Callable[[Path, Path], None]) -> None:
     """Make another graph of each branch, and merge what was made.
 
     Args:
@@ -55,7 +55,7 @@ def remake(source: Path, target: Path, make: Callable[[Path, Path], None]) -> No
     """
     with TemporaryDirectory(dir=target.parent) as scratch:
         remade = []
-        for name, model in zip(("first", "later"), _parted(load_graph(source)), strict=True):
+        for name, model in zip(("first", "later"), _split_branches(load_graph(source)), strict=True):
             branch = Path(scratch) / f"{name}.onnx"
             remade.append(branch.with_name(f"{name}_remade.onnx"))
             save_graph(model, branch)
@@ -118,7 +118,7 @@ def _branch(name: str, model: Any) -> Any:
     return graph
 
 
-def _parted(model: Any) -> tuple[Any, Any]:
+def _split_branches(model: Any) -> tuple[Any, Any]:
     """Return the graph for the first tokens, and the one for those with a past."""
     (choice,) = model.graph.node
     first, later = (_graph_of(attribute(choice, name), model) for name in ("else_branch", "then_branch"))

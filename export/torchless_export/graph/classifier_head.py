@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from torchless_export.graph.ir import Graph, attribute, taken_by_branches
 from torchless_export.graph.shapes import Shape, known_shapes
 
-__all__ = ["keep_first_token", "with_every_token"]
+__all__ = ["prune_to_first_token", "with_all_tokens"]
 
 Needs: TypeAlias = Mapping[str, int | None]
 """What a node takes, by name: the axis along which it needs the first alone, or None where it needs all."""
@@ -46,7 +46,7 @@ _ELEMENTWISE = {
 }
 
 
-def keep_first_token(path: Path) -> None:
+def prune_to_first_token(path: Path) -> None:
     """Compute of the last layer only what a head that takes the first token needs.
 
     The answers differ from what they were by rounding at most: a product of fewer rows may be summed in another order.
@@ -65,8 +65,8 @@ def keep_first_token(path: Path) -> None:
     _LOG.info("%s: %d nodes compute the first token alone.", path.name, len(needs))
 
 
-def with_every_token(model: Any) -> Any:
-    """Return a graph that computes of every token what `keep_first_token` took away: calibration has more to go by.
+def with_all_tokens(model: Any) -> Any:
+    """Return a graph that computes of every token what `prune_to_first_token` took away: calibration has more to go by.
 
     Args:
         model: An ONNX model; it is changed.
@@ -90,7 +90,7 @@ def _narrow_nodes(graph: Graph, shapes: Mapping[str, Shape]) -> dict[str, Needs]
         output = node.output[0]
         if output in whole or len(node.output) > 1:
             continue
-        wanted = {_wanted(output, consumer, graph, needs) for consumer in consumers.get(output, ())}
+        wanted = {_needed_size(output, consumer, graph, needs) for consumer in consumers.get(output, ())}
         axis = wanted.pop() if len(wanted) == 1 else None
         found = None if axis is None else _needs(node, axis, graph, shapes)
         if found is not None:
@@ -98,7 +98,7 @@ def _narrow_nodes(graph: Graph, shapes: Mapping[str, Shape]) -> dict[str, Needs]
     return needs
 
 
-def _wanted(value: str, consumer: Any, graph: Graph, needs: Mapping[str, Needs]) -> int | None:
+def _needed_size(value: str, consumer: Any, graph: Graph, needs: Mapping[str, Needs]) -> int | None:
     """Return the axis along which a node needs the first of a value alone, or None."""
     if consumer.output[0] in needs:
         return needs[consumer.output[0]][value]

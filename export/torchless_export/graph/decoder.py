@@ -15,7 +15,7 @@ from torchless_export.graph.ir import Graph, attribute
 from torchless_export.graph.onnx_files import load_graph, save_graph
 from torchless_export.graph.shapes import Shape, known_shapes
 
-__all__ = ["KEPT_LOGITS", "ease_decoding"]
+__all__ = ["KEPT_LOGITS", "optimize_decoder"]
 
 KEPT_LOGITS = "num_logits_to_keep"
 """The input of a decoder that says of how many tokens, from the end, the logits are wanted."""
@@ -25,7 +25,7 @@ _KEYS_TRANSPOSED = [0, 1, 3, 2]
 _FORBIDDEN = float(np.finfo(np.float32).min)
 
 
-def ease_decoding(path: Path) -> None:
+def optimize_decoder(path: Path) -> None:
     """Make a decoder's graph cheaper to run, a token at a time above all.
 
     Args:

@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from torchless_export.graph.ir import Graph, taken_by_branches
 
-__all__ = ["Shape", "fix_shapes", "known_shapes"]
+__all__ = ["Shape", "infer_shapes", "known_shapes"]
 
 Shape: TypeAlias = Sequence[int | str]
 """A number, or the name of what is known at run time, an axis."""
@@ -28,7 +28,7 @@ _FOLDED = {"Add", "Cast", "Concat", "Div", "Gather", "Mul", "Slice", "Sqrt", "Sq
 _ELEMENTWISE = {"Add", "And", "Cast", "Equal", "Mul", "Not", "Or", "Sub", "Where"}
 
 
-def fix_shapes(path: Path) -> None:
+def infer_shapes(path: Path) -> None:
     """Write what is known of a graph's shapes into it; run as it is written, it answers the same bit by bit.
 
     ONNX Runtime may fuse what it could not before, the scaling of scores into their product: that is another rounding.

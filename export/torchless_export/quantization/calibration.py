@@ -36,5 +36,5 @@ def calibration_feeds(folder: Path, task: Task, texts: Sequence[str], mask: str)
 
     pipe = exported_pipeline(folder, task, "fp32", keep)
     for text in texts:
-        pipe(case.ask(text, mask), **case.options)
+        pipe(case.make_input(text, mask), **case.options)
     return seen

@@ -16,17 +16,15 @@ from torchless.folder.manifest import Part, Variant
 from torchless.tasks import Task
 from torchless_export.graph.onnx_files import MAX_GRAPH_BYTES, data_file, load_graph, pack, save_graph
 from torchless_export.hashes import sha256_of
+from torchless_export.quantization.float16 import float16_graph
 
 __all__ = ["VARIANTS", "Feeds", "Recipe", "declare_data", "is_calibrated", "make_variant"]
 
 Feeds: TypeAlias = Sequence[Mapping[str, NDArray[Any]]]
 
-# transformers.js's: what two masks add up to is still finite, and no weight comes near it.
-_LARGEST_FP16 = 1e4
 _Q4_BLOCK = 32
 _Q8_BLOCK = 128
 _COMPUTES_IN_INT8 = 4
-_BNB4_BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +76,7 @@ def make_variant(
         graph = folder / target
         if recipe.make is not None:
             with _quiet():
-                _make(recipe.make, folder / source, graph, feeds)
+                _make_graph(recipe.make, folder / source, graph, feeds)
         data = pack(graph, max_graph_bytes)
         files += [graph] if data is None else [graph, data]
     schemes = dict.fromkeys(recipe.scheme for recipe in recipes)
@@ -98,11 +96,11 @@ def _recipes(dtype: str, task: Task) -> tuple[Recipe, ...]:
     return (decoder if task.cached else plain,)
 
 
-def _make(make: Callable[[Path, Path, Feeds], None], source: Path, target: Path, feeds: Feeds) -> None:
-    from torchless_export.graph.branches import has_branches, remake
+def _make_graph(make: Callable[[Path, Path, Feeds], None], source: Path, target: Path, feeds: Feeds) -> None:
+    from torchless_export.graph.branches import has_branches, rebuild_branches
 
     if has_branches(source):
-        remake(source, target, lambda branch, remade: make(branch, remade, feeds))
+        rebuild_branches(source, target, lambda branch, remade: make(branch, remade, feeds))
     else:
         make(source, target, feeds)
 
@@ -128,21 +126,26 @@ def declare_data(folder: Path, variants: Mapping[str, Variant]) -> None:
 
 
 def _fp16(source: Path, target: Path, _: Feeds) -> None:
-    save_graph(_as_fp16(load_graph(source, typed=True)), target)
+    save_graph(float16_graph(load_graph(source, typed=True)), target)
 
 
 def _int8(source: Path, target: Path, _: Feeds) -> None:
-    _quantize_dynamic(source, target, signed=True)
+    from onnxruntime.quantization import QuantType, quantize_dynamic
 
-
-def _uint8(source: Path, target: Path, _: Feeds) -> None:
-    _quantize_dynamic(source, target, signed=False)
+    quantize_dynamic(
+        source,
+        target,
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        use_external_data_format=data_file(source).exists(),
+        extra_options={"MatMulConstBOnly": True},
+    )
 
 
 def _q8(source: Path, target: Path, feeds: Feeds) -> None:
-    from torchless_export.quantization.q8.quantize import quantise
+    from torchless_export.quantization.q8.quantize import quantize
 
-    quantise(source, target, feeds)
+    quantize(source, target, feeds)
 
 
 def _q4(source: Path, target: Path, _: Feeds) -> None:
@@ -152,7 +155,7 @@ def _q4(source: Path, target: Path, _: Feeds) -> None:
 def _q4f16(source: Path, target: Path, _: Feeds) -> None:
     # fp16 comes first: it is guided by the shapes and types inferred, which end at the quantised operators.
     save_graph(
-        _in_blocks(_with_matmuls(_as_fp16(load_graph(source, typed=True))), bits=4, block_size=_Q4_BLOCK), target
+        _in_blocks(_with_matmuls(float16_graph(load_graph(source, typed=True))), bits=4, block_size=_Q4_BLOCK), target
     )
 
 
@@ -162,14 +165,6 @@ def _q8_decoder(source: Path, target: Path, _: Feeds) -> None:
 
 def _q4_decoder(source: Path, target: Path, _: Feeds) -> None:
     save_graph(_in_blocks(_eight_bit_embeddings(load_graph(source)), bits=4, block_size=_Q4_BLOCK), target)
-
-
-def _bnb4(source: Path, target: Path, _: Feeds) -> None:
-    from onnxruntime.quantization.matmul_bnb4_quantizer import MatMulBnb4Quantizer
-
-    quantizer = MatMulBnb4Quantizer(_with_matmuls(load_graph(source, typed=True)), MatMulBnb4Quantizer.NF4, _BNB4_BLOCK)
-    quantizer.process()
-    save_graph(quantizer.model.model, target)
 
 
 VARIANTS: Mapping[str, Recipe] = {
@@ -188,11 +183,6 @@ VARIANTS: Mapping[str, Recipe] = {
         make=_int8,
         batch_dependent=True,
     ),
-    "uint8": Recipe(
-        scheme="ONNX Runtime's dynamic quantisation: uint8 weights, uint8 activations with a scale a batch",
-        make=_uint8,
-        batch_dependent=True,
-    ),
     "q4": Recipe(
         scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric; matrix products in int8, the rest in float32",
         make=_q4,
@@ -200,10 +190,6 @@ VARIANTS: Mapping[str, Recipe] = {
     "q4f16": Recipe(
         scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric; the rest in float16 as in fp16",
         make=_q4f16,
-    ),
-    "bnb4": Recipe(
-        scheme=f"4-bit NormalFloat weights in blocks of {_BNB4_BLOCK}, as bitsandbytes has them; compute in float32",
-        make=_bnb4,
     ),
 }
 """By dtype, transformers.js's names."""
@@ -222,19 +208,6 @@ _DECODERS: Mapping[str, Recipe] = {
 
 So is that of the encoder before it, unless calibration finds it something better: it has no head that decides.
 """
-
-
-def _quantize_dynamic(source: Path, target: Path, *, signed: bool) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    quantize_dynamic(
-        source,
-        target,
-        per_channel=signed,
-        weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
-        use_external_data_format=data_file(source).exists(),
-        extra_options={"MatMulConstBOnly": True},
-    )
 
 
 def _in_blocks(model: Any, *, bits: int, block_size: int) -> Any:
@@ -256,10 +229,10 @@ def _in_blocks(model: Any, *, bits: int, block_size: int) -> Any:
 def _eight_bit_embeddings(model: Any) -> Any:
     """Return a decoder's graph with its embeddings in integers."""
     from torchless_export.graph.ir import Graph
-    from torchless_export.quantization.q8.embeddings import quantise_embeddings
+    from torchless_export.quantization.q8.embeddings import quantize_embeddings
 
     graph = Graph(_with_matmuls(model))
-    quantise_embeddings(graph)
+    quantize_embeddings(graph)
     return graph.model()
 
 
@@ -275,91 +248,6 @@ def _with_matmuls(model: Any) -> Any:
     graph = Graph(model)
     graph.fold_transposes()
     return graph.model()
-
-
-def _as_fp16(model: Any) -> Any:
-    """Return a graph in float16, but for its inputs and outputs and what float16 cannot hold."""
-    from onnxruntime.quantization.onnx_model import ONNXModel
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    for index, node in enumerate(model.graph.node):
-        node.name = node.name or f"node_{index}"
-    model = convert_float_to_float16(
-        model,
-        max_finite_val=_LARGEST_FP16,
-        keep_io_types=True,
-        disable_shape_infer=True,
-        node_block_list=_beyond_fp16(model.graph),
-    )
-    _tidy_casts(model.graph)
-    ONNXModel(model).topological_sort()
-    return model
-
-
-def _beyond_fp16(graph: Any) -> list[str]:
-    """Name the nodes that stay in float32: float16 ends at 65,504, and tells whole numbers apart only up to 2,048.
-
-    Squares of hidden states pass the first, in the root mean square of Llama's family. Positions need the second: on the
-    way to the cosines and sines of rotary embeddings, and where the distance of two tokens becomes a bucket's number.
-    """
-    from onnx import TensorProto
-
-    producers = {output: node for node in graph.node for output in node.output}
-    floats = {one.name for one in graph.value_info if one.type.tensor_type.elem_type == TensorProto.FLOAT}
-    consumers: dict[str, list[Any]] = {}
-    for node in graph.node:
-        for name in node.input:
-            consumers.setdefault(name, []).append(node)
-
-    found = set()
-    queue = [node for node in graph.node if node.op_type in {"Cos", "Sin"} or _to_integers(node)]
-    while queue:
-        node = queue.pop()
-        if node.name not in found:
-            found.add(node.name)
-            queue += [producers[name] for name in node.input if name in producers and name in floats]
-    for mean in (node for node in graph.node if node.op_type == "ReduceMean"):
-        squares = producers.get(mean.input[0])
-        if squares is not None and squares.op_type == "Pow":
-            found.update({squares.name, mean.name})
-            queue = consumers.get(mean.output[0], [])
-            while queue:  # the sum with epsilon, the root, and what divides by it
-                found.update(node.name for node in queue)
-                roots = [node for node in queue if node.op_type in {"Add", "Sqrt"}]
-                queue = [node for root in roots for node in consumers.get(root.output[0], [])]
-    return sorted(found)
-
-
-def _to_integers(node: Any) -> bool:
-    """Whether a node makes whole numbers of what it is given."""
-    from onnx import TensorProto
-
-    wholes = {TensorProto.INT32, TensorProto.INT64}
-    return node.op_type == "Cast" and any(one.name == "to" and one.i in wholes for one in node.attribute)
-
-
-def _tidy_casts(graph: Any) -> None:
-    """Remove the casts that the converter writes twice, and those to float16 and back between two nodes in float32."""
-    producers = {output: node for node in graph.node for output in node.output}
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            back = producers.get(name)
-            if back is not None and back.name.endswith("_cast_to_fp32_node"):
-                there = producers.get(back.input[0])
-                if there is not None and there.name.endswith("_cast_to_fp16_node"):
-                    node.input[index] = there.input[0]
-    outputs = {one.name for one in graph.output}
-    for end in ("_cast_to_fp32_node", "_cast_to_fp16_node"):
-        needed = outputs.union(*(node.input for node in graph.node))
-        kept = []
-        for node in graph.node:
-            if node.name.endswith(end):
-                if node.output[0] not in needed:
-                    continue
-                needed.remove(node.output[0])
-            kept.append(node)
-        del graph.node[:]
-        graph.node.extend(kept)
 
 
 def _part(folder: Path, path: Path) -> Part:

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchless
-from torchless.models.auto import Model
+from torchless.models.generative import GenerativeModel
+from torchless.models.model import Model
 from torchless.tasks import Task
-from torchless_export.source.source import LoadedModel
-from torchless_export.verification.session_hooks import ObservedSession, Observer
-from torchless_export.verification.teacher_forcing import ToldModel, logits_of_pytorch
+from torchless.tokenization.tokenizer import Tokenizer
+from torchless_export.source.loading import LoadedModel
+from torchless_export.verification.session_hooks import SessionHook, add_session_hook
+from torchless_export.verification.teacher_forcing import greedy_logits, teacher_forced_logits
 
 __all__ = ["CASES", "FP32_TOLERANCE", "Answerer", "Case", "Difference", "exported_pipeline", "reference_pipeline"]
 
@@ -41,14 +43,14 @@ class Case:
     Attributes:
         compare: Compares (PyTorch's answer, ours).
         options: The options of each call.
-        ask: Makes an input of a text; `mask` is the tokenizer's mask token.
-        tell: Makes the input that ours is given, of the same input and PyTorch's answer.
+        make_input: Makes an input from a text and the tokenizer's mask token.
+        force: Makes the exported model's input from the same input and PyTorch's answer.
     """
 
     compare: Callable[[Any, Any], Difference]
     options: Mapping[str, Any] = field(default_factory=dict)
-    ask: Callable[[str, str], Any] = lambda text, _mask: text
-    tell: Callable[[Any, Any], Any] = lambda asked, _answer: asked
+    make_input: Callable[[str, str], Any] = lambda text, _mask: text
+    force: Callable[[Any, Any], Any] = lambda question, _answer: question
 
 
 class Answerer(Protocol):
@@ -76,46 +78,51 @@ def reference_pipeline(loaded: LoadedModel, task: Task) -> Callable[..., Any]:
     return pipe
 
 
-def exported_pipeline(folder: Path, task: Task, dtype: str, observer: Observer) -> Answerer:
+def exported_pipeline(folder: Path, task: Task, dtype: str, hook: SessionHook) -> Answerer:
     """Return what answers a task with torchless: the pipeline, or the bare model where there is none.
 
     Args:
         folder: The exported folder.
         task: The task.
         dtype: The variant.
-        observer: Is told of each run of its graphs.
+        hook: Called after each run of its graphs.
     """
     if task.encoder_decoder:
-        return _Reply(ToldModel(folder, dtype, observer))
-    answerer: Any = (
-        _Continuation(
+        answerer: Any = _TeacherForced(
+            torchless.AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=dtype),
+            torchless.AutoTokenizer.from_pretrained(folder),
+        )
+    elif task.cached:
+        answerer = _Continuation(
             torchless.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype),
             torchless.AutoTokenizer.from_pretrained(folder),
         )
-        if task.cached
-        else torchless.pipeline(task.graph, folder, dtype=dtype)
-    )
-    answerer.model.session = ObservedSession(answerer.model.session, observer)
+    else:
+        answerer = torchless.pipeline(task.graph, folder, dtype=dtype)
+    for session in answerer.model.sessions:
+        add_session_hook(session, hook)
     pipe: Answerer = answerer
     return pipe
 
 
 @dataclass(frozen=True, slots=True)
-class _Reply:
-    """Says what an encoder-decoder answers a text with, after each token that PyTorch answered with."""
+class _TeacherForced:
+    """Gives the next tokens of an encoder-decoder, after each token of PyTorch's answer."""
 
-    model: ToldModel
+    model: GenerativeModel
+    tokenizer: Tokenizer
 
     def __call__(self, inputs: str | tuple[str, Sequence[int]], **_: Any) -> "_NextTokens":
-        return _next_tokens(self.model(inputs) if isinstance(inputs, str) else self.model(*inputs))
+        text, decoder_input_ids = (inputs, ()) if isinstance(inputs, str) else inputs
+        return _next_tokens(teacher_forced_logits(self.model, self.tokenizer, text, decoder_input_ids))
 
 
 @dataclass(frozen=True, slots=True)
 class _Continuation:
-    """Says what comes after each token of a text."""
+    """Gives the next token after each token of a text."""
 
     model: Model
-    tokenizer: Any
+    tokenizer: Tokenizer
 
     def __call__(self, inputs: str, **_: Any) -> "_NextTokens":
         encoded = self.tokenizer([inputs], truncation=True, return_tensors="np")
@@ -142,13 +149,13 @@ class _NextTokens:
         margins: By how much the logit of the first is the greater, (tokens,).
         logits: Those of about a thousand tokens, spread over the vocabulary, (tokens, some); every text's whole
             vocabulary would fill the memory.
-        said: Of an encoder-decoder, the tokens, which it answered with before.
+        decoder_input_ids: For an encoder-decoder, the decoder's input ids.
     """
 
     best: NDArray[np.intp]
     margins: NDArray[np.floating]
     logits: NDArray[np.floating]
-    said: Sequence[int] = ()
+    decoder_input_ids: Sequence[int] = ()
 
 
 def _next_tokens(logits: NDArray[np.floating]) -> _NextTokens:
@@ -169,8 +176,8 @@ def _continue(loaded: LoadedModel, text: str) -> _NextTokens:
 
 
 def _reply(loaded: LoadedModel, text: str) -> _NextTokens:
-    said, logits = logits_of_pytorch(loaded, text)
-    return replace(_next_tokens(logits), said=said)
+    decoder_input_ids, logits = greedy_logits(loaded, text)
+    return replace(_next_tokens(logits), decoder_input_ids=decoder_input_ids)
 
 
 def _compare_next_tokens(expected: _NextTokens, got: _NextTokens) -> Difference:
@@ -214,14 +221,14 @@ def _compare_answers(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Dif
     return Difference(float(same), np.array([abs(expected["score"] - got["score"])]))
 
 
-def _ask_mask(text: str, mask: str) -> str:
+def _mask_middle_word(text: str, mask: str) -> str:
     """Put a mask in the place of the word in the middle."""
     words = text.split()
     words[len(words) // 2] = mask
     return " ".join(words)
 
 
-def _ask_choice(text: str, _mask: str) -> dict[str, Any]:
+def _make_choice(text: str, _mask: str) -> dict[str, Any]:
     words = text.split()
     middle = max(1, len(words) // 2)
     rest = " ".join(words[middle:] or words)
@@ -230,15 +237,19 @@ def _ask_choice(text: str, _mask: str) -> dict[str, Any]:
 
 CASES: Mapping[str, Case] = {
     "feature-extraction": Case(compare=_compare_hidden_states, options={"truncation": True}),
-    "fill-mask": Case(compare=_compare_by("token"), options={"tokenizer_kwargs": {"truncation": True}}, ask=_ask_mask),
-    "multiple-choice": Case(compare=_compare_by("index"), options={"truncation": True}, ask=_ask_choice),
+    "fill-mask": Case(
+        compare=_compare_by("token"), options={"tokenizer_kwargs": {"truncation": True}}, make_input=_mask_middle_word
+    ),
+    "multiple-choice": Case(compare=_compare_by("index"), options={"truncation": True}, make_input=_make_choice),
     "question-answering": Case(
         compare=_compare_answers,
-        ask=lambda text, _mask: {"question": "What is said of the film?", "context": text},
+        make_input=lambda text, _mask: {"question": "What is said of the film?", "context": text},
     ),
     "text-classification": Case(compare=_compare_by("label"), options={"truncation": True, "top_k": None}),
     "text-generation": Case(compare=_compare_next_tokens),
-    "text2text-generation": Case(compare=_compare_next_tokens, tell=lambda text, answer: (text, answer.said)),
+    "text2text-generation": Case(
+        compare=_compare_next_tokens, force=lambda text, answer: (text, answer.decoder_input_ids)
+    ),
     "token-classification": Case(compare=_compare_entities, options={"ignore_labels": []}),
 }
 """By the task of the graph."""

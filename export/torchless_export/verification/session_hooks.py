@@ -1,4 +1,4 @@
-"""A session that is watched while a pipeline uses it."""
+"""Hooks that see what a session computes while a pipeline or a model uses it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,27 +8,24 @@ from numpy.typing import NDArray
 
 from torchless.ort.session import Session
 
-__all__ = ["ObservedSession", "Observer"]
+__all__ = ["SessionHook", "add_session_hook"]
 
-Observer: TypeAlias = Callable[[Path, Mapping[str, NDArray[Any]], Sequence[NDArray[Any]]], None]
-"""Is told of each run: the graph, what it was given, by name, and what it answered."""
+SessionHook: TypeAlias = Callable[[Path, Mapping[str, NDArray[Any]], Sequence[NDArray[Any]]], None]
+"""Called after each run with the graph, its inputs by name, and its outputs."""
 
 
-class ObservedSession(Session):
-    """A session that tells of each of its runs.
+def add_session_hook(session: Session, hook: SessionHook) -> None:
+    """Call a hook after each run of a session.
 
     Args:
-        session: What runs the graph.
-        observer: Is told.
+        session: The session.
+        hook: The hook.
     """
+    run = session.run
 
-    def __init__(self, session: Session, observer: Observer) -> None:
-        self._observed = session
-        self._observer = observer
-        self.graph, self.inputs, self.outputs = session.graph, session.inputs, session.outputs
-
-    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
-        """Run the graph, and tell of it."""
-        arrays = self._observed.run(feeds, outputs)
-        self._observer(self.graph, feeds, arrays)
+    def run_with_hook(feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
+        arrays = run(feeds, outputs)
+        hook(session.graph, feeds, arrays)
         return arrays
+
+    session.run = run_with_hook  # type: ignore[method-assign]

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torchless.errors import ExportError
 from torchless.folder.manifest import Verification
 from torchless.tasks import Task
-from torchless_export.quantization.variants import is_calibrated
-from torchless_export.source.source import LoadedModel
+from torchless_export.source.loading import LoadedModel
 from torchless_export.verification.cases import CASES, FP32_TOLERANCE, Difference, exported_pipeline, reference_pipeline
 
 __all__ = ["Measurement", "Reference", "check", "failure", "measure", "reference_answers", "verify"]
@@ -51,7 +50,7 @@ def reference_answers(loaded: LoadedModel, task: Task, texts: Sequence[str], tra
         texts: They are cut to what the model takes.
         track: Wraps a loop over texts, to show its progress.
     """
-    asked = [CASES[task.graph].ask(text, loaded.tokenizer.mask_token or "") for text in texts]
+    asked = [CASES[task.graph].make_input(text, loaded.tokenizer.mask_token or "") for text in texts]
     answers, ms_per_text = _timed(reference_pipeline(loaded, task), task, asked, track, "PyTorch")
     return Reference(asked, answers, ms_per_text)
 
@@ -69,7 +68,7 @@ def measure(folder: Path, task: Task, dtype: str, reference: Reference, track: T
     with np.errstate(all="ignore"):  # a graph that overflows is the gate's to judge
         watch, case = _Watch(), CASES[task.graph]
         pipe = exported_pipeline(folder, task, dtype, watch.keep)
-        asked = [case.tell(*pair) for pair in zip(reference.texts, reference.answers, strict=True)]
+        asked = [case.force(*pair) for pair in zip(reference.texts, reference.answers, strict=True)]
         answers, ms_per_text = _timed(pipe, task, asked, track, dtype, after=watch.look)
         differences = [
             case.compare(expected, got) if finite else Difference(0.0, np.array([np.nan]))
@@ -141,7 +140,7 @@ def check(
 
 
 def verify(
-    folder: Path, task: Task, dtype: str, reference: Reference, track: Track, *, min_agreement: float
+    folder: Path, task: Task, dtype: str, reference: Reference, track: Track, *, min_agreement: float, calibrated: bool
 ) -> Verification:
     """Measure a variant, and return what the manifest says of it if it may be published.
 
@@ -152,12 +151,12 @@ def verify(
         reference: PyTorch's answers.
         track: Wraps a loop over texts, to show its progress.
         min_agreement: What any other variant than fp32 must reach, 0 to 1.
+        calibrated: Whether the variant was made with texts that could be others.
 
     Raises:
         ExportError: It may not be published.
     """
     measured = measure(folder, task, dtype, reference, track)
-    calibrated = is_calibrated(dtype, task)
     check(dtype, reference, measured, min_agreement=min_agreement, calibrated=calibrated)
     return measured.verification
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-__all__ = ["RUN_TOKENS", "in_order", "plan", "windows"]
+__all__ = ["RUN_TOKENS", "chunks", "in_order", "plan"]
 
 RUN_TOKENS = 24
 """What a run of an encoder costs beside its tokens, in tokens: 20 to 24 of DistilBERT-base, in fp32 as in q8."""
@@ -51,19 +51,19 @@ def in_order(batches: Sequence[Sequence[int]], answers: Iterable[Sequence[T]]) -
     return [found[index] for index in range(len(found))]
 
 
-def windows(items: Iterable[T], *, largest: int, first: int = 1) -> Iterator[list[T]]:
-    """Cut a stream into lists to plan together, by default the first ones short so that first answers come soon.
+def chunks(items: Iterable[T], *, largest: int, first: int = 1) -> Iterator[list[T]]:
+    """Cut a stream into lists that are planned together. The first are short, so that first answers come soon.
 
     Args:
-        items: Read only as far as the window that is asked for.
-        largest: The most items in a window.
-        first: How many the first window holds.
+        items: Read only as far as the next chunk needs.
+        largest: The most items in a chunk.
+        first: The items in the first chunk.
 
     Yields:
-        `first` items, then twice as many and so on to `largest`; the last window holds what is left.
+        `first` items, then twice as many and so on up to `largest`; the last chunk has the remaining items.
     """
     source = iter(items)
     size = first
-    while window := list(islice(source, size)):
-        yield window
+    while chunk := list(islice(source, size)):
+        yield chunk
         size = min(2 * size, largest)

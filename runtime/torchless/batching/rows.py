@@ -1,7 +1,8 @@
 """Rows: what preprocessing makes of an input, and what the model answers to each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -9,7 +10,7 @@ from torchless.errors import InputError
 from torchless.generation.config import GenerationConfig
 from torchless.tokenization.tokenizer import Encoding
 
-__all__ = ["Prompt", "Row", "RowOutput"]
+__all__ = ["Prompt", "Row", "RowChunk", "RowOutput"]
 
 # The arrays that the model answers for one row, padding cut off: floats, in the order of `Task.outputs`; or the token ids
 # of each sequence that a prompt was answered with.
@@ -59,3 +60,15 @@ class Prompt(Row):
         if self.config.bos_token_id is None:
             raise InputError("The prompt is empty.", hint="Give a text; this model has no token that begins one.")
         return [self.config.bos_token_id]
+
+
+class RowChunk(NamedTuple):
+    """The rows of a chunk of inputs.
+
+    Attributes:
+        rows: The rows, in the order of the inputs.
+        is_full: Whether the chunk has as many inputs as a chunk may have.
+    """
+
+    rows: Sequence[Row]
+    is_full: bool

@@ -74,6 +74,14 @@ class ModelFolder:
         """
         return read_json(self.file(name))
 
+    def read_optional_json(self, name: str) -> dict[str, Any]:
+        """Return the JSON object in a file, or an empty one where the file is missing.
+
+        Raises:
+            CheckpointError: The file holds something else.
+        """
+        return self.read_json(name) if self.has(name) else {}
+
     def read_json_list(self, name: str) -> list[dict[str, Any]]:
         """Return the JSON array of objects in a file that must be there.
 

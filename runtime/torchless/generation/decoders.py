@@ -1,6 +1,6 @@
 """The steps of a decoder's graph, alone or after an encoder."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from torchless.errors import CheckpointError, InputError
 from torchless.generation.cache import Cache
 from torchless.ort.session import Session
 
-__all__ = ["DecoderSteps"]
+__all__ = ["DecoderSteps", "empty_past"]
 
 _PAST, _PRESENT = "past_key_values.", "present."
 _OF_ENCODER = ".encoder."
@@ -81,7 +81,7 @@ class DecoderSteps:
         self._check_length(counts[:, -1:])
         cache.kept["attention_mask"] = attention_mask.copy()  # the caller's own; the cache writes into its arrays
         cache.kept["position_ids"] = np.where(attention_mask == 1, counts - 1, 1)
-        cache.kept.update({name: self._no_past(name, len(ids)) for name in self._past})
+        cache.kept.update(empty_past(self._session, self._past, rows=len(ids)))
         cache.shared.update({name: array.copy() for name, array in self._encoded.items()})
         logits = self._run(ids, self._past, cached=False)
         cache.kept["position_ids"] = counts[:, -1:] - 1
@@ -122,14 +122,29 @@ class DecoderSteps:
         # Where a prompt's logits all come back, the copy lets go of the others. Of one token it is none.
         return np.ascontiguousarray(logits[:, -1], np.float32)
 
-    def _no_past(self, name: str, rows: int) -> NDArray[Any]:
-        tensor = self._session.inputs[name]
-        shape = (rows, *(axis or 0 for axis in tensor.shape[1:]))
-        return np.zeros(shape, tensor.dtype)
-
     def _check_length(self, counts: NDArray[np.int64]) -> None:
         if self._limit is not None and counts.max(initial=0) > self._limit:
             raise InputError(
                 f"The text has {counts.max()} tokens, and this model takes {self._limit}.",
                 hint=f"Cut the prompt, or ask for less: prompt and continuation have room for {self._limit} tokens.",
             )
+
+
+def empty_past(session: Session, names: Iterable[str], *, rows: int) -> dict[str, NDArray[Any]]:
+    """Return keys and values of no tokens, for a decoder's first run.
+
+    Args:
+        session: The decoder's graph.
+        names: The inputs to make.
+        rows: The length of the first axis.
+
+    Returns:
+        Arrays by name, (rows, …), where each axis of any length is empty. An input without axes that vary, such as
+        `use_cache_branch`, is zero.
+    """
+    past = {}
+    for name in names:
+        tensor = session.inputs[name]
+        shape = [(0 if index else rows) if axis is None else axis for index, axis in enumerate(tensor.shape)]
+        past[name] = np.zeros(shape, dtype=tensor.dtype)
+    return past

@@ -188,7 +188,7 @@ def _size(path: Path) -> int | None:
 
 def _tokenizer(folder: ModelFolder) -> TokenizerInspection:
     name = "tokenizer_config.json"
-    settings = folder.read_json(name) if folder.has(name) else {}
+    settings = folder.read_optional_json(name)
     longest = settings.get("model_max_length")
     return TokenizerInspection(
         tokenizer_class=settings.get("tokenizer_class"),

@@ -1,4 +1,4 @@
-"""The steps by hand: `AutoTokenizer`, and a class of models a task."""
+"""The lower-level API: `AutoTokenizer`, and a model class for each kind of head."""
 
 from os import PathLike
 

@@ -1,8 +1,7 @@
-"""Models that write: decoders, alone and after an encoder."""
+"""Generative models: decoders, alone and after an encoder."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -10,50 +9,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from torchless.folder.model_folder import ModelFolder
 from torchless.errors import InputError, OptionError
+from torchless.folder.model_folder import ModelFolder
 from torchless.generation.config import GenerationConfig
-from torchless.generation.decoders import DecoderSteps
-from torchless.generation.generate import generate, stream
-from torchless.generation.stopping import Decode, ShouldContinue
+from torchless.generation.decoders import DecoderSteps, empty_past
+from torchless.generation.generation import Generation, Prompts
+from torchless.generation.stopping import ShouldContinue
 from torchless.models.model import Model, ModelOutput
 from torchless.ort.session import Session
 from torchless.tasks import find_task
 from torchless.tokenization.tokenizer import Tokenizer
 
-__all__ = ["AutoModelForCausalLM", "AutoModelForSeq2SeqLM"]
+__all__ = ["AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "GenerativeModel"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Beginning:
-    """What generation begins with.
-
-    Attributes:
-        steps: The model.
-        ids: What is written already of each text, (texts, tokens).
-        mask: 1 where a token of it counts, (texts, tokens).
-        encoder_ids: What the encoder reads, (texts, tokens), where there is one.
-    """
-
-    steps: DecoderSteps
-    ids: NDArray[np.int64]
-    mask: NDArray[np.int64]
-    encoder_ids: NDArray[np.int64] | None = None
-
-
-class _Writer(Model):
-    """What models that write have in common."""
+class GenerativeModel(Model):
+    """A model that generates token ids: a decoder, alone or after an encoder."""
 
     @cached_property
     def generation_config(self) -> GenerationConfig:
-        """What the checkpoint says of generation.
+        """The options of generation that the folder's files set.
 
         Raises:
-            CheckpointError: It says what is not possible here.
+            CheckpointError: A value is not possible here.
         """
-        folder, name = self.folder, "generation_config.json"
+        name = "generation_config.json"
         return GenerationConfig.from_configs(
-            folder.read_json("config.json"), folder.read_json(name) if folder.has(name) else None
+            self.folder.read_json("config.json"), self.folder.read_json(name) if self.folder.has(name) else None
         )
 
     def generate(
@@ -61,6 +43,7 @@ class _Writer(Model):
         input_ids: ArrayLike | None = None,
         attention_mask: ArrayLike | None = None,
         *,
+        generation_config: GenerationConfig | None = None,
         tokenizer: Tokenizer | None = None,
         should_continue: ShouldContinue | None = None,
         **options: Any,
@@ -68,86 +51,91 @@ class _Writer(Model):
         """Continue texts or, with an encoder, answer them.
 
         Args:
-            input_ids: Integers, (texts, tokens); padded on the left, where they are continued. By default one text, of
+            input_ids: Integers, (texts, tokens); padded on the left for a decoder alone. By default one text, of
                 `bos_token_id`.
             attention_mask: 1 where a token counts and 0 where it is padding, (texts, tokens); by default `pad_token_id`
                 is padding, unless it also ends texts.
-            tokenizer: What `stop_strings` are looked for with.
-            should_continue: Asked between two steps: once it says no, what there is then is returned.
-            options: Those of `GenerationConfig`; they hold over the checkpoint's.
+            generation_config: The options; by default the model's.
+            tokenizer: It finds `stop_strings`.
+            should_continue: Called between two steps; once it returns false, the tokens so far are returned.
+            options: Single options of `GenerationConfig`, which win.
 
         Returns:
             The texts with their continuations or, with an encoder, the answers from `decoder_start_token_id` on:
             (texts x num_return_sequences, tokens), padded on the right.
 
         Raises:
-            InputError: The shapes do not fit each other, a text to continue is padded on the right, or one is longer than
-                the model takes, alone or with its continuation.
+            InputError: The shapes do not fit each other, a text to continue is padded on the right, or a text is longer
+                than the model takes, alone or with its continuation.
             OptionError: There is no such option, or a value is not possible.
         """
-        config = self.generation_config.updated(**options)
-        begun = self._begin(input_ids, attention_mask, config)
-        return generate(
-            begun.steps,
-            begun.ids,
-            begun.mask,
-            config,
-            encoder_ids=begun.encoder_ids,
-            decode=_decode(tokenizer),
-            max_positions=self.config.max_tokens,
-            should_continue=should_continue,
-        ).joined(begun.ids)
+        config = (generation_config or self.generation_config).updated(**options)
+        return self._generation(input_ids, attention_mask, config, tokenizer, should_continue).generate().joined()
 
     def stream(
         self,
         input_ids: ArrayLike | None = None,
         attention_mask: ArrayLike | None = None,
         *,
+        generation_config: GenerationConfig | None = None,
         tokenizer: Tokenizer | None = None,
         **options: Any,
     ) -> Iterator[NDArray[np.int64]]:
         """Continue or answer texts, a token at a time. Closing the iterator stops the work.
 
         Args:
-            input_ids: As of `generate`, as is all else.
-            attention_mask: (texts, tokens).
-            tokenizer: What `stop_strings` are looked for with.
-            options: Those of `GenerationConfig`, without beams.
+            input_ids: As for `generate`, (texts, tokens).
+            attention_mask: As for `generate`, (texts, tokens).
+            generation_config: The options, without beams; by default the model's.
+            tokenizer: It finds `stop_strings`.
+            options: Single options of `GenerationConfig`, which win.
 
         Returns:
             The tokens of each step, (texts x num_return_sequences,), as soon as they are known.
 
         Raises:
-            InputError: As of `generate`.
-            OptionError: The same, or there are beams.
+            InputError: As for `generate`.
+            OptionError: As for `generate`, or there are beams.
         """
-        config = self.generation_config.updated(**options)
-        begun = self._begin(input_ids, attention_mask, config)
-        return stream(
-            begun.steps,
-            begun.ids,
-            begun.mask,
-            config,
-            encoder_ids=begun.encoder_ids,
-            decode=_decode(tokenizer),
-            max_positions=self.config.max_tokens,
-        )
+        config = (generation_config or self.generation_config).updated(**options)
+        return self._generation(input_ids, attention_mask, config, tokenizer).stream()
+
+    def _generation(
+        self,
+        input_ids: ArrayLike | None,
+        attention_mask: ArrayLike | None,
+        config: GenerationConfig,
+        tokenizer: Tokenizer | None,
+        should_continue: ShouldContinue | None = None,
+    ) -> Generation:
+        decode = None if tokenizer is None else partial(tokenizer.decode, clean_up_tokenization_spaces=False)
+        prompts = self.prompts(input_ids, attention_mask, config)
+        return Generation(prompts, config, decode=decode, should_continue=should_continue)
 
     @abstractmethod
-    def _begin(
+    def prompts(
         self, input_ids: ArrayLike | None, attention_mask: ArrayLike | None, config: GenerationConfig
-    ) -> _Beginning:
-        """Return what generation begins with, once it is known to fit."""
+    ) -> Prompts:
+        """Return prompts before their first step, once they are known to fit the model.
 
-    def _given(
+        Args:
+            input_ids: As for `generate`, (texts, tokens).
+            attention_mask: As for `generate`, (texts, tokens).
+            config: The options.
+
+        Raises:
+            InputError: As for `generate`.
+        """
+
+    def _ids_and_mask(
         self, input_ids: ArrayLike | None, attention_mask: ArrayLike | None, config: GenerationConfig
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return ids and mask as arrays, with what is left out as the reference makes it up."""
+        """Return token ids and mask as arrays, with the reference's defaults for what the caller left out."""
         if input_ids is None:
             input_ids = [[_token("bos_token_id", config.bos_token_id)]]
         ids = self._as_ids("input_ids", input_ids)
         if not ids.size:
-            raise InputError(f"input_ids has the shape {ids.shape}.", hint="Give a token a text at least.")
+            raise InputError(f"input_ids has the shape {ids.shape}.", hint="Give at least one token for each text.")
         if attention_mask is not None:
             return ids, self._as_ids("attention_mask", attention_mask, like=ids)
         padding = config.pad_token_id
@@ -159,11 +147,11 @@ class _Writer(Model):
         """Raise if a text is longer than the model's positions once it is continued.
 
         Args:
-            tokens: What is written already.
-            new_tokens: What may be added at most; the last takes no position, as nothing follows it.
+            tokens: The tokens of the text so far.
+            new_tokens: The most tokens to generate; the last one takes no position, since nothing follows it.
 
         Raises:
-            InputError: It is.
+            InputError: The text is too long.
         """
         self.check_length(tokens)
         limit = self.config.max_tokens
@@ -174,7 +162,7 @@ class _Writer(Model):
             )
 
 
-class AutoModelForCausalLM(_Writer):
+class AutoModelForCausalLM(GenerativeModel):
     """A model that scores what comes next: `logits`, float, (texts, tokens, vocabulary).
 
     Source: `GenerationMixin.generate` in transformers 4.57.6, which counts positions the same way.
@@ -182,10 +170,10 @@ class AutoModelForCausalLM(_Writer):
 
     task = find_task("text-generation")
 
-    def _begin(
+    def prompts(
         self, input_ids: ArrayLike | None, attention_mask: ArrayLike | None, config: GenerationConfig
-    ) -> _Beginning:
-        ids, mask = self._given(input_ids, attention_mask, config)
+    ) -> Prompts:
+        ids, mask = self._ids_and_mask(input_ids, attention_mask, config)
         if not mask[:, -1].all():
             raise InputError(
                 "A text is padded on the right, where it is to be continued.",
@@ -193,13 +181,14 @@ class AutoModelForCausalLM(_Writer):
             )
         limit, width = self.config.max_tokens, ids.shape[1]
         self._check_room(int(mask.sum(axis=1).max()), config.max_total_length(width, max_positions=limit) - width)
-        return _Beginning(steps=DecoderSteps(self.session, limit=limit), ids=ids, mask=mask)
+        steps = DecoderSteps(self.session, limit=limit)
+        return Prompts(steps=steps, ids=ids, attention_mask=mask, max_positions=limit)
 
     def _answered(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
         return _without_past(self, feeds)
 
 
-class AutoModelForSeq2SeqLM(_Writer):
+class AutoModelForSeq2SeqLM(GenerativeModel):
     """An encoder that reads, and a decoder that scores what comes next: `logits`, float, (texts, tokens, vocabulary).
 
     Args:
@@ -278,24 +267,25 @@ class AutoModelForSeq2SeqLM(_Writer):
         Returns:
             As of a call.
         """
-        encoded = self._encoded(given["input_ids"], given["attention_mask"])
+        encoded = self._encode(given["input_ids"], given["attention_mask"])
         return _without_past(self, {"input_ids": given["decoder_input_ids"], **encoded})
 
-    def _begin(
+    def prompts(
         self, input_ids: ArrayLike | None, attention_mask: ArrayLike | None, config: GenerationConfig
-    ) -> _Beginning:
-        ids, mask = self._given(input_ids, attention_mask, config)
+    ) -> Prompts:
+        ids, mask = self._ids_and_mask(input_ids, attention_mask, config)
         limit = self.config.max_tokens
         self._check_room(1, config.max_total_length(1, max_positions=limit) - 1)
         start = _start(len(ids), config)
-        return _Beginning(
-            steps=DecoderSteps(self.session, encoded=self._encoded(ids, mask), limit=limit),
+        return Prompts(
+            steps=DecoderSteps(self.session, encoded=self._encode(ids, mask), limit=limit),
             ids=start,
-            mask=np.ones_like(start),
+            attention_mask=np.ones_like(start),
             encoder_ids=ids,
+            max_positions=limit,
         )
 
-    def _encoded(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    def _encode(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         self.check_length(ids.shape[1])
         (hidden,) = self.encoder.run({"input_ids": ids, "attention_mask": mask}, ["last_hidden_state"])
         return {"encoder_hidden_states": hidden, "encoder_attention_mask": mask}
@@ -315,16 +305,9 @@ def _token(name: str, token: int | None) -> int:
     return token
 
 
-def _decode(tokenizer: Tokenizer | None) -> Decode | None:
-    return None if tokenizer is None else partial(tokenizer.decode, clean_up_tokenization_spaces=False)
-
-
 def _without_past(model: Model, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
     """Run a decoder's graph where there is no past: no keys and values, and no branch for them."""
-    texts = len(feeds["input_ids"])
-    for name in model.session.inputs.keys() - feeds.keys():
-        tensor = model.session.inputs[name]
-        shape = [(0 if index else texts) if axis is None else axis for index, axis in enumerate(tensor.shape)]
-        feeds[name] = np.zeros(shape, dtype=tensor.dtype)
+    missing = model.session.inputs.keys() - feeds.keys()
+    feeds |= empty_past(model.session, missing, rows=len(feeds["input_ids"]))
     names = list(model.task.outputs)
     return ModelOutput(dict(zip(names, model.session.run(feeds, names), strict=True)))

@@ -1,4 +1,4 @@
-"""A graph with its configuration, and what it answers: the steps by hand."""
+"""A graph with its configuration, called with arrays: the lower-level API."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from torchless.folder.model_folder import ModelFolder
 from torchless.errors import CheckpointError, InputError
 from torchless.folder.hub import open_folder
+from torchless.folder.model_folder import ModelFolder
 from torchless.ort.session import Session
 from torchless.tasks import Task
 

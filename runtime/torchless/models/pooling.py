@@ -7,9 +7,9 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.folder.model_folder import ModelFolder
 from torchless.errors import CheckpointError, OptionError, nearest
 from torchless.folder.layout import LIMIT_FILES, POOLING_CONFIG
+from torchless.folder.model_folder import ModelFolder
 
 __all__ = ["Pooling", "PoolingMode"]
 
@@ -122,12 +122,12 @@ def _modes(settings: Mapping[str, Any]) -> list[str]:
 
 def _unsupported_settings(folder: ModelFolder, limits: Mapping[str, Any]) -> Iterator[str]:
     name = "config_sentence_transformers.json"
-    settings = folder.read_json(name) if folder.has(name) else {}
+    settings = folder.read_optional_json(name)
     prompt = (settings.get("prompts") or {}).get(settings.get("default_prompt_name"))
     if prompt:
         yield f"the prompt {prompt!r} before each text"
     if settings.get("truncate_dim") is not None:
         yield f"embeddings cut to {settings['truncate_dim']} dimensions"
-    tokenizer = folder.read_json("tokenizer_config.json") if folder.has("tokenizer_config.json") else {}
+    tokenizer = folder.read_optional_json("tokenizer_config.json")
     if limits.get("do_lower_case") and not tokenizer.get("do_lower_case"):
         yield "texts in lower case (do_lower_case)"

@@ -1,18 +1,18 @@
-"""Who works on how many cores: all models of a process together never keep more threads busy than it may use."""
+"""The CPU cores that all sessions of a process share: together they never keep more threads busy than the process may use."""
 
 from collections import deque
 from threading import Condition
 
 from torchless.ort.available_cpus import available_cpus
 
-__all__ = ["CORES", "Cores"]
+__all__ = ["CPU_CORES", "CpuCores"]
 
 
-class Cores:
-    """A number of cores, lent to runs in the order in which they ask.
+class CpuCores:
+    """Lends a number of cores to runs, in the order in which the runs ask.
 
     Args:
-        count: How many there are.
+        count: The number of cores.
     """
 
     def __init__(self, count: int) -> None:
@@ -22,49 +22,53 @@ class Cores:
         self._changed = Condition()
 
     @property
-    def wanted_by_others(self) -> bool:
-        """Whether a run that asked now would not be the only one."""
+    def contended(self) -> bool:
+        """Whether other runs hold cores, or wait for them."""
         return bool(self._queue) or self._free < self.count
 
-    def take(self, wanted: int, *, or_one: bool) -> int:
-        """Take cores, once they are free.
+    def acquire(self, count: int, *, or_single: bool) -> int:
+        """Wait until cores are free, and return how many the run gets.
 
         Args:
-            wanted: How many, at most all there are.
-            or_one: Whether one will do while others want cores too: many runs of one thread each get more done than one
-                run of many threads after the other.
+            count: How many cores the run can use; at most all of them are lent.
+            or_single: Whether a single core will do while other runs want cores too: several runs of one thread each get
+                more done than runs of many threads, one after the other.
 
         Returns:
-            How many were taken, to be given back: as many as were wanted and there are, or one.
+            The number of cores, for `release`.
         """
         with self._changed:
-            if not self._queue and self._free == self.count:  # alone, as most are
-                taken = min(wanted, self.count)
-                self._free -= taken
-                return taken
+            if not self._queue and self._free == self.count:  # no other run, which is the usual case
+                acquired = min(count, self.count)
+                self._free -= acquired
+                return acquired
             ticket = object()
             self._queue.append(ticket)
             try:
-                while self._queue[0] is not ticket or self._free < self._due(wanted, or_one):
+                while self._queue[0] is not ticket or self._free < self._share(count, or_single):
                     self._changed.wait()
-                taken = self._due(wanted, or_one)
-                self._free -= taken
+                acquired = self._share(count, or_single)
+                self._free -= acquired
             finally:  # an interrupt ends the wait too
                 self._queue.remove(ticket)
                 if self._queue:
                     self._changed.notify_all()
-            return taken
+            return acquired
 
-    def give_back(self, taken: int) -> None:
-        """Give cores back that were taken."""
+    def release(self, count: int) -> None:
+        """Give cores back.
+
+        Args:
+            count: The number that `acquire` returned.
+        """
         with self._changed:
-            self._free += taken
+            self._free += count
             if self._queue:
                 self._changed.notify_all()
 
-    def _due(self, wanted: int, or_one: bool) -> int:
-        others = len(self._queue) > 1 or self._free < self.count
-        return 1 if or_one and others else min(wanted, self.count)
+    def _share(self, count: int, or_single: bool) -> int:
+        contended = len(self._queue) > 1 or self._free < self.count
+        return 1 if or_single and contended else min(count, self.count)
 
 
-CORES = Cores(available_cpus())
+CPU_CORES = CpuCores(available_cpus())

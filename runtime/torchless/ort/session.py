@@ -12,12 +12,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from torchless.errors import CheckpointError, InputError, check_whole_number
-from torchless.ort.cpu_cores import CORES
+from torchless.ort.cpu_cores import CPU_CORES
 from torchless.ort.mapped_graph import has_weights_outside, mapped_graph
 from torchless.ort.providers import CPU, check_providers, chosen_providers, use_providers
 from torchless.ort.saturation import eight_bit_products_saturate
 
-__all__ = ["Session", "Tensor", "beside_others"]
+__all__ = ["Session", "Tensor", "single_threaded"]
 
 _NUMPY_DTYPES = {
     "tensor(bool)": np.dtype(np.bool_),
@@ -28,7 +28,7 @@ _NUMPY_DTYPES = {
 }
 _ERRORS_ONLY = 3
 # Loading a graph again costs as much as some runs, so a graph is loaded for single threads once it has waited this often.
-_CROWDED_RUNS = 8
+_CONTENDED_RUNS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +83,14 @@ class Session:
     ) -> None:
         check_whole_number("threads", threads, at_least=1, hint="Give a number of threads, or None.")
         self.graph = graph
-        self.threads = threads or CORES.count
+        self.threads = threads or CPU_CORES.count
         self.providers = chosen_providers(providers)
         self.on_cpu = self.providers == (CPU,)
-        self.workers = min(self.threads, CORES.count) if self.on_cpu else 1
-        self._session = self._loaded(self.threads, plan_memory=plan_memory)
+        self.workers = min(self.threads, CPU_CORES.count) if self.on_cpu else 1
+        self._session = self._load(self.threads, plan_memory=plan_memory)
         self._single_threaded = self._session if self.threads == 1 else None
         self._loading = Lock()
-        self._crowded_runs = 0
+        self._contended_runs = 0
         self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
         self.optional_inputs = {node.name: _tensor(node) for node in self._session.get_overridable_initializers()}
         self.outputs = {node.name: _tensor(node) for node in self._session.get_outputs()}
@@ -109,23 +109,23 @@ class Session:
             InputError: ONNX Runtime refuses the arrays.
         """
         if not self.on_cpu:  # another processor does the work
-            return self._answered(self._session, feeds, outputs)
-        if CORES.wanted_by_others:
-            self._crowded_runs += 1
-        taken = CORES.take(self.threads, or_one=self._crowded_runs > _CROWDED_RUNS)
+            return self._run_session(self._session, feeds, outputs)
+        if CPU_CORES.contended:
+            self._contended_runs += 1
+        acquired = CPU_CORES.acquire(self.threads, or_single=self._contended_runs > _CONTENDED_RUNS)
         try:
-            session = self._session if taken >= self.workers else self._for_single_threads()
-            return self._answered(session, feeds, outputs)
+            session = self._session if acquired >= self.workers else self._single_threaded_session()
+            return self._run_session(session, feeds, outputs)
         finally:
-            CORES.give_back(taken)
+            CPU_CORES.release(acquired)
 
-    def expect_others(self) -> None:
-        """Load the graph for single threads now, if it is ever to be, and not once runs wait for each other."""
+    def prepare_for_contention(self) -> None:
+        """Load the single-threaded session now, so that no run waits for it once runs compete for cores."""
         if self.workers > 1:
-            self._for_single_threads()
-            self._crowded_runs = _CROWDED_RUNS
+            self._single_threaded_session()
+            self._contended_runs = _CONTENDED_RUNS
 
-    def _answered(
+    def _run_session(
         self, session: ort.InferenceSession, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None
     ) -> list[NDArray[Any]]:
         try:
@@ -138,14 +138,14 @@ class Session:
             ) from error
         return arrays
 
-    def _for_single_threads(self) -> ort.InferenceSession:
+    def _single_threaded_session(self) -> ort.InferenceSession:
         with self._loading:
             if self._single_threaded is None:
-                # What runs side by side is batches, of so many shapes that their plans would seldom be used, and all kept.
-                self._single_threaded = self._loaded(threads=1, plan_memory=False)
+                # Runs that compete are batches of many shapes: their memory plans would seldom be used, and all kept.
+                self._single_threaded = self._load(threads=1, plan_memory=False)
             return self._single_threaded
 
-    def _loaded(self, threads: int, *, plan_memory: bool) -> ort.InferenceSession:
+    def _load(self, threads: int, *, plan_memory: bool) -> ort.InferenceSession:
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.log_severity_level = _ERRORS_ONLY
@@ -186,19 +186,19 @@ class Session:
 
 
 @contextmanager
-def beside_others(*sessions: Session) -> Iterator[None]:
-    """Let each run within use what it would use beside others, so that what comes first then waits for nothing.
+def single_threaded(*sessions: Session) -> Iterator[None]:
+    """Within the context, runs use the single-threaded session, as they do when runs compete for cores.
 
     Args:
-        sessions: Those that run, on this thread alone.
+        sessions: The sessions that run, on this thread alone.
     """
     for session in sessions:
-        session.expect_others()
-    taken = CORES.take(1, or_one=True) if any(session.workers > 1 for session in sessions) else 0
+        session.prepare_for_contention()
+    acquired = CPU_CORES.acquire(1, or_single=True) if any(session.workers > 1 for session in sessions) else 0
     try:
         yield
     finally:
-        CORES.give_back(taken)
+        CPU_CORES.release(acquired)
 
 
 def _tensor(node: Any) -> Tensor:

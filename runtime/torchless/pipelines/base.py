@@ -1,4 +1,4 @@
-"""What every pipeline shares: inputs of any shape become rows, rows become outputs, outputs become results."""
+"""What every pipeline shares: inputs of any form become rows, rows become outputs, outputs become results."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from torchless.batching.policy import windows
-from torchless.batching.prompt_scheduler import PromptRun, PromptScheduler
-from torchless.batching.rows import Row, RowOutput
-from torchless.batching.scheduler import Run, Scheduler
+from torchless.batching.policy import chunks
+from torchless.batching.prompt_scheduler import PromptScheduler
+from torchless.batching.rows import Row, RowChunk, RowOutput
+from torchless.batching.scheduler import Scheduler
 from torchless.errors import TruncationWarning, check_whole_number
-from torchless.models.auto import Model
+from torchless.models.model import Model
 from torchless.pipelines.options import updated
 from torchless.tasks import Task
 from torchless.tokenization.tokenizer import Tokenizer
@@ -26,11 +26,11 @@ OptionsT = TypeVar("OptionsT")
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Inputs on their way, for whoever runs their rows himself.
+    """Inputs as rows, for a caller that runs the rows itself.
 
     Attributes:
-        rows: Those of all inputs, in their order.
-        results: From the rows' outputs to one result an input.
+        rows: The rows of all inputs, in their order.
+        results: From the rows' outputs to one result for each input.
     """
 
     rows: Sequence[Row]
@@ -40,21 +40,19 @@ class Prepared:
 class Pipeline(ABC, Generic[OptionsT]):
     """Three steps around rows: `preprocess`, `forward`, `postprocess`.
 
-    Rows of tasks whose graph continues what it wrote are prompts: `forward` generates, and their options are in the rows.
-
     Args:
-        model: The model, loaded.
+        model: The model.
         tokenizer: Its tokenizer.
         task_name: The name that the caller gave the task, where it has several: `translation_en_to_de` for `translation`.
-        batch_size: The most rows a batch may have; by default only the tokens in it are bounded, and a model whose
-            answers depend on the batch runs its rows one by one.
+        batch_size: The most rows in a batch; by default only its tokens are bounded, and a model whose answers depend on
+            the batch runs its rows one by one.
         options: The task's options, which each call may change for itself.
 
     Attributes:
-        task: The row of the table that this class serves.
-        options_class: The class of its options.
-        options: What holds unless a call says otherwise.
-        too_long_hint: What to do about a text that is longer than the model takes, `{limit}` tokens.
+        task: The row of the table of tasks.
+        options_class: The class of the task's options.
+        options: The options that hold unless a call changes them.
+        too_long_hint: The hint for a text that is longer than the model takes, `{limit}` tokens.
 
     Raises:
         OptionError: There is no such option, or its value is not possible.
@@ -77,16 +75,15 @@ class Pipeline(ABC, Generic[OptionsT]):
         self.tokenizer = tokenizer
         self.task_name = task_name or self.task.name
         _check_batch_size(batch_size)
-        scheduler = PromptScheduler if self.task.cached else Scheduler
-        self._scheduler: Scheduler | PromptScheduler = scheduler(model, tokenizer, max_batch_rows=batch_size)
+        self._scheduler = self._make_scheduler(max_batch_rows=batch_size)
         self.options: OptionsT = self.with_options(self.options_class(), options)
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
         """Answer one input with one result, a list with a list, an iterator with an iterator.
 
         Args:
-            inputs: One input; a list of inputs; or an iterator, read only as results are asked for.
-            batch_size: The most rows a batch may have.
+            inputs: One input; a list of inputs; or an iterator, which is read only as results are asked for.
+            batch_size: The most rows in a batch.
             options: The task's options, for this call.
 
         Raises:
@@ -95,13 +92,14 @@ class Pipeline(ABC, Generic[OptionsT]):
         """
         chosen = self.with_options(self.options, options)
         _check_batch_size(batch_size)
+        largest = self._scheduler.max_chunk_inputs
         if isinstance(inputs, Iterator):
-            return self._stream(inputs, chosen, batch_size)
-        if not isinstance(inputs, list):
-            return self._answer([inputs], chosen, batch_size)[0]
-        if len(inputs) <= self._scheduler.window_inputs:
-            return self._answer(inputs, chosen, batch_size)
-        return self._answer_windows(inputs, chosen, batch_size)
+            return self._lazy_results(self._answer(chunks(inputs, largest=largest), chosen, batch_size))
+        items = inputs if isinstance(inputs, list) else [inputs]
+        answers = list(self._answer(chunks(items, first=largest, largest=largest), chosen, batch_size))
+        _warn_of_truncation(_Truncated.total(truncated for truncated, _ in answers), stacklevel=4)
+        results = list(chain.from_iterable(results for _, results in answers))
+        return results if isinstance(inputs, list) else results[0]
 
     def prepare(self, inputs: Sequence[Any], /, **options: Any) -> Prepared:
         """Do all of a call but running the model, so that rows of many calls can share its runs.
@@ -115,24 +113,31 @@ class Pipeline(ABC, Generic[OptionsT]):
             OptionError: There is no such option, or its value is not possible.
         """
         chosen = self.with_options(self.options, options)
-        rows_of_inputs = [self.preprocess(text, chosen) for text in inputs]
-        rows = [row for rows in rows_of_inputs for row in rows]
-        self._check_lengths(rows)
-        return Prepared(rows, lambda outputs: self._postprocessed(inputs, rows_of_inputs, outputs, chosen))
+        rows_of_inputs = self._rows_of_inputs(inputs, chosen)
+        rows = list(chain.from_iterable(rows_of_inputs))
+        return Prepared(rows, lambda outputs: self._results(inputs, rows_of_inputs, outputs, chosen))
 
-    @abstractmethod
     def preprocess(self, text: Any, options: OptionsT | None = None) -> Sequence[Row]:
-        """Turn one input into its rows."""
+        """Turn one input into its rows.
+
+        Args:
+            text: A single input of the task.
+            options: The task's options; by default the pipeline's.
+
+        Raises:
+            InputError: The input cannot be answered.
+        """
+        return self._preprocess(text, options or self.options)
 
     def forward(self, rows: Sequence[Row], *, batch_size: int | None = None) -> list[RowOutput]:
         """Run rows through the model, planned into batches by their length.
 
         Args:
-            rows: Of any inputs.
-            batch_size: The most rows a batch may have.
+            rows: Rows of any inputs.
+            batch_size: The most rows in a batch.
 
         Returns:
-            Each row's arrays, padding cut off, in the order of the rows.
+            Each row's arrays without padding, in the order of the rows.
 
         Raises:
             InputError: A row is longer than the model takes.
@@ -140,15 +145,34 @@ class Pipeline(ABC, Generic[OptionsT]):
         self._check_lengths(rows)
         return self._scheduler.run(rows, max_batch_rows=batch_size)
 
-    @abstractmethod
     def postprocess(
         self, text: Any, rows: Sequence[Row], outputs: Sequence[RowOutput], options: OptionsT | None = None
     ) -> Any:
+        """Turn the outputs of one input's rows into its result.
+
+        Args:
+            text: The input.
+            rows: Its rows.
+            outputs: The outputs of its rows.
+            options: The task's options; by default the pipeline's.
+        """
+        return self._postprocess(text, rows, outputs, options or self.options)
+
+    @abstractmethod
+    def _preprocess(self, text: Any, options: OptionsT) -> Sequence[Row]:
+        """Turn one input into its rows."""
+
+    @abstractmethod
+    def _postprocess(self, text: Any, rows: Sequence[Row], outputs: Sequence[RowOutput], options: OptionsT) -> Any:
         """Turn the outputs of one input's rows into its result."""
+
+    def _make_scheduler(self, *, max_batch_rows: int | None) -> Scheduler | PromptScheduler:
+        """Return what runs the rows."""
+        return Scheduler(self.model, self.tokenizer, max_batch_rows=max_batch_rows)
 
     @property
     def max_tokens(self) -> int | None:
-        """The longest row in tokens that both the tokenizer and the model declare; None if neither has a limit."""
+        """The most tokens of a row that both the tokenizer and the model declare; None if neither has a limit."""
         limits = (self.tokenizer.max_tokens, self.model.config.max_tokens)
         return min((limit for limit in limits if limit is not None), default=None)
 
@@ -163,15 +187,15 @@ class Pipeline(ABC, Generic[OptionsT]):
     def example_inputs(self) -> list[Any]:
         """Return inputs to try the pipeline with."""
         mask = self.tokenizer.mask_token or ""
-        return [one.format(mask=mask) if isinstance(one, str) else one for one in self.task.examples]
+        return [example.format(mask=mask) if isinstance(example, str) else example for example in self.task.examples]
 
     def encode(
         self, text: Any, truncation: Truncation | None, *, add_special_tokens: bool = True, **encoding: bool
     ) -> Row:
-        """Return the row of a text, or of a (text, pair) tuple; it knows whether the text was cut.
+        """Return the row of a text or of a (text, pair) tuple; the row knows whether the text was cut.
 
         Raises:
-            InputError: It cannot be encoded.
+            InputError: The text cannot be encoded.
         """
         first, *others = self.encode_windows(text, truncation, add_special_tokens=add_special_tokens, **encoding)
         return Row(first.encoding, cut=bool(others))
@@ -179,66 +203,54 @@ class Pipeline(ABC, Generic[OptionsT]):
     def encode_windows(
         self, text: Any, truncation: Truncation | None, *, add_special_tokens: bool = True, **encoding: bool
     ) -> list[Row]:
-        """Return rows that cover a text, or a (text, pair) tuple, whole: one, or as many as truncation makes of it.
+        """Return rows that together cover a text or a (text, pair) tuple: one, or several windows of it.
 
         Raises:
-            InputError: It cannot be encoded.
+            InputError: The text cannot be encoded.
         """
         (whole,) = self.tokenizer.encode_batch(
             [text], truncation=truncation, add_special_tokens=add_special_tokens, **encoding
         )
         return [Row(whole), *(map(Row, whole.overflowing) if truncation else ())]
 
-    def _answer(self, inputs: Sequence[Any], options: OptionsT, batch_size: int | None) -> list[Any]:
-        rows_of_inputs = [self.preprocess(text, options) for text in inputs]
-        _warn_of_cuts(_Cuts.of(rows_of_inputs))
-        outputs = self.forward([row for rows in rows_of_inputs for row in rows], batch_size=batch_size)
-        return self._postprocessed(inputs, rows_of_inputs, outputs, options)
+    def _answer(
+        self, input_chunks: Iterable[list[Any]], options: OptionsT, batch_size: int | None
+    ) -> Iterator[tuple["_Truncated", list[Any]]]:
+        """Yield the results of each chunk of inputs."""
+        encoded: deque[tuple[list[Any], list[Sequence[Row]]]] = deque()
 
-    def _answer_windows(self, inputs: Sequence[Any], options: OptionsT, batch_size: int | None) -> list[Any]:
-        largest = self._scheduler.window_inputs
-        planned = windows(inputs, first=largest, largest=largest)
-        cuts, results = zip(*self._answered(planned, options, batch_size), strict=True)
-        _warn_of_cuts(_Cuts.total(cuts))
-        return list(chain.from_iterable(results))
+        def row_chunks() -> Iterator[RowChunk]:
+            for inputs in input_chunks:
+                rows_of_inputs = self._rows_of_inputs(inputs, options)
+                encoded.append((inputs, rows_of_inputs))
+                is_full = len(inputs) == self._scheduler.max_chunk_inputs
+                yield RowChunk(list(chain.from_iterable(rows_of_inputs)), is_full)
 
-    def _stream(self, inputs: Iterable[Any], options: OptionsT, batch_size: int | None) -> Iterator[Any]:
-        for cuts, results in self._answered(
-            windows(inputs, largest=self._scheduler.window_inputs), options, batch_size
-        ):
-            _warn_of_cuts(cuts)
+        for outputs in self._scheduler.run_chunks(row_chunks(), max_batch_rows=batch_size):
+            inputs, rows_of_inputs = encoded.popleft()
+            yield _Truncated.of(rows_of_inputs), self._results(inputs, rows_of_inputs, outputs, options)
+
+    def _lazy_results(self, answers: Iterable[tuple["_Truncated", list[Any]]]) -> Iterator[Any]:
+        for truncated, results in answers:
+            _warn_of_truncation(truncated, stacklevel=3)
             yield from results
 
-    def _answered(
-        self, planned: Iterable[list[Any]], options: OptionsT, batch_size: int | None
-    ) -> Iterator[tuple["_Cuts", list[Any]]]:
-        """Yield the results of each window; while a full one runs, the next is encoded."""
-        begun: deque[tuple[list[Any], list[Sequence[Row]], Run | PromptRun]] = deque()
-
-        def finished() -> tuple[_Cuts, list[Any]]:
-            window, rows_of_inputs, run = begun.popleft()
-            return _Cuts.of(rows_of_inputs), self._postprocessed(window, rows_of_inputs, run.outputs(), options)
-
-        for window in planned:
-            rows_of_inputs = [self.preprocess(text, options) for text in window]
-            rows = [row for rows in rows_of_inputs for row in rows]
+    def _rows_of_inputs(self, inputs: Sequence[Any], options: OptionsT) -> list[Sequence[Row]]:
+        rows_of_inputs = [self._preprocess(text, options) for text in inputs]
+        for rows in rows_of_inputs:
             self._check_lengths(rows)
-            begun.append((window, rows_of_inputs, self._scheduler.start(rows, max_batch_rows=batch_size)))
-            if len(begun) > 1 or len(window) < self._scheduler.window_inputs:
-                yield finished()
-        while begun:
-            yield finished()
+        return rows_of_inputs
 
-    def _postprocessed(
+    def _results(
         self,
         inputs: Sequence[Any],
         rows_of_inputs: Sequence[Sequence[Row]],
         outputs: Sequence[RowOutput],
         options: OptionsT,
     ) -> list[Any]:
-        every = iter(outputs)
+        remaining = iter(outputs)
         return [
-            self.postprocess(text, rows, [next(every) for _ in rows], options)
+            self._postprocess(text, rows, [next(remaining) for _ in rows], options)
             for text, rows in zip(inputs, rows_of_inputs, strict=True)
         ]
 
@@ -247,7 +259,7 @@ class Pipeline(ABC, Generic[OptionsT]):
             self.model.check_length(len(row), hint=self.too_long_hint)
 
 
-class _Cuts(NamedTuple):
+class _Truncated(NamedTuple):
     """How many of some inputs were cut, and to how many tokens at most."""
 
     inputs: int
@@ -255,23 +267,27 @@ class _Cuts(NamedTuple):
     max_tokens: int
 
     @staticmethod
-    def of(rows_of_inputs: Sequence[Sequence[Row]]) -> "_Cuts":
+    def of(rows_of_inputs: Sequence[Sequence[Row]]) -> "_Truncated":
         cut = [rows for rows in rows_of_inputs if any(row.cut for row in rows)]
-        return _Cuts(len(rows_of_inputs), len(cut), max((len(row) for rows in cut for row in rows), default=0))
+        return _Truncated(len(rows_of_inputs), len(cut), max((len(row) for rows in cut for row in rows), default=0))
 
     @staticmethod
-    def total(parts: Sequence["_Cuts"]) -> "_Cuts":
-        inputs, cut, longest = zip(*parts, strict=True)
-        return _Cuts(sum(inputs), sum(cut), max(longest))
+    def total(parts: Iterable["_Truncated"]) -> "_Truncated":
+        counted = list(parts)
+        return _Truncated(
+            sum(part.inputs for part in counted),
+            sum(part.cut for part in counted),
+            max((part.max_tokens for part in counted), default=0),
+        )
 
 
-def _warn_of_cuts(cuts: _Cuts) -> None:
-    if cuts.cut:
+def _warn_of_truncation(truncated: _Truncated, *, stacklevel: int) -> None:
+    if truncated.cut:
         warnings.warn(
-            f"{cuts.cut} of {cuts.inputs} inputs were cut to {cuts.max_tokens} tokens; the answers know nothing of the rest. "
-            "Where the task has them, windows= or stride= cover a text whole.",
+            f"{truncated.cut} of {truncated.inputs} inputs were cut to {truncated.max_tokens} tokens; the answers do not "
+            "cover the rest. Where the task has them, windows= or stride= cover a whole text.",
             TruncationWarning,
-            stacklevel=5,
+            stacklevel=stacklevel,
         )
 
 

@@ -97,9 +97,8 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
             return result
         return np.stack(result) if result else np.empty((0, self.model.config.width), np.float32)  # (texts, hidden)
 
-    def preprocess(self, text: str, options: FeatureExtractionOptions | None = None) -> list[Row]:
+    def _preprocess(self, text: str, options: FeatureExtractionOptions) -> list[Row]:
         """Turn a text into its one row, or into its windows."""
-        options = options or self.options
         text_input(text)
         windows = read_windows(options.windows)
         if windows is None:
@@ -117,15 +116,14 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
             self._pad(rows[0], self.tokenizer.max_tokens if options.max_length is None else options.max_length)
         return rows
 
-    def postprocess(
+    def _postprocess(
         self,
         text: str,
         rows: Sequence[Row],
         outputs: Sequence[RowOutput],
-        options: FeatureExtractionOptions | None = None,
+        options: FeatureExtractionOptions,
     ) -> Any:
         """Return a text's hidden states, `[1][tokens][hidden]`, or its embedding, `[hidden]`."""
-        options = options or self.options
         pooling = self._pooling(options)
         if pooling is None:
             ((hidden,),) = outputs  # (tokens, hidden)

@@ -87,9 +87,9 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
         result = super().__call__(inputs, batch_size=batch_size, **options)
         return result[0] if isinstance(inputs, list) and len(inputs) == 1 else result
 
-    def preprocess(self, text: str, options: FillMaskOptions | None = None) -> list[Row]:
+    def _preprocess(self, text: str, options: FillMaskOptions) -> list[Row]:
         """Turn a text into its one row."""
-        encoding = _encoding((options or self.options).tokenizer_kwargs)
+        encoding = _encoding(options.tokenizer_kwargs)
         truncation = encoding.read_truncation(self.tokenizer)
         row = self.encode(text_input(text), truncation, add_special_tokens=encoding.add_special_tokens)
         mask = self.tokenizer.mask_token
@@ -102,15 +102,14 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
             raise InputError(f"The text {text!r} has no mask.", hint=f"Put {mask} where a token shall be found.")
         return [row]
 
-    def postprocess(
+    def _postprocess(
         self,
         text: str,
         rows: Sequence[Row],
         outputs: Sequence[RowOutput],
-        options: FillMaskOptions | None = None,
+        options: FillMaskOptions,
     ) -> list[Filling] | list[list[Filling]]:
         """Turn a text's logits into the likeliest tokens of each mask."""
-        options = options or self.options
         ((logits,),) = outputs  # (tokens, vocabulary)
         ids = np.array(rows[0].encoding.ids)  # (tokens,)
         masks = np.flatnonzero(ids == self.tokenizer.mask_token_id)  # (masks,)

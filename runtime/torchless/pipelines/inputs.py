@@ -5,7 +5,7 @@ from typing import Any
 
 from torchless.errors import InputError
 
-__all__ = ["as_records", "record", "text_input"]
+__all__ = ["as_records", "record", "text_input", "text_pairs"]
 
 
 def text_input(text: Any, name: str = "The input") -> str:
@@ -73,3 +73,21 @@ def as_records(inputs: Any, values: Mapping[str, Any], many: str) -> Any:
             hint="Give lists of the same length, or one value for all.",
         )
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def text_pairs(text: Any, candidates: Any, *, text_name: str, candidate_name: str) -> list[tuple[str, str]]:
+    """Return the pair of a text with each of its candidates.
+
+    Args:
+        text: A string.
+        candidates: A list of strings.
+        text_name: What the text is, for the error: `query`.
+        candidate_name: What a candidate is, for the error: `document`.
+
+    Raises:
+        InputError: The text or a candidate is not a string, or the candidates are not a list.
+    """
+    if not isinstance(candidates, list | tuple):
+        raise InputError(f"The {candidate_name}s are {candidates!r}, not a list.", hint="Give a list of strings.")
+    text = text_input(text, f"The {text_name}")
+    return [(text, text_input(candidate, f"A {candidate_name}")) for candidate in candidates]

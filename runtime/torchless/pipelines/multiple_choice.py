@@ -1,15 +1,15 @@
 """Multiple choice: which of several choices goes best with a prompt."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, TypedDict
 
 import numpy as np
 
 from torchless.batching.rows import Row, RowOutput
-from torchless.errors import InputError
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline
-from torchless.pipelines.inputs import as_records, record, text_input
+from torchless.pipelines.inputs import as_records, record, text_pairs
 from torchless.pipelines.options import TokenizerOptions
 from torchless.tasks import find_task
 
@@ -69,27 +69,24 @@ class MultipleChoicePipeline(Pipeline[TokenizerOptions]):
         records = as_records(inputs, {"prompt": prompt, "choices": choices}, many="prompt")
         return super().__call__(records, batch_size=batch_size, **options)
 
-    def preprocess(self, text: MultipleChoiceInput, options: TokenizerOptions | None = None) -> list[Row]:
+    def _preprocess(self, text: MultipleChoiceInput, options: TokenizerOptions) -> list[Row]:
         """Turn a prompt into a row a choice."""
-        options = options or self.options
         prompt, choices = record(text, "prompt", "choices")
-        if not isinstance(choices, list | tuple):
-            raise InputError(f"The choices are {choices!r}, not a list.", hint="Give a list of strings.")
         truncation = options.read_truncation(self.tokenizer)
-        pairs = [(text_input(prompt, "The prompt"), text_input(choice, "A choice")) for choice in choices]
+        pairs = text_pairs(prompt, choices, text_name="prompt", candidate_name="choice")
         return [self.encode(pair, truncation, add_special_tokens=options.add_special_tokens) for pair in pairs]
 
-    def postprocess(
+    def _postprocess(
         self,
         text: MultipleChoiceInput,
         rows: Sequence[Row],
         outputs: Sequence[RowOutput],
-        options: TokenizerOptions | None = None,
+        options: TokenizerOptions,
     ) -> list[Choice]:
         """Turn the logits of the choices into their scores, the best first."""
         scores = softmax(np.concatenate([logits for (logits,) in outputs]))  # (choices,)
-        every: list[Choice] = [
+        scored: list[Choice] = [
             {"choice": choice, "index": index, "score": scores[index].item()}
             for index, choice in enumerate(text["choices"])
         ]
-        return sorted(every, key=lambda one: -one["score"])
+        return sorted(scored, key=itemgetter("score"), reverse=True)

@@ -120,9 +120,8 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
             records = as_records(None, columns, many="question")
         return super().__call__(records, batch_size=batch_size, **options)
 
-    def preprocess(self, text: Question, options: QuestionAnsweringOptions | None = None) -> list[Row]:
+    def _preprocess(self, text: Question, options: QuestionAnsweringOptions) -> list[Row]:
         """Turn a question into a row a window of its context."""
-        options = options or self.options
         question, context = record(text, "question", "context")
         pair = text_input(question, "The question"), text_input(context, "The context")
         windows = self._windows(options)
@@ -142,15 +141,14 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
             )
         return rows
 
-    def postprocess(
+    def _postprocess(
         self,
         text: Question,
         rows: Sequence[Row],
         outputs: Sequence[RowOutput],
-        options: QuestionAnsweringOptions | None = None,
+        options: QuestionAnsweringOptions,
     ) -> Answer | list[Answer]:
         """Turn the logits of a context's windows into its answers."""
-        options = options or self.options
         answers: dict[str, Answer] = {}
         null_scores = []
         for row, (start_logits, end_logits) in zip(rows, outputs, strict=True):

@@ -1,27 +1,14 @@
 """Text to text: what an encoder-decoder answers a text with, summaries and translations among it."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
-from typing import Any, ClassVar, Literal, TypeAlias, overload
+from typing import Any, ClassVar, TypeAlias
 
 from torchless.batching.rows import Prompt, Row, RowOutput
 from torchless.errors import OptionError, nearest
-from torchless.generation.config import GenerationConfig
-from torchless.models.auto import Model
-from torchless.pipelines.base import Pipeline
-from torchless.pipelines.generation import (
-    GenerationOptions,
-    StreamedText,
-    base_config,
-    details,
-    settled,
-    stop_tokens,
-    task_params,
-    text_stream,
-    updated_generation,
-)
+from torchless.models.generative import GenerativeModel
+from torchless.pipelines.generation import Context, GenerationOptions, GenerationPipeline
 from torchless.pipelines.inputs import text_input
 from torchless.tasks import find_task
 from torchless.tokenization.tokenizer import Encoding, Tokenizer
@@ -36,9 +23,6 @@ __all__ = [
 
 # `{name}_text`, or `{name}_token_ids`.
 Answer: TypeAlias = dict[str, Any]
-
-# What the reference generates by where neither the checkpoint nor the caller says otherwise.
-_DEFAULTS = {"max_new_tokens": 256, "num_beams": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +51,7 @@ class TranslationOptions(Text2TextOptions):
     tgt_lang: str | None = None
 
 
-class Text2TextGenerationPipeline(Pipeline[Text2TextOptions]):
+class Text2TextGenerationPipeline(GenerationPipeline[Text2TextOptions]):
     """What texts are answered with.
 
     Source: `Text2TextGenerationPipeline` of transformers 4.57.6, pipelines/text2text_generation.py.
@@ -77,11 +61,7 @@ class Text2TextGenerationPipeline(Pipeline[Text2TextOptions]):
     options_class: ClassVar[type[Any]] = Text2TextOptions
     result_name: ClassVar[str] = "generated"
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, **options: Any) -> None:
-        super().__init__(model, tokenizer, **options)
-        params = task_params(model, self.task_name)
-        self.prefix: str = params.get("prefix", model.config.get("prefix")) or ""
-        self.options = settled(self.options, params, _DEFAULTS)
+    defaults: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 256, "num_beams": 4}
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
         """Answer one text, a list of texts, or an iterator over texts.
@@ -104,78 +84,47 @@ class Text2TextGenerationPipeline(Pipeline[Text2TextOptions]):
             return [result[0] for result in results]
         return results
 
-    @overload
-    def stream(self, text: str, *, return_details: Literal[False] = False, **options: Any) -> Iterator[str]: ...
-
-    @overload
-    def stream(self, text: str, *, return_details: Literal[True], **options: Any) -> Iterator[StreamedText]: ...
-
-    def stream(self, text: str, *, return_details: bool = False, **options: Any) -> Iterator[Any]:
-        """Yield the answer to a text while it is written: pieces that are safe to print.
-
-        Closing the iterator stops the work.
-
-        Args:
-            text: A string.
-            return_details: Yield a `StreamedText` a token, and one that ends them.
-            options: As of a call, with `num_beams=1`: the first words of beams may change until their last is known.
-
-        Raises:
-            InputError: As of a call.
-            OptionError: The same, or there are beams or several sequences.
-        """
-        chosen = self.with_options(self.options, options)
-        (prompt,) = self.preprocess(text, chosen)
-        self._check_lengths([prompt])
-        pieces = text_stream(self.model, self.tokenizer, prompt, before=(), unwanted=0, **_decoding(chosen))
-        return pieces if return_details else (piece["text"] for piece in pieces if piece["text"])
-
-    def preprocess(self, text: str, options: Text2TextOptions | None = None) -> list[Prompt]:
+    def _preprocess(self, text: str, options: Text2TextOptions) -> list[Prompt]:
         """Turn a text into its prompt."""
-        options = options or self.options
         row = self.encode(self.prefix + text_input(text), self.tokenizer.truncation(options.truncation))
         return [Prompt(row.encoding, cut=row.cut, config=self.generation_config.updated(**options.generation))]
 
-    def postprocess(
-        self,
-        text: str,
-        rows: Sequence[Row],
-        outputs: Sequence[RowOutput],
-        options: Text2TextOptions | None = None,
+    def _postprocess(
+        self, text: str, rows: Sequence[Row], outputs: Sequence[RowOutput], options: Text2TextOptions
     ) -> list[Answer]:
         """Turn a text's sequences into its answers."""
-        options = options or self.options
-        (prompt,), (sequences,) = rows, outputs
-        answers: list[Answer] = [self._written(sequence.tolist(), options) for sequence in sequences]
-        if not options.return_details or not isinstance(prompt, Prompt):
-            return answers
-        told = [details(self.tokenizer, prompt, sequence.tolist(), generated_from=1) for sequence in sequences]
-        return [{**answer, **how} for answer, how in zip(answers, told, strict=True)]
+        (sequences,) = outputs
+        details = self._details(rows, sequences, options, generated_from=1)
+        answers = [self._answer_of(sequence.tolist(), options) for sequence in sequences]
+        return [{**answer, **detail} for answer, detail in zip(answers, details, strict=True)]
 
-    def _written(self, sequence: list[int], options: Text2TextOptions) -> Answer:
+    def _answer_of(self, sequence: list[int], options: Text2TextOptions) -> Answer:
         if options.return_tensors:
             return {f"{self.result_name}_token_ids": sequence}
-        return {f"{self.result_name}_text": self.tokenizer.decode(sequence, **_decoding(options))}
+        return {f"{self.result_name}_text": self.tokenizer.decode(sequence, **self._decoding_options(options))}
 
-    def with_options(self, options: Text2TextOptions, changes: Mapping[str, Any]) -> Text2TextOptions:
-        """Return options with some of them changed; `stop_sequence` is read as the reference reads it."""
-        own = {*(field.name for field in fields(options)), "stop_sequence"} - {"max_length"}
-        changes = {name: value for name, value in changes.items() if value is not None or name not in own}
+    def _read_changes(self, options: Text2TextOptions, changes: Mapping[str, Any]) -> dict[str, Any]:
+        none_is_not_given = {*(option.name for option in fields(options)), "stop_sequence"} - {"max_length"}
+        changes = {name: value for name, value in changes.items() if value is not None or name not in none_is_not_given}
         if "stop_sequence" in changes:
-            first, *others = stop_tokens(self.tokenizer, changes.pop("stop_sequence"))
+            first, *others = self._stop_token_ids(changes.pop("stop_sequence"))
             changes["eos_token_id"] = first
             if others:
                 warnings.warn(
-                    "The stop_sequence has several tokens, and its first stops; stop_strings= stops on a whole text.",
+                    "The stop_sequence has several tokens, and only the first stops; stop_strings= stops on a whole text.",
                     UserWarning,
-                    stacklevel=4,
+                    stacklevel=5,
                 )
-        return updated_generation(options, changes, config=self.generation_config, called=type(self).__name__)
+        return changes
 
-    @cached_property
-    def generation_config(self) -> GenerationConfig:
-        """What holds unless the caller says otherwise."""
-        return base_config(self.model, self.tokenizer, **_DEFAULTS)
+    def _decoding_options(self, options: Text2TextOptions) -> dict[str, bool]:
+        return {
+            "skip_special_tokens": True,
+            "clean_up_tokenization_spaces": options.clean_up_tokenization_spaces,
+        }
+
+    def _context(self, prompt: Prompt, options: Text2TextOptions) -> Context:
+        return Context((), 0)
 
 
 class SummarizationPipeline(Text2TextGenerationPipeline):
@@ -198,17 +147,18 @@ class TranslationPipeline(Text2TextGenerationPipeline):
     options_class = TranslationOptions
     result_name = "translation"
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, *, task_name: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, model: GenerativeModel, tokenizer: Tokenizer, *, task_name: str | None = None, **options: Any
+    ) -> None:
         if task_name in {None, "translation"}:
             task_name = _first_translation(model)
         super().__init__(model, tokenizer, task_name=task_name, **options)
 
-    def preprocess(self, text: str, options: Text2TextOptions | None = None) -> list[Prompt]:
-        """Turn a text into its prompt; a model of many languages is told both."""
-        options = options or self.options
+    def _preprocess(self, text: str, options: Text2TextOptions) -> list[Prompt]:
+        """Turn a text into its prompt, with its languages if the model has many."""
         frame = self.tokenizer.language_frame
         if frame is None:
-            return super().preprocess(text, options)
+            return super()._preprocess(text, options)
         languages = self._languages(options)
         _, target = map(self._language_id, languages)
         truncation = self.tokenizer.truncation(options.truncation)
@@ -241,12 +191,7 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         return found
 
 
-def _decoding(options: Text2TextOptions) -> dict[str, bool]:
-    clean_up = options.clean_up_tokenization_spaces
-    return {"skip_special_tokens": True, "clean_up_tokenization_spaces": clean_up}
-
-
-def _first_translation(model: Model) -> str:
+def _first_translation(model: GenerativeModel) -> str:
     """Return the first translation that the model's configuration says something of."""
     names: list[str] = [
         name for name in model.config.get("task_specific_params") or {} if name.startswith("translation")

@@ -101,9 +101,8 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
         result = super().__call__(inputs, batch_size=batch_size, **options)
         return [result] if isinstance(inputs, str) and "top_k" not in options else result
 
-    def preprocess(self, text: str | TextPair, options: TextClassificationOptions | None = None) -> list[Row]:
+    def _preprocess(self, text: str | TextPair, options: TextClassificationOptions) -> list[Row]:
         """Turn a text, or a pair, into its one row, or into its windows."""
-        options = options or self.options
         sequence = _as_text_or_pair(text)
         windows = read_windows(options.windows)
         if windows is None:
@@ -112,15 +111,14 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
         cut = windows.truncation(self.tokenizer, self.max_tokens, pair=isinstance(sequence, tuple))
         return self.encode_windows(sequence, cut, add_special_tokens=options.add_special_tokens)
 
-    def postprocess(
+    def _postprocess(
         self,
         text: str | TextPair,
         rows: Sequence[Row],
         outputs: Sequence[RowOutput],
-        options: TextClassificationOptions | None = None,
+        options: TextClassificationOptions,
     ) -> Classification | list[Classification]:
         """Turn a text's logits into its labels and scores."""
-        options = options or self.options
         function, windows = self._function(options), read_windows(options.windows)
         scores_of_rows = [function(logits) for (logits,) in outputs]  # (labels,) each
         scores = windows.combined(rows, scores_of_rows) if windows else scores_of_rows[0]  # (labels,)

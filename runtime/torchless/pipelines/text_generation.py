@@ -1,27 +1,15 @@
 """Text generation: what follows a text, or what comes next in a chat."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
-from typing import Any, Literal, TypeAlias, TypedDict, overload
+from typing import Any, ClassVar, Literal, TypeAlias, TypedDict
 
 from torchless.batching.rows import Prompt, Row, RowOutput
 from torchless.errors import InputError, OptionError
 from torchless.generation.config import GenerationConfig
 from torchless.generation.stopping import FinishReason
-from torchless.models.auto import Model
-from torchless.pipelines.base import Pipeline
-from torchless.pipelines.generation import (
-    GenerationOptions,
-    StreamedText,
-    base_config,
-    details,
-    settled,
-    stop_tokens,
-    task_params,
-    text_stream,
-    updated_generation,
-)
+from torchless.models.generative import GenerativeModel
+from torchless.pipelines.generation import Context, GenerationOptions, GenerationPipeline
 from torchless.pipelines.inputs import text_input
 from torchless.tasks import find_task
 from torchless.tokenization.tokenizer import Padding, Tokenizer
@@ -31,9 +19,6 @@ __all__ = ["Chat", "GeneratedText", "TextGenerationOptions", "TextGenerationPipe
 _RETURNS = ("return_full_text", "return_tensors", "return_text", "return_type")
 
 Chat: TypeAlias = Sequence[Mapping[str, Any]]
-
-# What the reference generates by where neither the checkpoint nor the caller says otherwise.
-_DEFAULTS = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
 
 
 class GeneratedText(TypedDict, total=False):
@@ -94,7 +79,7 @@ class TextGenerationOptions(GenerationOptions):
 _NONE_IS_NOT_GIVEN = {*(field.name for field in fields(TextGenerationOptions)), *_RETURNS, "stop_sequence"}
 
 
-class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
+class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
     """What follows texts, or chats.
 
     Source: `TextGenerationPipeline` of transformers 4.57.6, pipelines/text_generation.py.
@@ -102,14 +87,13 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
 
     task = find_task("text-generation")
     options_class = TextGenerationOptions
+    defaults: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
     too_long_hint = "Cut it with truncation=True, max_length={limit} (or less), or handle_long_generation='hole'."
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, **options: Any) -> None:
+    def __init__(self, model: GenerativeModel, tokenizer: Tokenizer, **options: Any) -> None:
         super().__init__(model, tokenizer, **options)
-        params = task_params(model, self.task_name)
-        declared = params.get("prefix", model.config.get("prefix"))
-        prefix = declared if self.options.prefix is None else self.options.prefix
-        self.options = replace(settled(self.options, params, _DEFAULTS), prefix=prefix, max_length=None)
+        prefix = self.prefix if self.options.prefix is None else self.options.prefix
+        self.options = replace(self.options, prefix=prefix, max_length=None)
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
         """Continue one text or chat, a list, or an iterator.
@@ -129,37 +113,8 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
         """
         return super().__call__(_one_chat(inputs), batch_size=batch_size, **options)
 
-    @overload
-    def stream(self, text: str | Chat, *, return_details: Literal[False] = False, **options: Any) -> Iterator[str]: ...
-
-    @overload
-    def stream(self, text: str | Chat, *, return_details: Literal[True], **options: Any) -> Iterator[StreamedText]: ...
-
-    def stream(self, text: str | Chat, *, return_details: bool = False, **options: Any) -> Iterator[Any]:
-        """Yield what follows a text or a chat while it is written: pieces that are safe to print.
-
-        Joined, they are the `generated_text` of `return_full_text=False`. Closing the iterator stops the work.
-
-        Args:
-            text: A string, or a chat.
-            return_details: Yield a `StreamedText` a token, and one that ends them.
-            options: As of a call, without beams.
-
-        Raises:
-            InputError: As of a call.
-            OptionError: The same, or there are beams or several sequences.
-        """
-        chosen = self.with_options(self.options, options)
-        (prompt,) = self.preprocess(_one_chat(text), chosen)
-        self._check_lengths([prompt])
-        decoding = _decoding(chosen)
-        unwanted = len(self.tokenizer.decode(prompt.encoding.ids, **decoding))
-        pieces = text_stream(self.model, self.tokenizer, prompt, before=prompt.ids, unwanted=unwanted, **decoding)
-        return pieces if return_details else (piece["text"] for piece in pieces if piece["text"])
-
-    def preprocess(self, text: str | Chat, options: TextGenerationOptions | None = None) -> list[Prompt]:
+    def _preprocess(self, text: str | Chat, options: TextGenerationOptions) -> list[Prompt]:
         """Turn a text or a chat into its prompt."""
-        options = options or self.options
         config = self.generation_config.updated(**options.generation)
         given: dict[str, Any] = {"truncation": options.truncation or False, "max_length": options.max_length}
         if isinstance(text, list | tuple):
@@ -177,28 +132,22 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
             encoding.truncate(min(len(encoding), self._room(config, len(encoding))), direction="left")
         return [Prompt(encoding, cut=cut, config=config)]
 
-    def postprocess(
-        self,
-        text: str | Chat,
-        rows: Sequence[Row],
-        outputs: Sequence[RowOutput],
-        options: TextGenerationOptions | None = None,
+    def _postprocess(
+        self, text: str | Chat, rows: Sequence[Row], outputs: Sequence[RowOutput], options: TextGenerationOptions
     ) -> list[GeneratedText]:
         """Turn a prompt's sequences into texts."""
-        options = options or self.options
         (row,), (sequences,) = rows, outputs
-        answers = self._written(text, row, sequences, options)
-        if not options.return_details or not isinstance(row, Prompt):
-            return answers
-        told = [details(self.tokenizer, row, ids.tolist(), generated_from=len(row.ids)) for ids in sequences]
-        return [{**answer, **how} for answer, how in zip(answers, told, strict=True)]
+        prompt_length = len(row.ids) if isinstance(row, Prompt) else len(row)
+        details = self._details(rows, sequences, options, generated_from=prompt_length)
+        answers = self._answers(text, row, sequences, options)
+        return [{**answer, **detail} for answer, detail in zip(answers, details, strict=True)]
 
-    def _written(
+    def _answers(
         self, text: str | Chat, row: Row, sequences: RowOutput, options: TextGenerationOptions
     ) -> list[GeneratedText]:
         if options.return_type == "tensors":
             return [{"generated_token_ids": sequence.tolist()} for sequence in sequences]
-        decoding = _decoding(options)
+        decoding = self._decoding_options(options)
         before = len(self.tokenizer.decode(row.encoding.ids, **decoding))
         new_texts = [self.tokenizer.decode(sequence.tolist(), **decoding)[before:] for sequence in sequences]
         if options.return_type == "new_text":
@@ -207,19 +156,26 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
             return [{"generated_text": text + new} for new in new_texts]
         return [{"generated_text": _with_answer(text, new, continued=_continues(text, options))} for new in new_texts]
 
-    def with_options(self, options: TextGenerationOptions, changes: Mapping[str, Any]) -> TextGenerationOptions:
-        """Return options with some of them changed; the reference's other names for them are read too."""
+    def _read_changes(self, options: TextGenerationOptions, changes: Mapping[str, Any]) -> dict[str, Any]:
         changes = _with_return_type(
             {name: value for name, value in changes.items() if value is not None or name not in _NONE_IS_NOT_GIVEN}
         )
         if "stop_sequence" in changes:
-            changes["eos_token_id"] = stop_tokens(self.tokenizer, changes.pop("stop_sequence"))
-        return updated_generation(options, changes, config=self.generation_config, called=type(self).__name__)
+            changes["eos_token_id"] = self._stop_token_ids(changes.pop("stop_sequence"))
+        return changes
 
-    @cached_property
-    def generation_config(self) -> GenerationConfig:
-        """What holds unless the caller says otherwise."""
-        return base_config(self.model, self.tokenizer, **_DEFAULTS)
+    def _single_input(self, text: str | Chat) -> Any:
+        return _one_chat(text)
+
+    def _decoding_options(self, options: TextGenerationOptions) -> dict[str, bool]:
+        return {
+            "skip_special_tokens": options.skip_special_tokens,
+            "clean_up_tokenization_spaces": options.clean_up_tokenization_spaces,
+        }
+
+    def _context(self, prompt: Prompt, options: TextGenerationOptions) -> Context:
+        text = self.tokenizer.decode(prompt.encoding.ids, **self._decoding_options(options))
+        return Context(prompt.ids, len(text))
 
     def _with_prefix(self, config: GenerationConfig, options: TextGenerationOptions) -> GenerationConfig:
         """Return the options with lengths that do not count the prefix."""
@@ -243,13 +199,6 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
                 hint=f"Give less than max_new_tokens={self.max_tokens}.",
             )
         return room
-
-
-def _decoding(options: TextGenerationOptions) -> dict[str, bool]:
-    return {
-        "skip_special_tokens": options.skip_special_tokens,
-        "clean_up_tokenization_spaces": options.clean_up_tokenization_spaces,
-    }
 
 
 def _with_return_type(changes: Mapping[str, Any]) -> dict[str, Any]:

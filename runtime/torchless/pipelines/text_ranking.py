@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 import numpy as np
 
 from torchless.batching.rows import Row, RowOutput
-from torchless.errors import CheckpointError, InputError, OptionError, check_whole_number, nearest
+from torchless.errors import CheckpointError, OptionError, check_whole_number, nearest
 from torchless.folder.model_folder import ModelFolder
 from torchless.models.auto import Model
 from torchless.numerics import sigmoid
 from torchless.pipelines.base import Pipeline
-from torchless.pipelines.inputs import as_records, record, text_input
+from torchless.pipelines.inputs import as_records, record, text_pairs
 from torchless.pipelines.options import TokenizerOptions
 from torchless.tasks import find_task
 from torchless.tokenization.tokenizer import Tokenizer
@@ -109,31 +110,27 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
         records = as_records(inputs, {"query": query, "documents": documents}, many="query")
         return super().__call__(records, batch_size=batch_size, **options)
 
-    def preprocess(self, text: RankingInput, options: TextRankingOptions | None = None) -> list[Row]:
+    def _preprocess(self, text: RankingInput, options: TextRankingOptions) -> list[Row]:
         """Turn a query into a row a document."""
-        options = options or self.options
         query, documents = record(text, "query", "documents")
-        if not isinstance(documents, list | tuple):
-            raise InputError(f"The documents are {documents!r}, not a list.", hint="Give a list of strings.")
         truncation = options.read_truncation(self.tokenizer)
-        pairs = [(text_input(query, "The query"), text_input(one, "A document")) for one in documents]
+        pairs = text_pairs(query, documents, text_name="query", candidate_name="document")
         return [self.encode(pair, truncation, add_special_tokens=options.add_special_tokens) for pair in pairs]
 
-    def postprocess(
+    def _postprocess(
         self,
         text: RankingInput,
         rows: Sequence[Row],
         outputs: Sequence[RowOutput],
-        options: TextRankingOptions | None = None,
+        options: TextRankingOptions,
     ) -> list[RankedText]:
         """Turn the logits of the documents into their scores, the best first."""
-        options = options or self.options
         apply = sigmoid if (options.function_to_apply or self._function) == "sigmoid" else np.asarray
-        every: list[RankedText] = [
+        ranked: list[RankedText] = [
             {"index": index, "score": apply(logits).item(), "text": text["documents"][index]}
             for index, (logits,) in enumerate(outputs)
         ]
-        return sorted(every, key=lambda one: -one["score"])[: options.top_k]
+        return sorted(ranked, key=itemgetter("score"), reverse=True)[: options.top_k]
 
 
 def _declared_function(folder: ModelFolder) -> FunctionToApply:
@@ -142,7 +139,7 @@ def _declared_function(folder: ModelFolder) -> FunctionToApply:
     Source: `get_default_activation_fn` and `_parse_model_config` of `CrossEncoder` in sentence-transformers 5.7.0.
     """
     name, config = "config_sentence_transformers.json", folder.config
-    places = [folder.read_json(name) if folder.has(name) else {}, config.get("sentence_transformers") or {}]
+    places = [folder.read_optional_json(name), config.get("sentence_transformers") or {}]
     declared = [place.get("activation_fn") for place in places] + [config.get("sbert_ce_default_activation_function")]
     path = next((path for path in declared if path), "torch.nn.Sigmoid")
     function = _ACTIVATIONS.get(path.rpartition(".")[2])

@@ -128,9 +128,8 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         """Do all of a call but running the model."""
         return super().prepare(inputs, **_of_call(options))
 
-    def preprocess(self, text: str | list[str], options: TokenClassificationOptions | None = None) -> list[Row]:
+    def _preprocess(self, text: str | list[str], options: TokenClassificationOptions) -> list[Row]:
         """Turn a text into its one row, or with a stride into its windows."""
-        options = options or self.options
         words = options.is_split_into_words
         _check_input(text, words=words)
         truncation = self._truncation(options.stride)
@@ -138,15 +137,14 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
             return [self.encode(text, truncation, is_split_into_words=words)]
         return self.encode_windows(text, truncation, is_split_into_words=words)
 
-    def postprocess(
+    def _postprocess(
         self,
         text: str | list[str],
         rows: Sequence[Row],
         outputs: Sequence[RowOutput],
-        options: TokenClassificationOptions | None = None,
+        options: TokenClassificationOptions,
     ) -> list[Entity]:
         """Turn the logits of a text's rows into its entities."""
-        options = options or self.options
         if isinstance(text, str):
             sentence, word_starts = text, None
         else:

@@ -133,9 +133,8 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
             options["candidate_labels"] = candidate_labels
         return super().__call__(inputs, batch_size=batch_size, **options)
 
-    def preprocess(self, text: str, options: ZeroShotClassificationOptions | None = None) -> list[Row]:
+    def _preprocess(self, text: str, options: ZeroShotClassificationOptions) -> list[Row]:
         """Turn a text into a row a label: the text, and the hypothesis that the label fits it."""
-        options = options or self.options
         if not text_input(text):
             raise InputError("The text is empty.", hint="Give a text to classify.")
         if not options.labels:
@@ -144,15 +143,14 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
             )
         return [self._row(text, options.hypothesis(label)) for label in options.labels]
 
-    def postprocess(
+    def _postprocess(
         self,
         text: str,
         rows: Sequence[Row],
         outputs: Sequence[RowOutput],
-        options: ZeroShotClassificationOptions | None = None,
+        options: ZeroShotClassificationOptions,
     ) -> ZeroShotClassification:
         """Turn the logits of a text's labels into their scores."""
-        options = options or self.options
         logits = np.stack([logits for (logits,) in outputs])  # (candidates, labels)
         if options.multi_label or len(rows) == 1:
             contradiction = -1 if self._entailment == 0 else 0

@@ -1,6 +1,6 @@
 """The application: routes, who may ask, limits, and what happens before the first request and after the last."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from hmac import compare_digest
 
@@ -12,9 +12,10 @@ from litestar.middleware import ASGIMiddleware
 from litestar.serialization import encode_json
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from torchless.errors import AccessError
 from torchless.server.concurrency_limiter import ConcurrencyLimiter
-from torchless.server.errors import ErrorMiddleware, exception_handlers
+from torchless.server.errors import ErrorBody, ErrorMiddleware, exception_handlers, named_error
+from torchless.server.exceptions import AccessError
+from torchless.server.interface import Interface
 from torchless.server.interfaces import documentation, probes
 from torchless.server.interfaces.hugging_face import routes as hugging_face
 from torchless.server.interfaces.inference_protocol import routes as inference_protocol
@@ -31,14 +32,13 @@ from torchless.server.traces import traces
 
 __all__ = ["create_app"]
 
-_ROUTERS: Sequence[Callable[[], Router]] = (
-    hugging_face.router,
-    text_embeddings.router,
-    openai.router,
-    inference_protocol.router,
-    playground.router,
-    probes.router,
-    documentation.router,
+_INTERFACES: Sequence[Interface] = (
+    hugging_face.INTERFACE,
+    text_embeddings.INTERFACE,
+    openai.INTERFACE,
+    inference_protocol.INTERFACE,
+    playground.INTERFACE,
+    probes.INTERFACE,
 )
 
 
@@ -68,7 +68,10 @@ def create_app(settings: Settings) -> Litestar:
 
     app = Litestar(
         # Within one router: of an application's own, Litestar refuses two that answer other methods of one path.
-        [MetricsController, Router("/", route_handlers=[router() for router in _ROUTERS])],
+        [
+            MetricsController,
+            Router("/", route_handlers=[*(interface.router() for interface in _INTERFACES), documentation.router()]),
+        ],
         middleware=[
             *(traces() if settings.open_telemetry else []),
             REQUESTS.middleware,
@@ -77,7 +80,7 @@ def create_app(settings: Settings) -> Litestar:
             RequestLimits(settings, limiter),
         ],
         plugins=[Schemas()],
-        exception_handlers=exception_handlers(),
+        exception_handlers=exception_handlers(_error_body_of),
         after_exception=[count_unrouted],
         cors_config=_cors(settings),
         lifespan=[lifespan],
@@ -115,6 +118,12 @@ class ApiKey(ASGIMiddleware):
                     "The request gives no key, or a wrong one.", hint="Give it as a header: Authorization: Bearer KEY"
                 )
         await next_app(scope, receive, send)
+
+
+def _error_body_of(path: str) -> ErrorBody:
+    """Return the error body of the interface that a path would belong to, if a route had it."""
+    bodies = (interface.error_body for interface in _INTERFACES if interface.path and path.startswith(interface.path))
+    return next(bodies, named_error)
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

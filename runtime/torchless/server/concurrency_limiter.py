@@ -1,21 +1,24 @@
-"""Who is let in: decided once for each request, whole, and at once. On the event loop alone, so without locks."""
+"""How many requests the server works on at once. Used on the event loop alone, so without locks."""
 
-from torchless.errors import ClosingError, OverloadedError
+from contextvars import ContextVar
 
-__all__ = ["ConcurrencyLimiter", "Slot"]
+from torchless.errors import ClosingError
+from torchless.server.exceptions import OverloadedError
+
+__all__ = ["CURRENT_SLOT", "ConcurrencyLimiter", "Slot"]
 
 
 class ConcurrencyLimiter:
-    """Counts what is under way.
+    """Counts the requests that the server works on, and their tokens.
 
     Args:
-        max_requests: How many requests may be.
-        max_tokens: How many tokens of theirs may be; a request that is alone may have any number.
+        max_requests: The most requests at once.
+        max_tokens: The most tokens of these requests; a single request may have any number.
 
     Attributes:
-        requests: How many are.
-        tokens: How many of theirs are.
-        closed: Whether nothing new is let in.
+        requests: The requests that have a slot.
+        tokens: Their tokens.
+        closed: Whether no request gets a slot any more.
     """
 
     def __init__(self, *, max_requests: int, max_tokens: int) -> None:
@@ -27,57 +30,57 @@ class ConcurrencyLimiter:
 
     @property
     def drained(self) -> bool:
-        """Whether it is closed, and all that was let in is done."""
+        """Whether the limiter is closed, and all requests are done."""
         return self.closed and not self.requests
 
     def acquire(self, *, body_bytes: int) -> "Slot":
-        """Let a request in.
+        """Return a slot for a request, at once.
 
         Args:
-            body_bytes: The size of its body.
+            body_bytes: The size of the request's body.
 
         Raises:
-            OverloadedError: As many as may be are under way.
+            OverloadedError: All slots are taken.
             ClosingError: The server is about to stop.
         """
         if self.closed:
             raise ClosingError("The server is about to stop.", hint="Ask again; another server may answer.")
         if self.requests >= self._max_requests:
             raise OverloadedError(
-                f"{self.requests} requests are under way, and no more may be.", hint="Ask again in a second."
+                f"The server works on {self.requests} requests, which is its limit.", hint="Ask again in a second."
             )
         self.requests += 1
         return Slot(self, body_bytes)
 
     def acquire_tokens(self, tokens: int) -> None:
-        """Count the tokens of a request that was let in.
+        """Count the tokens of a request that has a slot.
 
         Raises:
-            OverloadedError: There would be too many under way.
+            OverloadedError: There would be too many tokens.
         """
         if self.tokens and self.tokens + tokens > self._max_tokens:
             raise OverloadedError(
-                f"{self.tokens} tokens are under way, and with {tokens} more there would be over {self._max_tokens}.",
+                f"The server works on {self.tokens} tokens, and {tokens} more would be over {self._max_tokens}.",
                 hint="Ask again in a second.",
             )
         self.tokens += tokens
 
     def release(self, tokens: int) -> None:
-        """Count a request, and its tokens, as done."""
+        """Count a request and its tokens as done."""
         self.requests -= 1
         self.tokens -= tokens
 
 
 class Slot:
-    """A request that was let in.
+    """The place of one request.
 
     Args:
-        admission: What counts it, until `release`.
-        body_bytes: The size of its body.
+        limiter: The limiter that counts the request.
+        body_bytes: The size of the request's body.
 
     Attributes:
-        body_bytes: As given.
-        tokens: How many of its own were counted.
+        body_bytes: The size of the request's body.
+        tokens: The request's tokens that were counted.
     """
 
     def __init__(self, limiter: ConcurrencyLimiter, body_bytes: int) -> None:
@@ -90,13 +93,17 @@ class Slot:
         """Count tokens of this request, before any of them is queued.
 
         Raises:
-            OverloadedError: There would be too many under way.
+            OverloadedError: There would be too many tokens.
         """
         self._limiter.acquire_tokens(tokens)
         self.tokens += tokens
 
     def release(self) -> None:
-        """Say that the request is done; once is enough."""
+        """Give the slot back. A second call does nothing."""
         if not self._released:
             self._released = True
             self._limiter.release(self.tokens)
+
+
+CURRENT_SLOT: ContextVar[Slot] = ContextVar("CURRENT_SLOT")
+"""The slot of the request that the running code works for."""

@@ -10,7 +10,6 @@ from torchless.errors import InputError, OptionError, nearest
 from torchless.folder.layout import POOLING_CONFIG
 from torchless.folder.model_folder import ModelFolder
 from torchless.pipelines.inputs import text_input
-from torchless.server.concurrency_limiter import Slot
 from torchless.server.models import ServedModel
 
 __all__ = ["SimilarityInputs", "TruncationDirection", "check_some", "pools", "prompted", "similarities"]
@@ -38,7 +37,6 @@ async def similarities(
     options: Mapping[str, Any],
     *,
     prompt_name: str | None = None,
-    slot: Slot,
 ) -> list[float]:
     """Return the cosines of the angles between a source sentence and others.
 
@@ -47,7 +45,6 @@ async def similarities(
         inputs: The sentences.
         options: The pipeline's; without `pooling`, what the model's folder says.
         prompt_name: Which of the model's prompts comes before each sentence.
-        slot: The request's place.
 
     Raises:
         InputError: There is nothing to compare, or a sentence cannot be answered.
@@ -56,7 +53,7 @@ async def similarities(
     check_some(inputs.sentences, "sentences")
     texts = prompted(served, [inputs.source_sentence, *inputs.sentences], prompt_name)
     embeddings = np.array(
-        await served.answer(texts, {"pooling": "auto", **options, "normalize": True}, slot=slot), np.float32
+        await served.answer(texts, {"pooling": "auto", **options, "normalize": True}), np.float32
     )  # (1 + sentences, hidden)
     cosines: list[float] = (embeddings[1:] @ embeddings[0]).tolist()
     return cosines
@@ -77,7 +74,7 @@ def prompted(served: ServedModel, texts: Sequence[Any], prompt_name: str | None)
     if prompt_name is None:
         return list(texts)
     folder: ModelFolder = served.pipeline.model.folder
-    prompts = folder.read_json(_PROMPTS).get("prompts") or {} if folder.has(_PROMPTS) else {}
+    prompts = folder.read_optional_json(_PROMPTS).get("prompts") or {}
     if prompt_name not in prompts:
         raise OptionError(f"There is no prompt {prompt_name!r}.", hint=nearest(prompt_name, prompts))
     return [f"{prompts[prompt_name]}{text_input(text)}" for text in texts]

@@ -1,4 +1,7 @@
-"""What errors are over HTTP: one table of statuses, and the body of each interface's family."""
+"""Errors over HTTP: the table of statuses, what an error says, and the handlers that answer with it.
+
+Each interface has its own error body; the body here is the one of routes that have no other.
+"""
 
 import logging
 import re
@@ -13,46 +16,37 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, ExceptionHandlersMap, Message, Receive, Scope, Send
 
-from torchless.errors import (
+from torchless.errors import ClosingError, InputError, OptionError, TaskError, TorchlessError
+from torchless.server.exceptions import (
     AccessError,
-    ClosingError,
     DeadlineError,
-    InputError,
     LimitError,
     LoadingError,
-    OptionError,
     OverloadedError,
-    TaskError,
-    TorchlessError,
     UnknownModelError,
 )
 
 __all__ = [
+    "STATUSES",
     "STATUS_DESCRIPTIONS",
+    "ErrorBody",
     "ErrorInfo",
-    "InferenceProtocolError",
+    "ErrorMiddleware",
     "NamedError",
-    "OpenAIError",
-    "OpenAIProblem",
-    "answered_ready",
     "error_info",
     "exception_handlers",
-    "hugging_face",
-    "inference_protocol",
-    "openai",
-    "statuses_with",
-    "text_embeddings",
-    "took_longer",
+    "named_error",
+    "readiness_response",
 ]
 
 _LOGGER = logging.getLogger(__name__)
 
-# In what msgspec says of a body that is not of its shape: `input[1]`, or a message.
+# In msgspec's messages about a body of the wrong shape: `input[1]`, or the name of a field.
 _NAME = re.compile(r"(\w+)")
 _FIELD = re.compile(r"(?:unknown|required) field `(\w+)`")
 
-# A request that is no JSON, or not of the shape that the interface declares, is a 400: Litestar says so itself.
-_STATUSES: Mapping[type[TorchlessError], int] = {
+# Litestar itself answers 400 to a request that is not JSON, or does not have the shape that the interface declares.
+STATUSES: Mapping[type[TorchlessError], int] = {
     AccessError: 401,
     UnknownModelError: 404,
     DeadlineError: 408,
@@ -64,27 +58,29 @@ _STATUSES: Mapping[type[TorchlessError], int] = {
     LoadingError: 503,
     ClosingError: 503,
 }
-_GONE = 499  # nginx's: nobody reads it, but what counts requests sees it
-_HEADERS: Mapping[int, Mapping[str, str]] = {
-    401: {"WWW-Authenticate": "Bearer"},
-    429: {"Retry-After": "1"},
-    503: {"Retry-After": "1", "Connection": "close"},
-}
+"""The HTTP status of each error; an interface may have others."""
+
 STATUS_DESCRIPTIONS: Mapping[int, str] = {
     400: "The request is malformed, or asks for what is not possible.",
     401: "The key is missing or wrong.",
     404: "There is no such model.",
     408: "The request took too long.",
-    413: "The request has more than the server takes, or an input that is not possible.",
+    413: "The request has more than the server accepts, or an input that is not possible.",
     422: "An input or an option is not possible.",
-    424: "The model is for something else.",
-    429: "As much is under way as may be: ask again after `Retry-After` seconds.",
+    424: "The model is for another task.",
+    429: "The server has as much work as it accepts: ask again after `Retry-After` seconds.",
     500: "The server failed at this request.",
     503: "The server is about to stop.",
 }
-"""What each status says, for the document."""
+"""What each status means, for the OpenAPI document."""
 
-_NOTHING = NotFoundException().detail  # what Litestar says where there is no path
+_CLIENT_CLOSED_REQUEST = 499  # nginx's status: no client reads it, but the metrics and the access log see it
+_HEADERS: Mapping[int, Mapping[str, str]] = {
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "1"},
+    503: {"Retry-After": "1", "Connection": "close"},
+}
+_NO_ROUTE = NotFoundException().detail  # Litestar's message where no route has the path
 _NAMES: Mapping[int, str] = {
     400: "malformed",
     401: "access",
@@ -100,213 +96,124 @@ _NAMES: Mapping[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
-    """What went wrong.
+    """What an error says, before an interface gives it the form that its clients read.
 
     Attributes:
-        status: Of HTTP.
-        what: With the value that is wrong.
-        hint: What to do about it, or nothing.
-        parameter: Of the request, the one that is wrong, where it is one.
+        status: The HTTP status.
+        problem: What is wrong, with the value.
+        hint: What to do about it, or an empty string.
+        parameter: The parameter of the request that is wrong, if it is one.
+        has_route: Whether a route has the path and the method of the request.
     """
 
     status: int
-    what: str
+    problem: str
     hint: str = ""
     parameter: str | None = None
+    has_route: bool = True
 
     @property
     def name(self) -> str:
-        """The kind of problem, in a word."""
+        """The kind of error, in a word."""
         return _NAMES.get(self.status, "failed" if self.status >= 500 else "refused")
 
     @property
     def text(self) -> str:
-        """Both, in a line."""
-        return f"{self.what} {self.hint}".strip()
+        """The problem and the hint, in one line."""
+        return f"{self.problem} {self.hint}".strip()
+
+
+ErrorBody = Callable[[ErrorInfo], Any]
+"""Returns the body that an interface's clients read."""
 
 
 class NamedError(msgspec.Struct, kw_only=True):
-    """What went wrong.
+    """An error.
 
     Attributes:
-        error: In words, with what to do about it.
-        error_type: In one word.
+        error: What is wrong, and what to do about it.
+        error_type: The kind of error, in a word.
     """
 
     error: str
     error_type: str
 
 
-class OpenAIProblem(msgspec.Struct, kw_only=True):
-    """What went wrong.
-
-    Attributes:
-        message: In words, with what to do about it.
-        type: What kind of error OpenAI has for it.
-        param: The parameter that is wrong, where one is.
-        code: In one word.
-    """
-
-    message: str
-    type: str
-    param: str | None = None
-    code: str
-
-
-class OpenAIError(msgspec.Struct, kw_only=True):
-    """An error as OpenAI's clients read it."""
-
-    error: OpenAIProblem
-
-
-class InferenceProtocolError(msgspec.Struct, kw_only=True):
-    """An error as clients of the Open Inference Protocol read it.
-
-    Attributes:
-        error: What went wrong, in words, with what to do about it.
-    """
-
-    error: str
-
-
-def hugging_face(problem: ErrorInfo) -> NamedError:
-    """Return the body of Hugging Face's interface, and of whatever has none of its own."""
-    return NamedError(error=problem.text, error_type=problem.name)
-
-
-_TEXT_EMBEDDINGS = {
-    401: "unauthorized",
-    413: "validation",
-    422: "validation",
-    424: "backend",
-    429: "overloaded",
-    503: "unhealthy",
-}
-
-
-def text_embeddings(problem: ErrorInfo) -> NamedError:
-    """Return the body of text-embeddings-inference's interface."""
-    fallback = "backend" if problem.status >= 500 else "validation"
-    return NamedError(error=problem.text, error_type=_TEXT_EMBEDDINGS.get(problem.status, fallback))
-
-
-_OPENAI_TYPES = {408: "timeout_error", 429: "rate_limit_error"}
-_OPENAI_CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
-
-
-def openai(problem: ErrorInfo) -> OpenAIError:
-    """Return the body of OpenAI's interface."""
-    fallback = "server_error" if problem.status >= 500 else "invalid_request_error"
-    return OpenAIError(
-        error=OpenAIProblem(
-            message=problem.text,
-            type=_OPENAI_TYPES.get(problem.status, fallback),
-            param=problem.parameter or ("model" if problem.status == 404 else None),
-            code=_OPENAI_CODES.get(problem.status, problem.name),
-        )
-    )
-
-
-def inference_protocol(problem: ErrorInfo) -> InferenceProtocolError:
-    """Return the body of the Open Inference Protocol."""
-    return InferenceProtocolError(error=problem.text)
-
-
-def _openai_without_route(problem: ErrorInfo) -> OpenAIError:
-    told = openai(problem)
-    told.error.code = "unknown_url" if problem.status == 404 else problem.name
-    return told
-
-
-_OF_PATHS = {"/v1/": _openai_without_route, "/v2/": inference_protocol}
-
-
-def _of_path(path: str) -> Callable[[ErrorInfo], Any]:
-    """Return the body of the interface that a path would be of, where no route takes it."""
-    return _OF_PATHS.get(path[:4], hugging_face)
-
-
-def statuses_with(others: Mapping[type[TorchlessError], int] | None) -> Mapping[type[TorchlessError], int]:
-    """Return the table of statuses, with an interface's own in place of some."""
-    return {**_STATUSES, **(others or {})}
+def named_error(info: ErrorInfo) -> NamedError:
+    """Return the error body of Hugging Face's interface, and of routes that belong to no interface."""
+    return NamedError(error=info.text, error_type=info.name)
 
 
 def exception_handlers(
-    body: Callable[[ErrorInfo], Any] | None = None, *, statuses: Mapping[type[TorchlessError], int] | None = None
+    body_of_path: Callable[[str], ErrorBody], *, statuses: Mapping[type[TorchlessError], int] = STATUSES
 ) -> ExceptionHandlersMap:
-    """Return what answers errors.
+    """Return the handlers that answer errors.
 
     Args:
-        body: From a problem to the body that the interface's clients read; by default as the path says.
-        statuses: Where the interface has others than the table.
+        body_of_path: Returns the error body of the interface that a path belongs to.
+        statuses: The status of each error.
     """
-    table = statuses_with(statuses)
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        problem = _without_route(request, error) or error_info(error, table)
-        if problem.status >= 500 and not isinstance(error, TorchlessError):
-            where = "".join(format_tb(error.__traceback__))  # not what it says, which may quote the request
+        info = _no_route_info(request, error) or error_info(error, statuses)
+        if info.status >= 500 and not isinstance(error, TorchlessError):
+            where = "".join(format_tb(error.__traceback__))  # without the message, which may quote the request
             _LOGGER.error("%s %s failed: %s\n%s", request.method, request.url.path, type(error).__name__, where)
-        declared = error.headers if isinstance(error, HTTPException) else None  # the methods of a 405
-        headers = {**(declared or {}), **_HEADERS.get(problem.status, {})}
-        shown = body or _of_path(request.url.path)
-        return Response(shown(problem), status_code=problem.status, headers=headers, media_type=MediaType.JSON)
+        declared = error.headers if isinstance(error, HTTPException) else None  # the allowed methods of a 405
+        headers = {**(declared or {}), **_HEADERS.get(info.status, {})}
+        body = body_of_path(request.url.path)(info)
+        return Response(body, status_code=info.status, headers=headers, media_type=MediaType.JSON)
 
     return {Exception: answer, HTTPException: answer}
 
 
-def answered_ready(body: Any, *, taken: bool) -> Response[Any]:
-    """Return what answers whether requests are taken.
+def readiness_response(body: Any, *, ready: bool) -> Response[Any]:
+    """Return the response of a readiness probe.
 
     Args:
-        body: Of the interface.
-        taken: Whether they are: if not, the status and the headers are those of a request that is not.
+        body: The interface's body.
+        ready: Whether requests are accepted; if not, the status and the headers are those of a refused request.
     """
-    return Response(body) if taken else Response(body, status_code=503, headers=_HEADERS[503])
-
-
-def took_longer(seconds: float) -> DeadlineError:
-    """Return the error of a request that was not answered within so many seconds."""
-    return DeadlineError(f"The request took longer than {seconds:g} s.", hint="Ask for less, or ask again later.")
+    return Response(body) if ready else Response(body, status_code=503, headers=_HEADERS[503])
 
 
 class ErrorMiddleware(ASGIMiddleware):
-    """Answers the errors of the middleware within it as the route's own are, so that what is around it sees the answer.
+    """Answers the errors of the middleware within it with the route's error body, so that outer middleware sees a response.
 
-    Where there is none since the client has gone, that is what it sees.
+    If the client has gone and there is no response, outer middleware sees the status 499.
     """
 
     scopes = ("http",)  # type: ignore[assignment]
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Pass a request on, and answer what refuses it."""
-        begun = False
+        """Pass a request on, and answer its error."""
+        started = False
 
-        async def noticed(message: Message) -> None:
-            nonlocal begun
-            begun = True
+        async def send_and_remember(message: Message) -> None:
+            nonlocal started
+            started = True
             await send(message)
 
         try:
-            await next_app(scope, receive, noticed)
+            await next_app(scope, receive, send_and_remember)
         except TorchlessError as error:
-            if begun:  # too late for another answer: the connection ends
+            if started:  # too late for another response: the connection ends
                 raise
             request: Request[Any, Any, Any] = Request(scope, receive, send)
             response = scope["route_handler"].resolve_exception_handlers()[Exception](request, error)
             await response.to_asgi_response(app=None, request=request)(scope, receive, send)
             return
-        if not begun:
-            await send({"type": "http.response.start", "status": _GONE, "headers": []})
+        if not started:
+            await send({"type": "http.response.start", "status": _CLIENT_CLOSED_REQUEST, "headers": []})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def error_info(error: Exception, statuses: Mapping[type[TorchlessError], int] = _STATUSES) -> ErrorInfo:
-    """Return what an error is over HTTP.
+def error_info(error: Exception, statuses: Mapping[type[TorchlessError], int] = STATUSES) -> ErrorInfo:
+    """Return what an exception says over HTTP.
 
     Args:
-        error: Whatever was raised; what this library did not raise on purpose is told to the log alone.
-        statuses: The table.
+        error: Any exception. Only the log tells about exceptions that this library did not raise on purpose.
+        statuses: The status of each error.
     """
     if isinstance(error, TorchlessError):
         status = next((statuses[kind] for kind in type(error).__mro__ if kind in statuses), 500)
@@ -316,27 +223,29 @@ def error_info(error: Exception, statuses: Mapping[type[TorchlessError], int] = 
     return ErrorInfo(500, "The server failed at this request.", "Its log says why.")
 
 
-def _without_route(request: Request[Any, Any, Any], error: Exception) -> ErrorInfo | None:
-    """Return what is wrong where no route takes a request."""
+def _no_route_info(request: Request[Any, Any, Any], error: Exception) -> ErrorInfo | None:
+    """Return what is wrong if no route has the path or the method of a request."""
     if isinstance(error, MethodNotAllowedException):
         allowed = (error.headers or {}).get("allow", "")
-        return ErrorInfo(405, f"The method {request.method} is not possible here.", f"Possible: {allowed}.")
-    if isinstance(error, NotFoundException) and error.detail == _NOTHING:
-        return ErrorInfo(404, f"There is nothing at {request.url.path!r}.", "/docs shows what there is.")
+        problem = f"The method {request.method} is not possible here."
+        return ErrorInfo(405, problem, f"Possible: {allowed}.", has_route=False)
+    if isinstance(error, NotFoundException) and error.detail == _NO_ROUTE:
+        problem = f"There is nothing at {request.url.path!r}."
+        return ErrorInfo(404, problem, "/docs shows what there is.", has_route=False)
     return None
 
 
 def _detail(error: HTTPException) -> str:
-    places = "; ".join(f"{one.get('key', '')}: {one.get('message', '')}".strip(": ") for one in _places(error))
+    places = "; ".join(f"{place.get('key', '')}: {place.get('message', '')}".strip(": ") for place in _places(error))
     return f"{error.detail} ({places})" if places else str(error.detail)
 
 
 def _parameter(error: HTTPException) -> str | None:
-    """Return the field of a body that is not of its shape: `data` is the body itself, whose message names the field."""
+    """Return the field that has the wrong shape. Where the key is `data`, the body itself, the message names the field."""
     for place in _places(error):
         key = place.get("key", "")
-        if named := _FIELD.search(place.get("message", "")) if key == "data" else _NAME.match(key):
-            return named[1]
+        if match := _FIELD.search(place.get("message", "")) if key == "data" else _NAME.match(key):
+            return match[1]
     return None
 
 

@@ -1,55 +1,79 @@
-"""An interface: routes whose errors have one shape, and the statuses that each of them has."""
+"""An interface: its routes, its error body, and its statuses."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from litestar import Router
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 
-from torchless.errors import TorchlessError
-from torchless.server.errors import STATUS_DESCRIPTIONS, ErrorInfo, exception_handlers, statuses_with
+from torchless.errors import OptionError, TorchlessError
+from torchless.server.errors import STATUS_DESCRIPTIONS, STATUSES, ErrorBody, exception_handlers, named_error
 
-__all__ = ["interface"]
+__all__ = ["Interface", "check_no_template"]
 
 
-def interface(
-    tag: str,
-    handlers: Sequence[HTTPRouteHandler],
-    body: Callable[[ErrorInfo], Any],
-    *,
-    statuses: Mapping[type[TorchlessError], int] | None = None,
-) -> Router:
-    """Return the routes of an interface, with the errors that each may answer with.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """Routes whose errors have one form.
+
+    Attributes:
+        name: What the OpenAPI document calls it.
+        handlers: Its routes. `opt={"public": True}` lets a route answer without a key.
+        error_body: Returns the body of its errors.
+        statuses: The status of each error.
+        path: The beginning of its paths, where no other interface has one: its errors also have its body where no route
+            has the path.
+    """
+
+    name: str
+    handlers: Sequence[HTTPRouteHandler]
+    error_body: ErrorBody = named_error
+    statuses: Mapping[type[TorchlessError], int] = field(default_factory=lambda: STATUSES)
+    path: str | None = None
+
+    def router(self) -> Router:
+        """Return the routes, each with the errors that it may answer with."""
+        error_type = get_type_hints(self.error_body)["return"]
+        handlers = []
+        for handler in map(copy, self.handlers):
+            errors = {
+                status: ResponseSpec(error_type, description=STATUS_DESCRIPTIONS[status])
+                for status in self._error_statuses(handler)
+            }
+            handler.responses = {**errors, **(handler.responses or {})}
+            if handler.opt.get("public"):
+                handler.security = [{}]
+            handlers.append(handler)
+        return Router(
+            "/",
+            route_handlers=handlers,
+            exception_handlers=exception_handlers(lambda _: self.error_body, statuses=self.statuses),
+            tags=[self.name],
+        )
+
+    def _error_statuses(self, handler: HTTPRouteHandler) -> Iterator[int]:
+        if "POST" in handler.http_methods:
+            yield from sorted({400, 500, *self.statuses.values()})
+            return
+        if not handler.opt.get("public"):
+            yield 401
+        if any("{" in path for path in handler.paths):
+            yield from (400, 404)
+
+
+def check_no_template(options: Mapping[str, Any]) -> None:
+    """Raise if a request gives options of the tokenizer's call: a chat template is among them, and that is a program.
 
     Args:
-        tag: What the document calls it.
-        handlers: Its routes. `opt={"public": True}` makes one answer without a key.
-        body: From a problem to the body that the interface's clients read.
-        statuses: Where the interface has others than the table.
+        options: The options of the request.
+
+    Raises:
+        OptionError: The request gives such options.
     """
-    kind = get_type_hints(body)["return"]
-    routes = []
-    for handler in map(copy, handlers):
-        errors = {
-            status: ResponseSpec(kind, description=STATUS_DESCRIPTIONS[status]) for status in _errors(handler, statuses)
-        }
-        handler.responses = {**errors, **(handler.responses or {})}
-        if handler.opt.get("public"):
-            handler.security = [{}]
-        routes.append(handler)
-    return Router(
-        "/", route_handlers=routes, exception_handlers=exception_handlers(body, statuses=statuses), tags=[tag]
-    )
-
-
-def _errors(handler: HTTPRouteHandler, statuses: Mapping[type[TorchlessError], int] | None) -> Iterator[int]:
-    """Yield the statuses of a route's errors."""
-    if "POST" in handler.http_methods:
-        yield from sorted({400, 500, *statuses_with(statuses).values()})
-        return
-    if not handler.opt.get("public"):
-        yield 401
-    if any("{" in path for path in handler.paths):
-        yield from (400, 404)
+    if options.get("tokenizer_encode_kwargs"):
+        raise OptionError(
+            "tokenizer_encode_kwargs are not possible over HTTP.", hint="Leave tokenizer_encode_kwargs out."
+        )

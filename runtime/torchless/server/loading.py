@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from torchless.errors import LoadingError
+from torchless.server.exceptions import LoadingError
 from torchless.server.models import Registry
 from torchless.server.settings import Settings
 

@@ -11,13 +11,14 @@ from torchless.batching.batch_runner import BatchRunner
 from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.queue import RowQueue
 from torchless.batching.rows import Prompt, Row, RowOutput
-from torchless.errors import InputError, LimitError, TaskError, UnknownModelError, nearest
+from torchless.errors import InputError, TaskError, nearest
 from torchless.generation.stopping import ShouldContinue, ending
-from torchless.ort.session import beside_others
+from torchless.models.generative import GenerativeModel
+from torchless.ort.session import single_threaded
 from torchless.pipelines import Pipeline, pipeline
 from torchless.pipelines.base import Prepared
-from torchless.server.concurrency_limiter import Slot
-from torchless.server.errors import took_longer
+from torchless.server.concurrency_limiter import CURRENT_SLOT
+from torchless.server.exceptions import LimitError, UnknownModelError, request_timeout
 from torchless.server.metrics import ModelMetrics
 from torchless.server.settings import Settings
 
@@ -66,7 +67,7 @@ class ServedModel:
         self._metrics = ModelMetrics(name)
         self._run: Callable[[Sequence[Row], ShouldContinue], Sequence[RowOutput]]
         model, tokenizer = pipeline.model, pipeline.tokenizer
-        if pipeline.task.cached:
+        if isinstance(model, GenerativeModel):
             prompts = PromptScheduler(model, tokenizer)
             self._run = lambda rows, should_continue: prompts.run(rows, should_continue=should_continue)
             self._queue = RowQueue(
@@ -93,13 +94,12 @@ class ServedModel:
         # Streams take turns, a piece each.
         self._streams = ThreadPoolExecutor(model.session.workers, thread_name_prefix=f"torchless-stream-{name}")
 
-    async def answer(self, inputs: Sequence[Any], options: Mapping[str, Any], *, slot: Slot) -> list[Any]:
+    async def answer(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
         """Answer inputs; rows of all requests share the model's runs. Cancelling it takes them out of the queue.
 
         Args:
             inputs: Single inputs of the task.
             options: The task's options.
-            slot: The request's place.
 
         Returns:
             One result an input, as a call of the pipeline with a list of them gives: where such a call unwraps a list
@@ -116,13 +116,13 @@ class ServedModel:
                 f"The request has {len(inputs)} inputs, and may have {self._max_inputs}.",
                 hint="Send several requests, or start the server with a larger --max-client-batch-size.",
             )
-        prepared = await self._prepared(inputs, options, slot)
+        prepared = await self._prepared(inputs, options)
         outputs = await asyncio.wrap_future(self._queue.submit(prepared.rows))
         if self.pipeline.task.cached:
             self._metrics.generated(sum(map(self._written, prepared.rows, outputs)))
-        return await self._step(partial(prepared.results, outputs), short=slot.tokens <= _SHORT_TOKENS)
+        return await self._step(partial(prepared.results, outputs), short=CURRENT_SLOT.get().tokens <= _SHORT_TOKENS)
 
-    async def stream(self, input: Any, options: Mapping[str, Any], *, slot: Slot) -> AsyncGenerator[Any, None]:  # noqa: A002
+    async def stream(self, input: Any, options: Mapping[str, Any]) -> AsyncGenerator[Any, None]:  # noqa: A002
         """Yield pieces of the text that an input is answered with, as the pipeline's `stream` does with `return_details`.
 
         Closing it stops the work.
@@ -130,7 +130,6 @@ class ServedModel:
         Args:
             input: A single input of the task.
             options: The task's options.
-            slot: The request's place.
 
         Raises:
             DeadlineError: The text is not finished in the time that a request may take.
@@ -142,7 +141,7 @@ class ServedModel:
         start = getattr(self.pipeline, "stream", None)
         if start is None:
             raise TaskError(f"{self.name} is for {self.task}, which writes no text.", hint="Ask without stream.")
-        await self._prepared([input], options, slot)
+        await self._prepared([input], options)
         loop = asyncio.get_running_loop()
         latest = loop.time() + self._timeout_s
         options = {**options, "return_details": True}
@@ -155,7 +154,7 @@ class ServedModel:
             written = piece["generated_tokens"]
             yield piece
             if loop.time() > latest:
-                raise took_longer(self._timeout_s)
+                raise request_timeout(self._timeout_s)
 
     def warm(self) -> None:
         """Answer the task's examples, so that the first request waits for nothing, and what cannot answer is known.
@@ -166,7 +165,7 @@ class ServedModel:
         options = dict(self.pipeline.task.options) | ({"max_new_tokens": 1} if self.pipeline.task.cached else {})
         prepared = self.pipeline.prepare(self.pipeline.example_inputs(), **options)
         prepared.results(self._queue.submit(prepared.rows).result())
-        with beside_others(*self.pipeline.model.sessions):
+        with single_threaded(*self.pipeline.model.sessions):
             prepared.results(self._run(prepared.rows, lambda: True))
 
     def close(self) -> None:
@@ -174,9 +173,10 @@ class ServedModel:
         self._queue.close()
         self._streams.shutdown()
 
-    async def _prepared(self, inputs: Sequence[Any], options: Mapping[str, Any], slot: Slot) -> Prepared:
+    async def _prepared(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Prepared:
         """Return inputs as rows that may be queued."""
         begun = perf_counter()
+        slot = CURRENT_SLOT.get()
         short = slot.body_bytes <= _SHORT_BYTES and not self.pipeline.task.cached
         prepared = await self._step(lambda: self.pipeline.prepare(inputs, **options), short=short)
         self._metrics.tokenised(perf_counter() - begun)

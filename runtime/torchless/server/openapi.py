@@ -11,12 +11,8 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import (
     Components,
-    OpenAPIHeader,
     OpenAPIMediaType,
-    OpenAPIType,
     Operation,
-    Parameter,
-    RequestBody,
     Schema,
     SecurityScheme,
 )
@@ -25,7 +21,6 @@ from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 
 from torchless import __version__
-from torchless.server.interfaces.inference_protocol.tensors import JSON_LENGTH, InferenceRequest
 
 __all__ = [
     "ASSETS_PATH",
@@ -34,8 +29,9 @@ __all__ = [
     "ModelNamed",
     "Schemas",
     "StreamedOperation",
-    "TensorOperation",
+    "WrittenSchema",
     "complete",
+    "describe",
     "openapi_config",
 ]
 
@@ -68,10 +64,10 @@ class Schemas(OpenAPISchemaPlugin):
 
     def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: Any) -> Schema:  # noqa: ARG002
         """Describe a type."""
-        schema = _described(field_definition.raw)
+        schema = describe(field_definition.raw)
         if isinstance(field_definition.kwarg_definition, ParameterKwarg) and "anyOf" in schema:
             (schema,) = (one for one in schema["anyOf"] if one != {"type": "null"})  # a path has it, or is another path
-        return _Written(written=schema)
+        return WrittenSchema(written=schema)
 
 
 @dataclass
@@ -82,29 +78,6 @@ class StreamedOperation(Operation):
         self.responses["200"].content["text/event-stream"] = OpenAPIMediaType(  # type: ignore[index, union-attr]
             schema=Schema(description='Server-sent events, for `"stream": true`.')
         )
-
-
-@dataclass
-class TensorOperation(Operation):
-    """An operation that takes and gives tensors, as JSON, or as JSON with their bytes behind it."""
-
-    def __post_init__(self) -> None:
-        length = Schema(type=OpenAPIType.INTEGER, minimum=0)
-        binary = OpenAPIMediaType(schema=Schema(description="JSON, and behind it the bytes of tensors."))
-        told = _Written(written=_described(InferenceRequest))
-        self.request_body = RequestBody(
-            required=True,
-            content={"application/json": OpenAPIMediaType(schema=told), "application/octet-stream": binary},
-        )
-        where = Parameter(
-            name=JSON_LENGTH, param_in="header", schema=length, description="Where the JSON ends, if bytes follow."
-        )
-        self.parameters = [*(self.parameters or ()), where]
-        answer: Any = self.responses["200"]  # type: ignore[index]
-        answer.content["application/octet-stream"] = binary
-        answer.headers = {
-            JSON_LENGTH: OpenAPIHeader(schema=length, description="Where the JSON ends, if bytes follow.")
-        }
 
 
 def openapi_config(*, secured: bool) -> OpenAPIConfig:
@@ -149,15 +122,15 @@ def complete(app: Litestar, *, models: Sequence[str]) -> None:
     for item in (document.paths or {}).values():
         for operation in (getattr(item, one.name) for one in fields(item)):
             for parameter in getattr(operation, "parameters", None) or ():
-                if isinstance(parameter.schema, _Written):
-                    parameter.schema = _Written(written=_naming(parameter.schema.written, models))
+                if isinstance(parameter.schema, WrittenSchema):
+                    parameter.schema = WrittenSchema(written=_naming(parameter.schema.written, models))
     document.components.schemas = {
-        name: _Written(written=_naming(schema, models)) for name, schema in sorted(_COMPONENTS.items())
+        name: WrittenSchema(written=_naming(schema, models)) for name, schema in sorted(_COMPONENTS.items())
     }
 
 
 @dataclass
-class _Written(Schema):
+class WrittenSchema(Schema):
     """A schema as it stands in the document.
 
     Attributes:
@@ -171,14 +144,24 @@ class _Written(Schema):
         return self.written
 
 
-def _described(annotation: Any) -> dict[str, Any]:
-    """Return the schema of a type; a union may have members that msgspec could not tell apart when reading."""
+def describe(annotation: Any) -> dict[str, Any]:
+    """Return the schema of a type, and keep those of the classes within it.
+
+    Args:
+        annotation: The type. A union may have members that msgspec could not distinguish when it reads.
+
+    Raises:
+        ValueError: Another class of the same name was described before.
+    """
     if get_origin(annotation) is Annotated and get_origin(annotation.__origin__) in (Union, UnionType):
         annotation = annotation.__origin__
     if get_origin(annotation) in (Union, UnionType):
-        return {"anyOf": [_described(one) for one in get_args(annotation)]}
+        return {"anyOf": [describe(one) for one in get_args(annotation)]}
     (schema,), components = msgspec.json.schema_components([annotation], ref_template="#/components/schemas/{name}")
-    _COMPONENTS.update({name: _with_attributes(component) for name, component in components.items()})
+    for name, component in components.items():
+        described = _with_attributes(component)
+        if _COMPONENTS.setdefault(name, described) != described:
+            raise ValueError(f"Two classes of the server's interfaces have the name {name!r}, which names a schema.")
     return schema
 
 

@@ -7,9 +7,8 @@ from typing import Any
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send
 
-from torchless.errors import DeadlineError, LimitError
-from torchless.server.concurrency_limiter import ConcurrencyLimiter
-from torchless.server.errors import took_longer
+from torchless.server.concurrency_limiter import CURRENT_SLOT, ConcurrencyLimiter
+from torchless.server.exceptions import DeadlineError, LimitError, request_timeout
 from torchless.server.settings import Settings
 
 __all__ = ["RequestLimits"]
@@ -45,7 +44,7 @@ class RequestLimits(ASGIMiddleware):
         if self._log_inputs:
             scope["state"]["body"] = body
         slot = self._limiter.acquire(body_bytes=len(body))
-        scope["state"]["slot"] = slot
+        CURRENT_SLOT.set(slot)
         deadline = asyncio.timeout(self._timeout_s)
         leaving = asyncio.create_task(_left(receive, deadline))
 
@@ -64,7 +63,7 @@ class RequestLimits(ASGIMiddleware):
             if not deadline.expired():
                 raise
             if not leaving.done():  # otherwise nobody waits for an answer
-                raise took_longer(self._timeout_s) from None
+                raise request_timeout(self._timeout_s) from None
         finally:
             leaving.cancel()
             slot.release()

@@ -5,7 +5,6 @@ from typing import Any
 from litestar import Request
 from litestar.exceptions import ClientException
 
-from torchless.server.concurrency_limiter import Slot
 from torchless.server.models import Registry
 from torchless.server.settings import Settings
 
@@ -35,14 +34,8 @@ class ServerRequest(Request[Any, Any, Any]):
         return settings
 
     @property
-    def slot(self) -> Slot:
-        """This request, which was let in: every POST was."""
-        slot: Slot = self.scope["state"]["slot"]
-        return slot
-
-    @property
-    def answerable(self) -> bool:
-        """Whether requests are taken: every model is there, and the server is not about to stop."""
+    def is_ready(self) -> bool:
+        """Whether requests are accepted: all models are loaded, and the server is not about to stop."""
         state = self.app.state
         return bool(state.loading.loaded and not state.limiter.closed)
 

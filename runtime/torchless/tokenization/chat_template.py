@@ -13,7 +13,7 @@ from torchless.folder.layout import CHAT_TEMPLATE, CHAT_TEMPLATES
 from torchless.folder.model_folder import ModelFolder
 from torchless.tokenization.tool_schemas import tool_schema
 
-__all__ = ["RenderedChat", "choose_template", "conversations_of", "read_templates", "render"]
+__all__ = ["RenderedChat", "check_chat_options", "choose_template", "conversations_of", "read_templates", "render"]
 
 _CONTINUED = "CONTINUE_FINAL_MESSAGE_TAG "
 _USUAL_ROLES = ("system", "user", "assistant", "tool")
@@ -57,6 +57,25 @@ def read_templates(folder: ModelFolder, config: Mapping[str, Any]) -> str | dict
     if isinstance(declared, list):
         return {entry["name"]: entry["template"] for entry in declared}
     return declared
+
+
+def check_chat_options(
+    *, tokenize: bool, return_dict: bool, mask: bool, add_generation_prompt: bool, continue_final_message: bool
+) -> None:
+    """Raise if options of `apply_chat_template` contradict each other.
+
+    Raises:
+        OptionError: Two of them do.
+    """
+    contradictions = {
+        ("return_dict=True", "tokenize=False"): return_dict and not tokenize,
+        ("return_assistant_tokens_mask=True", "return_dict=False"): mask and not return_dict,
+        ("continue_final_message=True", "add_generation_prompt=True"): continue_final_message and add_generation_prompt,
+        ("continue_final_message=True", "return_assistant_tokens_mask=True"): continue_final_message and mask,
+    }
+    for (first, second), holds in contradictions.items():
+        if holds:
+            raise OptionError(f"{first} and {second} contradict each other.", hint="Leave one of them out.")
 
 
 def choose_template(templates: str | Mapping[str, str] | None, chosen: str | None, *, tools: bool) -> str:

@@ -3,9 +3,21 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Encoding
 
-__all__ = ["BatchEncoding", "spans_mask"]
+from torchless.errors import InputError
+
+__all__ = ["BatchEncoding", "as_array", "encoding_columns", "spans_mask"]
+
+_ENCODING_FIELDS = {
+    "input_ids": "ids",
+    "token_type_ids": "type_ids",
+    "attention_mask": "attention_mask",
+    "special_tokens_mask": "special_tokens_mask",
+    "offset_mapping": "offsets",
+}
 
 
 class BatchEncoding(dict[str, Any]):
@@ -54,3 +66,31 @@ def spans_mask(encoding: Encoding, spans: Iterable[tuple[int, int]]) -> list[int
         stop = last + 1 if last else len(mask)
         mask[first:stop] = [1] * (stop - first)
     return mask
+
+
+def encoding_columns(encodings: Sequence[Encoding], names: Iterable[str]) -> dict[str, list[Any]]:
+    """Return model inputs, and what else encodings say, by name.
+
+    Args:
+        encodings: The rows.
+        names: `input_ids`, `token_type_ids`, `attention_mask`, `special_tokens_mask`, `offset_mapping`.
+
+    Returns:
+        A list for each name, with a list for each row.
+    """
+    return {name: [getattr(encoding, _ENCODING_FIELDS[name]) for encoding in encodings] for name in names}
+
+
+def as_array(rows: list[Any]) -> NDArray[np.int64]:
+    """Return rows as an array, (rows, …).
+
+    Raises:
+        InputError: The rows differ in length.
+    """
+    lengths = {len(row) for row in rows if isinstance(row, list)}
+    if len(lengths) > 1:
+        raise InputError(
+            f"Rows of {min(lengths)} to {max(lengths)} tokens cannot become one array.",
+            hint="Give padding=True, and truncation=True where texts may be too long.",
+        )
+    return np.array(rows, dtype=np.int64)

@@ -5,21 +5,31 @@ from os import PathLike
 from threading import Lock
 from typing import Any, Literal, Self
 
-import numpy as np
 import tokenizers
-from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from torchless.errors import CheckpointError, InputError, OptionError
 from torchless.folder.hub import open_folder
 from torchless.folder.model_folder import ModelFolder
-from torchless.tokenization.chat_template import choose_template, conversations_of, read_templates, render
-from torchless.tokenization.encoding import BatchEncoding, spans_mask
+from torchless.tokenization.chat_template import (
+    check_chat_options,
+    choose_template,
+    conversations_of,
+    read_templates,
+    render,
+)
+from torchless.tokenization.encoding import BatchEncoding, as_array, encoding_columns, spans_mask
 from torchless.tokenization.languages import language_frame
 from torchless.tokenization.padding import Padding, padded_width
 from torchless.tokenization.special_tokens import model_input_names
 from torchless.tokenization.text_batch import text_batch
-from torchless.tokenization.truncation import Truncation, TruncationSide, TruncationStrategy, read_truncation
+from torchless.tokenization.truncation import (
+    Truncation,
+    TruncationSide,
+    TruncationStrategy,
+    enable_truncation,
+    read_truncation,
+)
 from torchless.tokenization.vocabulary import Vocabulary
 
 __all__ = ["Encoding", "Padding", "Tokenizer"]
@@ -27,14 +37,6 @@ __all__ = ["Encoding", "Padding", "Tokenizer"]
 # `transformers` writes 1e30 for a tokenizer without a limit, and takes anything above 1e20 for one.
 _NO_LIMIT = int(1e30)
 _UNLIMITED_ABOVE = int(1e20)
-
-_ENCODING_FIELDS = {
-    "input_ids": "ids",
-    "token_type_ids": "type_ids",
-    "attention_mask": "attention_mask",
-    "special_tokens_mask": "special_tokens_mask",
-    "offset_mapping": "offsets",
-}
 
 
 class Tokenizer(Vocabulary):
@@ -105,10 +107,9 @@ class Tokenizer(Vocabulary):
                 f"{path} is not a tokenizer: {error}",
                 hint=f"Export the checkpoint again: torchless export MODEL {folder.path}",
             ) from error
-        config: dict[str, Any] = {}
-        for name in ("special_tokens_map.json", "tokenizer_config.json"):
-            if folder.has(name):
-                config |= folder.read_json(name)
+        names = ("special_tokens_map.json", "tokenizer_config.json")
+        special_tokens, settings = map(folder.read_optional_json, names)
+        config = special_tokens | settings
         return cls(backend, config, chat_template=read_templates(folder, config))
 
     def __call__(
@@ -185,29 +186,32 @@ class Tokenizer(Vocabulary):
                 f"max_length={cut.max_length} is not a multiple of pad_to_multiple_of={pad_to_multiple_of}.",
                 hint="Give a max_length that is, or leave truncation or pad_to_multiple_of out.",
             )
-        self._pad(encodings, padding, max_length, pad_to_multiple_of, padding_side or self.padding_side)
+        width = padded_width(
+            [len(encoding) for encoding in encodings],
+            padding,
+            self.model_max_length if max_length is None else max_length,
+            multiple_of=pad_to_multiple_of or 1,
+        )
+        if width is not None:
+            self._pad(encodings, width, padding_side or self.padding_side)
 
-        def wanted(asked: bool | None, name: str) -> bool:
-            return name in self.model_input_names if asked is None else asked
-
-        asked_for = {
+        requested = {
             "input_ids": True,
-            "token_type_ids": wanted(return_token_type_ids, "token_type_ids"),
-            "attention_mask": wanted(return_attention_mask, "attention_mask"),
+            "token_type_ids": return_token_type_ids,
+            "attention_mask": return_attention_mask,
             "special_tokens_mask": return_special_tokens_mask,
             "offset_mapping": return_offsets_mapping,
         }
-        columns: dict[str, list[Any]] = {
-            name: [getattr(encoding, _ENCODING_FIELDS[name]) for encoding in encodings]
-            for name, asked in asked_for.items()
-            if asked
-        }
+        columns = encoding_columns(
+            encodings,
+            [name for name, value in requested.items() if (name in self.model_input_names if value is None else value)],
+        )
         if return_length:
             columns["length"] = [len(encoding) for encoding in encodings]
         if return_overflowing_tokens:
             columns["overflow_to_sample_mapping"] = [index for index, row in enumerate(rows) for _ in row]
         if return_tensors == "np":
-            return BatchEncoding({name: _array(column) for name, column in columns.items()}, encodings)
+            return BatchEncoding({name: as_array(column) for name, column in columns.items()}, encodings)
         if one and not return_overflowing_tokens:
             columns = {name: column if name == "length" else column[0] for name, column in columns.items()}
         return BatchEncoding(columns, encodings)
@@ -234,7 +238,9 @@ class Tokenizer(Vocabulary):
         """
         with self._lock:  # truncation is a state of the backend, which other threads use too
             if truncation != self._truncation:
-                self._configure(truncation)
+                self._truncation = None
+                enable_truncation(self._backend, truncation, side=self.truncation_side)
+                self._truncation = truncation
             try:
                 if len(texts) == 1 and isinstance(texts[0], str):  # a batch would wake the backend's threads
                     return [self._backend.encode(texts[0], add_special_tokens=add_special_tokens)]
@@ -350,7 +356,7 @@ class Tokenizer(Vocabulary):
 
         Source: `apply_chat_template` in transformers 4.57.6, tokenization_utils_base.py.
         """
-        _check_chat_options(
+        check_chat_options(
             tokenize=tokenize,
             return_dict=return_dict,
             mask=return_assistant_tokens_mask,
@@ -388,40 +394,11 @@ class Tokenizer(Vocabulary):
             pairs = zip(encoded.encodings, rendered, strict=True)
             masks = [spans_mask(encoding, chat.assistant) for encoding, chat in pairs]
             listed = masks[0] if one else masks
-            encoded["assistant_masks"] = listed if return_tensors is None else _array(masks)
+            encoded["assistant_masks"] = listed if return_tensors is None else as_array(masks)
         return encoded if return_dict else encoded["input_ids"]
 
-    def _configure(self, truncation: Truncation | None) -> None:
-        self._backend.no_truncation()
-        self._truncation = None
-        if truncation is None:
-            return
-        try:
-            self._backend.enable_truncation(
-                truncation.max_length,
-                stride=truncation.stride,
-                strategy=truncation.strategy,
-                direction=truncation.side or self.truncation_side,
-            )
-        except Exception as error:  # tokenizers raises a bare Exception
-            raise OptionError(
-                f"max_length={truncation.max_length} with stride={truncation.stride} makes no window: {error}.",
-                hint="Give a larger max_length or a smaller stride.",
-            ) from error
-        self._truncation = truncation
-
-    def _pad(
-        self, encodings: Sequence[Encoding], padding: Any, max_length: int | None, multiple: int | None, side: str
-    ) -> None:
-        """Pad encodings in place, if asked to."""
-        width = padded_width(
-            [len(encoding) for encoding in encodings],
-            padding,
-            self.model_max_length if max_length is None else max_length,
-            multiple_of=multiple or 1,
-        )
-        if width is None:
-            return
+    def _pad(self, encodings: Sequence[Encoding], width: int, side: str) -> None:
+        """Pad encodings in place."""
         if self.pad_token_id is None:
             raise OptionError(
                 "This tokenizer has no padding token.",
@@ -437,28 +414,3 @@ class Tokenizer(Vocabulary):
                 pad_type_id=self.pad_token_type_id,
                 pad_token=self.pad_token,
             )
-
-
-def _check_chat_options(
-    *, tokenize: bool, return_dict: bool, mask: bool, add_generation_prompt: bool, continue_final_message: bool
-) -> None:
-    """Raise if options of a chat contradict each other."""
-    contradictions = {
-        ("return_dict=True", "tokenize=False"): return_dict and not tokenize,
-        ("return_assistant_tokens_mask=True", "return_dict=False"): mask and not return_dict,
-        ("continue_final_message=True", "add_generation_prompt=True"): continue_final_message and add_generation_prompt,
-        ("continue_final_message=True", "return_assistant_tokens_mask=True"): continue_final_message and mask,
-    }
-    for (one, other), holds in contradictions.items():
-        if holds:
-            raise OptionError(f"{one} and {other} contradict each other.", hint="Leave one of them out.")
-
-
-def _array(rows: list[Any]) -> NDArray[np.int64]:
-    lengths = {len(row) for row in rows if isinstance(row, list)}
-    if len(lengths) > 1:
-        raise InputError(
-            f"Rows of {min(lengths)} to {max(lengths)} tokens make no array.",
-            hint="Give padding=True, and truncation=True where texts may be too long.",
-        )
-    return np.array(rows, dtype=np.int64)

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
+from tokenizers import Tokenizer
+
 from torchless.errors import OptionError, check_whole_number, nearest
 
-__all__ = ["Truncation", "TruncationSide", "TruncationStrategy", "read_truncation"]
+__all__ = ["Truncation", "TruncationSide", "TruncationStrategy", "enable_truncation", "read_truncation"]
 
 TruncationSide: TypeAlias = Literal["left", "right"]
 TruncationStrategy: TypeAlias = Literal["longest_first", "only_first", "only_second", "do_not_truncate"]
@@ -61,3 +63,31 @@ def read_truncation(
     if strategy == "do_not_truncate" or length is None:
         return None
     return Truncation(length, strategy, stride, side)
+
+
+def enable_truncation(backend: Tokenizer, truncation: Truncation | None, *, side: str) -> None:
+    """Let a tokenizer cut texts.
+
+    Args:
+        backend: The tokenizer of the package tokenizers.
+        truncation: How texts are cut; None cuts nothing.
+        side: The end that is cut unless `truncation` says which.
+
+    Raises:
+        OptionError: The stride is not smaller than what is left of a text.
+    """
+    backend.no_truncation()
+    if truncation is None:
+        return
+    try:
+        backend.enable_truncation(
+            truncation.max_length,
+            stride=truncation.stride,
+            strategy=truncation.strategy,
+            direction=truncation.side or side,
+        )
+    except Exception as error:  # tokenizers raises a bare Exception
+        raise OptionError(
+            f"max_length={truncation.max_length} with stride={truncation.stride} makes no window: {error}.",
+            hint="Give a larger max_length or a smaller stride.",
+        ) from error

@@ -4,7 +4,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from torchless.ort.session import Session
-from torchless_export.graph.branches import has_branches, merge, remake
+from torchless_export.graph.branches import has_branches, merge, rebuild_branches
 
 SHARED, OWN = np.arange(100, dtype=np.float32).reshape(10, 10), np.ones((10, 10), np.float32)
 
@@ -79,7 +79,7 @@ def test_a_branch_is_remade_as_the_graph_that_it_was(pair, tmp_path):
 
     assert not has_branches(pair[0])
     assert has_branches(tmp_path / "merged.onnx")
-    remake(tmp_path / "merged.onnx", tmp_path / "again.onnx", make)
+    rebuild_branches(tmp_path / "merged.onnx", tmp_path / "again.onnx", make)
     assert seen == [{"x", "encoded", "out", "present"}, {"x", "past", "out"}]
     assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "merged.onnx").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.onnx", "first.onnx", "later.onnx", "merged.onnx"]

@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 import torchless_export.converters.optimum
 from torchless.tasks import find_task
 from torchless_export.converters.optimum import convert
-from torchless_export.graph.classifier_head import keep_first_token
-from torchless_export.source.source import find_source, load
+from torchless_export.graph.classifier_head import prune_to_first_token
+from torchless_export.source.loading import load
+from torchless_export.source.source import find_source
 
 TASK = find_task("text-classification")
 
@@ -27,10 +28,10 @@ def graphs(request, tiny, tmp_path_factory):
 
     def keep_both(path):
         shutil.copy(path, out / "before.onnx")
-        keep_first_token(path)
+        prune_to_first_token(path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torchless_export.converters.optimum, "keep_first_token", keep_both)
+        patch.setattr(torchless_export.converters.optimum, "prune_to_first_token", keep_both)
         checkpoint = tiny.checkpoint(request.param, TASK.name, num_labels=3)
         convert(load(find_source(str(checkpoint)), TASK), TASK, out)
     return out / "before.onnx", out / "onnx" / "model.onnx"
@@ -77,7 +78,7 @@ def test_a_head_that_reads_every_token_is_left_alone(tiny, tmp_path):
     graph = tmp_path / "model.onnx"
     shutil.copy(tiny.export("bert", "token-classification", num_labels=5) / "onnx" / "model.onnx", graph)
     before = graph.read_bytes()
-    keep_first_token(graph)
+    prune_to_first_token(graph)
     assert graph.read_bytes() == before
 
 
@@ -137,7 +138,7 @@ def test_only_what_nothing_needs_is_cut(tmp_path, nodes, outputs, cut):
     path = tmp_path / "model.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
     before = session(path)
-    keep_first_token(path)
+    prune_to_first_token(path)
     assert [one.input[0] for one in onnx.load(path).graph.node if one.op_type == "Slice"] == cut
     values = {one.name: rng.standard_normal((3, 4, 4), np.float32) for one in before.get_inputs()}
     for expected, got in zip(before.run(None, values), session(path).run(None, values), strict=True):

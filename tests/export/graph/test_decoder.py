@@ -11,8 +11,9 @@ import torchless_export.converters.optimum
 from torchless.ort.session import Session
 from torchless.tasks import find_task
 from torchless_export.converters.optimum import convert
-from torchless_export.graph.decoder import KEPT_LOGITS, ease_decoding
-from torchless_export.source.source import find_source, load
+from torchless_export.graph.decoder import KEPT_LOGITS, optimize_decoder
+from torchless_export.source.loading import load
+from torchless_export.source.source import find_source
 
 TASK = "text-generation"
 HEADS = {"gpt2": (2, 2), "llama": (4, 2), "qwen3": (4, 2)}  # of queries, of keys
@@ -25,10 +26,10 @@ def graphs(request, tiny, tmp_path_factory):
 
     def keep_both(path):
         shutil.copy(path, out / "before.onnx")
-        ease_decoding(path)
+        optimize_decoder(path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torchless_export.converters.optimum, "ease_decoding", keep_both)
+        patch.setattr(torchless_export.converters.optimum, "optimize_decoder", keep_both)
         convert(load(find_source(str(tiny.checkpoint(request.param, TASK))), find_task(TASK)), find_task(TASK), out)
     return request.param, out / "before.onnx", out / "onnx/model.onnx"
 

@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 import torchless_export.converters.optimum
 from torchless.tasks import find_task
 from torchless_export.converters.optimum import convert
-from torchless_export.graph.shapes import fix_shapes
-from torchless_export.source.source import find_source, load
+from torchless_export.graph.shapes import infer_shapes
+from torchless_export.source.loading import load
+from torchless_export.source.source import ReadOptions, find_source
 
 RNG = np.random.default_rng(0)
 
@@ -38,12 +39,14 @@ def graphs(request, tiny, tmp_path_factory):
 
     def keep_both(path):
         shutil.copy(path, out / "before.onnx")
-        fix_shapes(path)
+        infer_shapes(path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torchless_export.converters.optimum, "fix_shapes", keep_both)
-        patch.setattr(torchless_export.converters.optimum, "ease_decoding", lambda path: None)
-        loaded = load(find_source(str(tiny.checkpoint(model_type, task))), find_task(task), allow_random_head=True)
+        patch.setattr(torchless_export.converters.optimum, "infer_shapes", keep_both)
+        patch.setattr(torchless_export.converters.optimum, "optimize_decoder", lambda path: None)
+        loaded = load(
+            find_source(str(tiny.checkpoint(model_type, task)), ReadOptions(allow_random_head=True)), find_task(task)
+        )
         convert(loaded, find_task(task), out)
     return out / "before.onnx", out / "onnx" / "model.onnx"
 
@@ -142,7 +145,7 @@ EXPANDED = [helper.make_node("Shape", ["z"], ["shape"]), helper.make_node("Expan
 )
 def test_what_is_expanded_stays_unless_it_meets_its_shape(tmp_path, nodes, outputs, kept):
     path = write(tmp_path / "a.onnx", [*EXPANDED, *nodes], outputs=outputs)
-    fix_shapes(path)
+    infer_shapes(path)
     assert ("Expand" in {node.op_type for node in onnx.load(path).graph.node}) == kept
 
 
@@ -151,7 +154,7 @@ def test_what_cannot_be_worked_out_stays(tmp_path, caplog, monkeypatch):
     nodes = [helper.make_node("Shape", ["z"], ["shape"]), helper.make_node("Nothing", ["x", "shape"], ["y"])]
     path = write(tmp_path / "a.onnx", nodes)
     with caplog.at_level(logging.INFO):
-        fix_shapes(path)
+        infer_shapes(path)
     assert [node.op_type for node in onnx.load(path).graph.node] == ["Shape", "Nothing"]
     assert "left as they are" in caplog.text
     assert [one.name for one in tmp_path.iterdir()] == ["a.onnx"]

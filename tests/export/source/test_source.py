@@ -11,9 +11,10 @@ from transformers import AutoModelForSequenceClassification
 from torchless import ExportError, ExportWarning, pipeline
 from torchless.tasks import find_task
 from torchless_export.export import Silent, export
-from torchless_export.source import source as source_module
-from torchless_export.source.preflight import preflight
-from torchless_export.source.source import find_source, load
+from torchless_export.preflight import preflight
+from torchless_export.source import loading
+from torchless_export.source.loading import load
+from torchless_export.source.source import ReadOptions, find_source
 
 CLASSIFICATION = find_task("text-classification")
 
@@ -50,7 +51,7 @@ class TestPickles:
 
     def test_safetensors_are_preferred_even_if_pickles_are_allowed(self, checkpoint, out):
         (checkpoint / "pytorch_model.bin").write_bytes(b"not to be read")
-        source = find_source(str(checkpoint), allow_pickle=True)
+        source = find_source(str(checkpoint), ReadOptions(allow_pickle=True))
         preflight(source, CLASSIFICATION, out, ("fp32",))
         assert load(source, CLASSIFICATION).model.num_labels == 3
 
@@ -58,7 +59,7 @@ class TestPickles:
         pickle_weights(checkpoint, "pytorch_model.bin", "model")
         with pytest.raises(ExportError, match=r"only pytorch_model.bin[\s\S]*--allow-pickle"):
             find_source(str(checkpoint))
-        source = find_source(str(checkpoint), allow_pickle=True)
+        source = find_source(str(checkpoint), ReadOptions(allow_pickle=True))
         with pytest.warns(ExportWarning, match="Reading PICKLED weights of .*checkpoint.*: pytorch_model.bin"):
             preflight(source, CLASSIFICATION, out, ("fp32",))
         assert load(source, CLASSIFICATION).model.num_labels == 3
@@ -67,7 +68,7 @@ class TestPickles:
         pickle_weights(adapter, "adapter_model.bin", "adapter_model")
         with pytest.raises(ExportError, match=r"only adapter_model.bin[\s\S]*--allow-pickle"):
             find_source(str(adapter))
-        source = find_source(str(adapter), allow_pickle=True)
+        source = find_source(str(adapter), ReadOptions(allow_pickle=True))
         with pytest.warns(ExportWarning, match="Reading PICKLED weights of .*adapter.*: adapter_model.bin"):
             preflight(source, CLASSIFICATION, out, ("fp32",))
         assert load(source, CLASSIFICATION).model.num_labels == 3
@@ -75,7 +76,7 @@ class TestPickles:
     def test_no_weights_at_all(self, checkpoint):
         (checkpoint / "model.safetensors").unlink()
         with pytest.raises(ExportError, match=r"has no safetensors weights\.[\s\S]*save_pretrained"):
-            find_source(str(checkpoint), allow_pickle=True)
+            find_source(str(checkpoint), ReadOptions(allow_pickle=True))
 
 
 class TestRandomHeads:
@@ -98,7 +99,7 @@ class TestRandomHeads:
         ):
             load(source, CLASSIFICATION)
         with pytest.warns(ExportWarning, match="RANDOM weights"):
-            load(source, CLASSIFICATION, allow_random_head=True)
+            load(find_source(str(adapter), ReadOptions(allow_random_head=True)), CLASSIFICATION)
 
     def test_of_many_weights_some_are_named(self, checkpoint):
         weights = load_file(checkpoint / "model.safetensors")
@@ -117,7 +118,7 @@ class TestTokenizers:
 
     @pytest.fixture(autouse=True)
     def no_weights(self, monkeypatch):
-        monkeypatch.setattr(source_module, "_from_pretrained", None)
+        monkeypatch.setattr(loading, "_from_pretrained", None)
 
     def test_none(self, checkpoint):
         for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
@@ -202,7 +203,7 @@ class TestCode:
 
     def test_let_through_with_a_warning(self, mine, out):
         with pytest.warns(ExportWarning, match="Running CODE of .*: configuration_mine.py, modeling_mine.py"):
-            manifest, _ = export(str(mine), out, Silent(), trust_remote_code=True)
+            manifest, _ = export(str(mine), out, Silent(), read_options=ReadOptions(trust_remote_code=True))
         assert set(manifest.source["files"]) >= {"configuration_mine.py", "modeling_mine.py"}
         assert len(pipeline("text-classification", out, top_k=None)("A film.")[0]) == 3
 
@@ -219,7 +220,7 @@ class TestCode:
         self.change(config, tokenizer_class="MineTokenizer", auto_map=classes)
         with pytest.raises(ExportError, match=r"brings: tokenization_mine.py\.[\s\S]*--trust-remote-code"):
             load(find_source(str(checkpoint)), CLASSIFICATION)
-        trusted = find_source(str(checkpoint), trust_remote_code=True)
+        trusted = find_source(str(checkpoint), ReadOptions(trust_remote_code=True))
         with pytest.warns(ExportWarning, match="Running CODE of .*: tokenization_mine.py"):
             preflight(trusted, CLASSIFICATION, out, ("fp32",))
         loaded = load(trusted, CLASSIFICATION)

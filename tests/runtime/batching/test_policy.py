@@ -3,7 +3,7 @@ from itertools import count, islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchless.batching.policy import in_order, plan, windows
+from torchless.batching.policy import chunks, in_order, plan
 
 lengths_of_rows = st.lists(st.integers(1, 600), max_size=100)
 
@@ -24,15 +24,15 @@ def test_rows_are_sorted_by_length(lengths, price):
 
 
 @given(items=st.lists(st.integers(), max_size=300), largest=st.integers(1, 64))
-def test_windows_keep_the_items_and_their_order(items, largest):
-    cut = list(windows(items, largest=largest))
-    assert [item for window in cut for item in window] == items
-    assert all(len(window) <= largest for window in cut)
+def test_chunks_keep_the_items_and_their_order(items, largest):
+    cut = list(chunks(items, largest=largest))
+    assert [item for chunk in cut for item in chunk] == items
+    assert all(len(chunk) <= largest for chunk in cut)
 
 
-def test_windows_read_no_further_than_asked():
+def test_chunks_read_no_further_than_asked():
     source = count()
-    assert [len(window) for window in islice(windows(source, largest=8), 5)] == [1, 2, 4, 8, 8]
+    assert [len(chunk) for chunk in islice(chunks(source, largest=8), 5)] == [1, 2, 4, 8, 8]
     assert next(source) == 23
 
 

@@ -5,7 +5,7 @@ import pytest
 from fixtures.checkpoints import byte_level_bpe
 
 from torchless.batching.prompt_scheduler import PromptScheduler
-from torchless.batching.rows import Prompt
+from torchless.batching.rows import Prompt, RowChunk
 from torchless.generation.config import GenerationConfig
 from torchless.tokenization.tokenizer import Tokenizer
 
@@ -25,7 +25,9 @@ class Repeats:
         self.batch_dependent = batch_dependent
         self.batches = []
 
-    def generate(self, ids, mask, *, tokenizer, should_continue, eos_token_id, num_return_sequences, **options):
+    def generate(self, ids, mask, *, generation_config, tokenizer, should_continue):
+        eos_token_id = generation_config.eos_token_id
+        num_return_sequences = generation_config.num_return_sequences
         self.batches.append(len(ids))
         lengths = mask.sum(axis=1)
         begun = np.full((len(ids), 1), 9) if self.task.encoder_decoder else ids
@@ -79,10 +81,10 @@ def test_prompts_of_one_length_share_a_batch_where_padding_would_count(tokenizer
     model = Repeats()
     scheduler = PromptScheduler(model, tokenizer)
     rows = prompts(tokenizer, **options)
-    for batch in scheduler.start(rows).batches:
+    for batch in scheduler._plan(rows, None):
         assert len({len(rows[index]) for index in batch}) == 1
-    answers = PromptScheduler(Repeats(encodes=True), tokenizer).start(prompts(tokenizer, max_length=30))
-    assert len({len(rows[index]) for index in answers.batches[0]}) > 1
+    batches = PromptScheduler(Repeats(encodes=True), tokenizer)._plan(prompts(tokenizer, max_length=30), None)
+    assert len({len(rows[index]) for index in batches[0]}) > 1
 
 
 def test_a_model_whose_answers_depend_on_the_batch(tokenizer):
@@ -93,7 +95,8 @@ def test_a_model_whose_answers_depend_on_the_batch(tokenizer):
 
 def test_nothing_runs_before_it_is_asked_for(tokenizer):
     model = Repeats()
-    run = PromptScheduler(model, tokenizer).start(prompts(tokenizer))
+    chunks = [RowChunk(prompts(tokenizer), is_full=False)] * 2
+    outputs = PromptScheduler(model, tokenizer).run_chunks(chunks)
     assert not model.batches
-    run.outputs()
-    assert model.batches
+    next(outputs)
+    assert sum(model.batches) == len(TEXTS)

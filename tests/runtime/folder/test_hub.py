@@ -341,7 +341,7 @@ def test_the_command_line_and_the_export(one_client, hub, tmp_path, files, expec
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["output"] == expected[0][:1]
 
-    find = '__import__("torchless_export.source.source").source.source.find_source("{}", allow_pickle=True)'.format
+    find = '__import__("torchless_export.source.source").source.source.find_source("{}", __import__("torchless_export.source.source").source.source.ReadOptions(allow_pickle=True))'.format
     found, gated, nothing = one_client(f"str({find(NAME)}.folder)", find("org/gated"), find("org/nothing"))
     assert Path(found).name == FIRST
     assert (Path(found) / "pytorch_model.bin").is_file()

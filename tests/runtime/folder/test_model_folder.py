@@ -6,6 +6,7 @@ import pytest
 
 from torchless import AutoModelForSequenceClassification, CheckpointError, OptionError, pipeline
 from torchless.folder.config import ModelConfig
+from torchless.folder.layout import DTYPE_SUFFIXES, MANIFEST_NAME
 from torchless.folder.manifest import Manifest
 from torchless.folder.model_folder import ModelFolder
 
@@ -215,3 +216,12 @@ def test_weights_outside_of_the_folder_are_refused(copy, tmp_path, kind):
         graph.write_bytes(model.SerializeToString())
     with pytest.raises(CheckpointError, match=r"cannot load .*model.onnx: .*[Ee]xternal data"):
         pipeline("sentiment-analysis", copy)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bnb4"])
+def test_a_dtype_that_only_other_exporters_write_is_loaded(tiny, tmp_path, dtype):
+    copy = shutil.copytree(tiny.export("bert", "text-classification", num_labels=3), tmp_path / "copy")
+    (copy / "onnx" / "model.onnx").rename(copy / "onnx" / f"model{DTYPE_SUFFIXES[dtype]}.onnx")
+    (copy / MANIFEST_NAME).unlink()
+    assert list(ModelFolder(copy).dtypes()) == [dtype]
+    assert len(pipeline("text-classification", copy, dtype=dtype)("A film.", top_k=None)) == 3

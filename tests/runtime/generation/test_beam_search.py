@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
-from fixtures.generation import EOS, PAD, Scripted
+from fixtures.generation import EOS, PAD, Scripted, generation
 
 from torchless.generation.config import GenerationConfig
-from torchless.generation.generate import generate
 
 CONFIG = GenerationConfig(num_beams=2, max_new_tokens=3, pad_token_id=PAD, eos_token_id=EOS)
 # The likeliest first token, 3, leads nowhere likely; 4 does. Token 5 is what goes on from anywhere.
@@ -25,7 +24,7 @@ def scripted(*steps):
 
 def answers(steps, prompts=1, **options):
     ids = np.full((prompts, 1), 2)
-    return generate(steps, ids, np.ones_like(ids), CONFIG.updated(**options))
+    return generation(steps, ids, np.ones_like(ids), CONFIG.updated(**options)).generate()
 
 
 def test_the_likeliest_sequence_is_not_the_one_of_likeliest_tokens():
@@ -75,4 +74,4 @@ def test_early_stopping(early_stopping, asked):
 def test_padding_of_zero_is_the_end_as_in_the_reference():
     first = {EOS: 0.5, 3: 0.4, 4: 0.1}
     generated = answers(scripted([first, first], [{EOS: 1.0}] * 2), early_stopping=True, num_return_sequences=2)
-    assert sorted(generated.joined(np.array([[2]])).tolist()) == [[2, EOS, EOS], [2, 3, EOS]]
+    assert sorted(generated.joined().tolist()) == [[2, EOS, EOS], [2, 3, EOS]]

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-from fixtures.generation import Scripted
+from fixtures.generation import Scripted, generation
 
 from torchless.errors import OptionError
 from torchless.generation.config import GenerationConfig
-from torchless.generation.generate import generate
 from torchless.generation.sampling import draw, draw_distinct, warpers
 from torchless.numerics import softmax
 
@@ -74,7 +73,7 @@ def test_a_seed_repeats_a_draw(beams):
 
     def answer(seed):
         config = GenerationConfig(max_new_tokens=20, do_sample=True, num_beams=beams, seed=seed)
-        return generate(Scripted(table), ids, np.ones_like(ids), config).sequences[0].tolist()
+        return generation(Scripted(table), ids, np.ones_like(ids), config).generate().sequences[0].tolist()
 
     assert answer(1) == answer(1)
     assert answer(1) != answer(2)

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-from fixtures.generation import EOS, PAD, Scripted
+from fixtures.generation import EOS, PAD, Scripted, generation
 
 from torchless.errors import InputError, OptionError
 from torchless.generation.config import GenerationConfig
-from torchless.generation.generate import generate, stream
 
 PROMPTS = np.array([[5, 6], [7, 8]])
 MASK = np.ones_like(PROMPTS)
@@ -21,30 +20,33 @@ def table_of(*steps):
 
 def test_rows_end_at_their_own_length():
     steps = Scripted(table_of([3, 4], [EOS, 4], [9, EOS]))
-    generated = generate(steps, PROMPTS, MASK, CONFIG)
+    generated = generation(steps, PROMPTS, MASK, CONFIG).generate()
     assert [row.tolist() for row in generated.sequences] == [[3, EOS], [4, 4, EOS]]
     assert steps.asked == [([3, 4], None), ([EOS, 4], None)]  # no step runs after the last token
-    assert generated.joined(PROMPTS).tolist() == [[5, 6, 3, EOS, PAD], [7, 8, 4, 4, EOS]]
+    assert generated.joined().tolist() == [[5, 6, 3, EOS, PAD], [7, 8, 4, 4, EOS]]
 
 
 def test_rows_that_ended_go_on_with_padding():
     steps = Scripted(table_of([EOS, 4], [9, 4], [9, 4], [9, 4]))
-    assert [row.tolist() for row in generate(steps, PROMPTS, MASK, CONFIG).sequences] == [[EOS], [4, 4, 4, 4]]
+    assert [row.tolist() for row in generation(steps, PROMPTS, MASK, CONFIG).generate().sequences] == [
+        [EOS],
+        [4, 4, 4, 4],
+    ]
     assert [tokens for tokens, _ in steps.asked] == [[EOS, 4], [PAD, 4], [PAD, 4]]
 
 
 def test_several_answers_begin_with_one_row_a_prompt():
     steps = Scripted(table_of([3, 4, 9, 9], [3, 3, 4, 4], [3, 3, 4, 4], [3, 3, 4, 4]) * 1000)
     options = {"do_sample": True, "num_return_sequences": 2, "seed": 0}
-    generated = generate(steps, PROMPTS, MASK, CONFIG.updated(**options))
+    generated = generation(steps, PROMPTS, MASK, CONFIG.updated(**options)).generate()
     assert [row[0] for row in generated.sequences] == [3, 3, 4, 4]
     assert [parents for _, parents in steps.asked] == [[0, 0, 1, 1], None, None]
-    assert generated.joined(PROMPTS)[:, :2].tolist() == [[5, 6], [5, 6], [7, 8], [7, 8]]
+    assert generated.joined()[:, :2].tolist() == [[5, 6], [5, 6], [7, 8], [7, 8]]
 
 
 def test_a_stream_works_when_it_is_asked():
     steps = Scripted(table_of([3, 4], [EOS, 4], [9, EOS]))
-    tokens = stream(steps, PROMPTS, MASK, CONFIG)
+    tokens = generation(steps, PROMPTS, MASK, CONFIG).stream()
     assert steps.rows == 0
     assert next(tokens).tolist() == [3, 4]
     assert steps.asked == []
@@ -55,18 +57,20 @@ def test_a_stream_works_when_it_is_asked():
 
 def test_a_stream_gives_what_generate_gives():
     table = table_of([3, 4], [EOS, 4], [9, EOS])
-    streamed = np.stack(list(stream(Scripted(table), PROMPTS, MASK, CONFIG)), axis=1)
-    np.testing.assert_array_equal(streamed, generate(Scripted(table), PROMPTS, MASK, CONFIG).joined(PROMPTS)[:, 2:])
+    streamed = np.stack(list(generation(Scripted(table), PROMPTS, MASK, CONFIG).stream()), axis=1)
+    np.testing.assert_array_equal(
+        streamed, generation(Scripted(table), PROMPTS, MASK, CONFIG).generate().joined()[:, 2:]
+    )
 
 
 def test_beams_cannot_be_streamed():
     with pytest.raises(OptionError, match="num_beams=2 cannot be streamed"):
-        stream(Scripted(table_of([3, 4])), PROMPTS, MASK, CONFIG.updated(num_beams=2))
+        generation(Scripted(table_of([3, 4])), PROMPTS, MASK, CONFIG.updated(num_beams=2)).stream()
 
 
 def test_a_prompt_that_leaves_no_room():
     with pytest.raises(InputError, match="The prompt has 2 tokens, and max_length=2 includes them"):
-        generate(Scripted(table_of([3, 4])), PROMPTS, MASK, GenerationConfig(max_length=2))
+        generation(Scripted(table_of([3, 4])), PROMPTS, MASK, GenerationConfig(max_length=2)).generate()
 
 
 @pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"do_sample": True}])
@@ -82,5 +86,5 @@ def test_logits_are_the_callers_to_write_to(options):
 
     table = np.random.default_rng(0).normal(size=(5, 4, 10))
     config = CONFIG.updated(**options, repetition_penalty=1.3, seed=0)
-    expected, got = (generate(kind(table), PROMPTS, MASK, config).sequences for kind in (Scripted, Reused))
+    expected, got = (generation(kind(table), PROMPTS, MASK, config).generate().sequences for kind in (Scripted, Reused))
     assert [row.tolist() for row in got] == [row.tolist() for row in expected]

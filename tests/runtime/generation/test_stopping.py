@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-from fixtures.generation import EOS, Scripted
+from fixtures.generation import EOS, Scripted, generation
 
 from torchless.errors import OptionError
 from torchless.generation.config import GenerationConfig
-from torchless.generation.generate import generate
 from torchless.generation.stopping import Stopping, ending
 
 # Token 10 + n is the n-th of these, and a byte of a character is a token too.
@@ -27,7 +26,7 @@ def written(stops, prompt, answer):
     table[np.arange(len(answer)), 0, answer] = 5
     config = GenerationConfig(max_new_tokens=len(answer), stop_strings=stops)
     ids = np.array([prompt])
-    return generate(Scripted(table), ids, np.ones_like(ids), config, decode=decode).sequences[0].tolist()
+    return generation(Scripted(table), ids, np.ones_like(ids), config, decode=decode).generate().sequences[0].tolist()
 
 
 @pytest.mark.parametrize(
@@ -95,5 +94,5 @@ def test_once_nobody_wants_it_what_there_is_is_returned(beams):
     config = GenerationConfig(max_new_tokens=20, num_beams=beams)
     answers = iter([True, True, False])
     ids = np.array([[10]])
-    got = generate(Scripted(table), ids, np.ones_like(ids), config, should_continue=lambda: next(answers))
+    got = generation(Scripted(table), ids, np.ones_like(ids), config, should_continue=lambda: next(answers)).generate()
     assert len(got.sequences[0]) == 3

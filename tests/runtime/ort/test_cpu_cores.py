@@ -4,44 +4,44 @@ from contextlib import contextmanager
 
 import pytest
 
-from torchless.ort.cpu_cores import Cores
+from torchless.ort.cpu_cores import CpuCores
 
 PATIENCE_S = 10
 
 
 @contextmanager
-def lent(cores, wanted, *, or_one):
-    taken = cores.take(wanted, or_one=or_one)
+def lent(cores, wanted, *, or_single):
+    taken = cores.acquire(wanted, or_single=or_single)
     try:
         yield taken
     finally:
-        cores.give_back(taken)
+        cores.release(taken)
 
 
 def test_one_run_alone_has_what_it_wants():
-    cores = Cores(4)
+    cores = CpuCores(4)
     for wanted in (1, 3, 4, 9):
-        with lent(cores, wanted, or_one=True) as taken:
+        with lent(cores, wanted, or_single=True) as taken:
             assert taken == min(wanted, 4)
-            assert cores.wanted_by_others
-    assert not cores.wanted_by_others
+            assert cores.contended
+    assert not cores.contended
 
 
 def test_runs_side_by_side_have_one_core_each():
-    cores = Cores(2)
-    with lent(cores, 1, or_one=True), lent(cores, 2, or_one=True) as taken:
+    cores = CpuCores(2)
+    with lent(cores, 1, or_single=True), lent(cores, 2, or_single=True) as taken:
         assert taken == 1
 
 
 def test_who_wants_all_waits_for_all():
-    cores, order = Cores(2), []
+    cores, order = CpuCores(2), []
 
     def wants_all():
-        with lent(cores, 2, or_one=False) as taken:
+        with lent(cores, 2, or_single=False) as taken:
             order.append(taken)
 
     thread = threading.Thread(target=wants_all)
-    with lent(cores, 1, or_one=True):
+    with lent(cores, 1, or_single=True):
         thread.start()
         while not cores._queue:
             assert thread.is_alive()
@@ -51,13 +51,13 @@ def test_who_wants_all_waits_for_all():
 
 
 def test_a_later_run_does_not_overtake():
-    cores, order = Cores(2), []
+    cores, order = CpuCores(2), []
 
-    def wants(name, wanted, or_one):
-        with lent(cores, wanted, or_one=or_one):
+    def wants(name, wanted, or_single):
+        with lent(cores, wanted, or_single=or_single):
             order.append(name)
 
-    with lent(cores, 1, or_one=True):
+    with lent(cores, 1, or_single=True):
         first = threading.Thread(target=wants, args=("first", 2, False))
         first.start()
         while len(cores._queue) < 1:
@@ -74,12 +74,12 @@ def test_a_later_run_does_not_overtake():
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_never_more_than_there_are(count):
-    cores, lock, at_work, most = Cores(count), threading.Lock(), 0, 0
+    cores, lock, at_work, most = CpuCores(count), threading.Lock(), 0, 0
 
     def work(number):
         nonlocal at_work, most
         wanted = 1 + number % (count + 1)
-        with lent(cores, wanted, or_one=bool(number % 3)) as taken:
+        with lent(cores, wanted, or_single=bool(number % 3)) as taken:
             with lock:
                 at_work += taken
                 most = max(most, at_work)
@@ -89,11 +89,11 @@ def test_never_more_than_there_are(count):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(500), timeout=PATIENCE_S))
     assert 1 <= most <= count
-    assert not cores.wanted_by_others
+    assert not cores.contended
 
 
 def test_a_failed_run_gives_its_cores_back():
-    cores = Cores(2)
-    with pytest.raises(ZeroDivisionError), lent(cores, 2, or_one=False):
+    cores = CpuCores(2)
+    with pytest.raises(ZeroDivisionError), lent(cores, 2, or_single=False):
         1 / 0  # noqa: B018
-    assert not cores.wanted_by_others
+    assert not cores.contended

@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from torchless.ort.cpu_cores import Cores
-from torchless.ort.session import Session, beside_others
+from torchless.ort.cpu_cores import CpuCores
+from torchless.ort.session import Session, single_threaded
 
 
 @pytest.mark.parametrize("operator", ["MatMulInteger", "MatMulIntegerToFloat"])
@@ -44,8 +44,8 @@ def test_sums_of_8_bit_products_are_exact(operator, tmp_path):
 
 @pytest.fixture
 def two_cores(monkeypatch):
-    cores = Cores(2)
-    monkeypatch.setattr("torchless.ort.session.CORES", cores)
+    cores = CpuCores(2)
+    monkeypatch.setattr("torchless.ort.session.CPU_CORES", cores)
     return cores
 
 
@@ -64,23 +64,23 @@ def test_runs_side_by_side_answer_as_runs_alone(dtype, sentiment, two_cores):
         beside = [logits for (logits,) in threads.map(session.run, map(feeds_of, lengths))]
     assert session._single_threaded is not None
     np.testing.assert_array_equal(beside, alone)
-    assert not two_cores.wanted_by_others
+    assert not two_cores.contended
 
 
-def test_what_was_warmed_beside_others_loads_nothing_later(sentiment, two_cores, monkeypatch):
+def test_what_was_warmed_single_threaded_loads_nothing_later(sentiment, two_cores, monkeypatch):
     session = Session(sentiment / "onnx/model.onnx", threads=2)
-    with beside_others(session):
+    with single_threaded(session):
         (beside,) = session.run(feeds_of(20))
-    assert not two_cores.wanted_by_others
-    monkeypatch.setattr(session, "_loaded", None)
+    assert not two_cores.contended
+    monkeypatch.setattr(session, "_load", None)
     with ThreadPoolExecutor(4) as threads:
         answers = [logits for (logits,) in threads.map(session.run, [feeds_of(20)] * 40)]
     np.testing.assert_array_equal(answers, [beside] * 40)
 
 
-def test_one_thread_has_nothing_to_warm_beside_others(sentiment, two_cores):
+def test_one_thread_has_nothing_to_warm_single_threaded(sentiment, two_cores):
     session = Session(sentiment / "onnx/model.onnx", threads=1)
-    with beside_others(session):
+    with single_threaded(session):
         session.run(feeds_of(20))
     assert session._single_threaded is session._session
 

@@ -285,7 +285,7 @@ def test_windows_are_as_long_as_the_folder_says(embeddings):
 
 
 def message(count, of, tokens):
-    return f"^{count} of {of} inputs were cut to {tokens} tokens; the answers know nothing of the rest"
+    return f"^{count} of {of} inputs were cut to {tokens} tokens; the answers do not cover the rest"
 
 
 def test_a_warning_where_texts_were_cut(classify):

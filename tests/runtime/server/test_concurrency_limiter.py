@@ -1,12 +1,13 @@
 import pytest
 
-from torchless.errors import ClosingError, OverloadedError
+from torchless.errors import ClosingError
 from torchless.server.concurrency_limiter import ConcurrencyLimiter
+from torchless.server.exceptions import OverloadedError
 
 
 def test_as_many_requests_as_may_be():
     limiter = ConcurrencyLimiter(max_requests=2, max_tokens=100)
-    first, _ = limiter.acquire(body_bytes=1), limiter.admit(body_bytes=1)
+    first, _ = limiter.acquire(body_bytes=1), limiter.acquire(body_bytes=1)
     with pytest.raises(OverloadedError):
         limiter.acquire(body_bytes=1)
     first.release()
@@ -15,7 +16,7 @@ def test_as_many_requests_as_may_be():
 
 def test_as_many_tokens_as_may_be_but_one_request_may_always():
     limiter = ConcurrencyLimiter(max_requests=9, max_tokens=100)
-    large, small = limiter.acquire(body_bytes=1), limiter.admit(body_bytes=1)
+    large, small = limiter.acquire(body_bytes=1), limiter.acquire(body_bytes=1)
     large.acquire_tokens(500)
     with pytest.raises(OverloadedError):
         small.acquire_tokens(1)

@@ -6,8 +6,12 @@ import sys
 from pathlib import Path
 
 import httpx
+import jsonschema_rs
+import msgspec
 import pytest
-from fixtures.server import serving
+from fixtures.server import configuration, serving
+
+from torchless.server.openapi import describe
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance"
 # Of each operation; those that do not fit the document come on top.
@@ -15,10 +19,17 @@ MOST_EXAMPLES = 3
 
 
 @pytest.fixture(scope="module")
-def server(sentiment, embeddings, tiny):
-    """A server of models that classify, embed, and write."""
-    folders = {"sentiment": sentiment, "embeddings": embeddings, "gpt2": tiny.export("gpt2", "text-generation")}
-    with serving(*(f"{name}={folder}" for name, folder in folders.items()), "--log-format=none") as running:
+def server(sentiment, embeddings, tiny, tmp_path_factory):
+    """A server of models that classify, embed, rank, write and chat."""
+    folders = {
+        "sentiment": sentiment,
+        "embeddings": embeddings,
+        "gpt2": tiny.export("gpt2", "text-generation"),
+        "qwen3": tiny.export("qwen3", "text-generation"),
+        "ranks": tiny.export("bert", "text-classification", num_labels=1),
+    }
+    file = configuration(tmp_path_factory.mktemp("serve") / "serve.toml", folders, {"ranks": "text-ranking"})
+    with serving("--config", file, "--log-format=none") as running:
         yield running
 
 
@@ -89,7 +100,7 @@ def test_a_request_is_closed_bounded_and_explained(document):
 
 
 def test_the_models_are_named(document):
-    names = ["sentiment", "embeddings", "gpt2"]
+    names = ["sentiment", "embeddings", "gpt2", "qwen3", "ranks"]
     assert document["components"]["schemas"]["ChatRequest"]["properties"]["model"]["anyOf"][0]["enum"] == names
     assert operation(document, "/models/{name}")["parameters"][0]["schema"]["enum"] == names
 
@@ -114,6 +125,7 @@ def test_with_a_key_the_document_says_so_and_names_no_model(secured):
     assert '"sentiment"' not in told.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("running", ["server", "secured"])
 def test_the_page_and_all_that_it_loads_are_this_servers(running, request):
     url = request.getfixturevalue(running).url
@@ -132,3 +144,45 @@ def test_the_page_and_all_that_it_loads_are_this_servers(running, request):
 def test_the_page_has_no_other_files(server):
     for path in ("/docs/assets/index.html", "/docs/assets/..%2f__init__.py", "/docs/assets/"):
         assert httpx.get(server.url + path).status_code == 404
+
+
+def test_two_classes_of_one_name_are_an_error():
+    first, second = (msgspec.defstruct("Collision", [(name, str)]) for name in ("text", "label"))
+    describe(first)
+    describe(first)
+    with pytest.raises(ValueError, match="have the name 'Collision'"):
+        describe(second)
+
+
+# For each route, the model that serves it and a body that the document must call valid.
+BODIES = {
+    "/": ("sentiment", {"inputs": "A fine film.", "parameters": {"top_k": 1}}),
+    "/embed": ("embeddings", {"inputs": ["A fine film.", "Dull."], "normalize": True}),
+    "/embed_all": ("embeddings", {"inputs": "A fine film."}),
+    "/similarity": ("embeddings", {"inputs": {"source_sentence": "A fine film.", "sentences": ["Dull."]}}),
+    "/predict": ("sentiment", {"inputs": [["A fine film."], ["Dull."]], "raw_scores": True}),
+    "/rerank": ("ranks", {"query": "Who?", "texts": ["I.", "It rains."], "return_text": True}),
+    "/tokenize": ("sentiment", {"inputs": "A fine film.", "add_special_tokens": False}),
+    "/decode": ("sentiment", {"ids": [101, 2023, 102]}),
+    "/v1/embeddings": ("embeddings", {"input": ["A fine film."], "encoding_format": "base64"}),
+    "/v1/completions": ("gpt2", {"prompt": "A fine film", "max_tokens": 3, "temperature": 0}),
+    "/v1/chat/completions": ("qwen3", {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}),
+    "/v2/models/{name}/infer": (
+        "sentiment",
+        {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["A fine film."]}]},
+    ),
+}
+
+
+def test_a_body_that_the_document_calls_valid_is_taken(document, server):
+    posts = {path: methods["post"] for path, methods in document["paths"].items() if "post" in methods}
+    assert {path.removeprefix("/models/{name}") or "/" for path in posts} == BODIES.keys()
+    for path, post in posts.items():
+        model, body = BODIES[path.removeprefix("/models/{name}") or "/"]
+        schema = post["requestBody"]["content"]["application/json"]["schema"]
+        named = body if path.startswith("/models") or not path.startswith("/v1") else {"model": model, **body}
+        validator = jsonschema_rs.validator_for({**schema, "components": document["components"]})
+        validator.validate(named)
+        answer = httpx.post(server.url + path.replace("{name}", model), json=named, timeout=30)
+        assert answer.status_code == 200, (path, answer.text)
+        assert not validator.is_valid({**named, "no_such_field": 1}) or path.startswith("/v2"), path

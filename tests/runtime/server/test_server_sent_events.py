@@ -1,10 +1,47 @@
+"""Server-sent events: one line each, errors included."""
+
+import asyncio
 import json
 
-from torchless.server.server_sent_events import event
+import pytest
+
+from torchless.errors import InputError
+from torchless.server.errors import named_error
+from torchless.server.server_sent_events import event, stream_response
+
+LINE_ENDS = "a\u2028b\u2029c\x85d\ne\r\x0bf"
 
 
-def test_an_event_is_one_line_for_every_client():
-    text = "a\u2028b\u2029c\x85d\ne\r\x0bf"
-    line, *end = event({"text": text}).decode().splitlines()
-    assert end == [""]
-    assert json.loads(line.removeprefix("data: ")) == {"text": text}
+@pytest.mark.parametrize("text", [LINE_ENDS, "", "é 🎬"])
+def test_an_event_is_one_line_for_every_client(text):
+    sent = event({"text": text}).decode()
+    assert sent.endswith("\n\n")
+    assert len(sent.splitlines()) == 2
+    assert json.loads(sent.removeprefix("data: ")) == {"text": text}
+
+
+async def sent_by(response):
+    return [piece async for piece in response.iterator]
+
+
+def test_an_error_after_the_first_event_is_the_last_event_and_one_line_too():
+    async def events():
+        yield event(1)
+        raise InputError(f"No {LINE_ENDS}.", hint="Give another.")
+
+    async def respond():
+        return await sent_by(await stream_response(events(), named_error))
+
+    first, last = asyncio.run(respond())
+    assert first == event(1)
+    assert last == event({"error": f"No {LINE_ENDS}. Give another.", "error_type": "invalid"})
+    assert len(last.decode().splitlines()) == 2
+
+
+def test_an_error_before_the_first_event_is_raised():
+    async def events():
+        raise InputError("No text.", hint="Give one.")
+        yield
+
+    with pytest.raises(InputError, match="No text"):
+        asyncio.run(stream_response(events(), named_error))

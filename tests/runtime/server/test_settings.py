@@ -1,9 +1,24 @@
+import importlib.util
+import sys
 import tomllib
+from itertools import chain
+from pathlib import Path
 
+import msgspec
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from torchless.errors import OptionError
-from torchless.server.settings import ModelSettings, Settings
+from torchless.errors import MissingExtraError, OptionError
+from torchless.server.command import add_serve_command
+from torchless.server.settings import ModelSettings, Settings, setting_infos
+
+
+def application():
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    add_serve_command(app)
+    return app
 
 
 @pytest.fixture
@@ -65,3 +80,49 @@ def test_impossible_values_are_named(flags, says):
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(OptionError, match="cannot be read"):
         Settings.load({}, {}, tmp_path / "none.toml")
+
+
+def test_the_page_has_the_table_of_the_declarations():
+    path = Path(__file__).parents[3] / "docs" / "settings_table.py"
+    spec = importlib.util.spec_from_file_location("settings_table", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    page = script.PAGE.read_text(encoding="utf-8")
+    assert page == script.written(page), "run: .venv/bin/python docs/settings_table.py"
+
+
+def test_every_setting_is_a_flag_with_its_description_and_its_default():
+    result = CliRunner().invoke(application(), ["serve", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    shown = " ".join(result.output.split())
+    for info in setting_infos():
+        assert info.description
+        if info.name != "models":
+            assert info.flag in shown
+            assert " ".join(info.description.split()) in shown.replace(" │ │ ", " ")
+            assert info.default is None or info.default in shown
+
+
+def test_every_flag_reaches_the_settings():
+    flags = {"--dtype": "q8", "--threads": "3", "--host": "::1", "--port": "9", "--max-concurrent-requests": "4"}
+    flags |= {
+        "--max-batch-tokens": "5",
+        "--max-client-batch-size": "6",
+        "--payload-limit": "7",
+        "--max-input-length": "8",
+    }
+    flags |= {"--request-timeout-s": "1.5", "--api-key": "k", "--cors-allow-origin": "*", "--log-format": "none"}
+    switches = {"--log-inputs", "--open-telemetry"}
+    assert {info.flag for info in setting_infos()} - {"--models"} == flags.keys() | switches
+    arguments = ["serve", "name=folder", *chain(*flags.items()), *switches, "--print-config"]
+    printed = tomllib.loads(CliRunner().invoke(application(), arguments).output)
+    settings = Settings.load(printed | {"api_key": "k"}, {})
+    values = {f"--{name.replace('_', '-')}": value for name, value in msgspec.to_builtins(settings).items()}
+    assert {flag: str(values[flag]) for flag in flags} == {**flags, "--cors-allow-origin": "['*']"}
+    assert all(values[flag] is True for flag in switches)
+
+
+def test_without_the_extra_the_command_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchless.server.settings", None)
+    result = CliRunner().invoke(application(), ["serve", "models/sentiment", "--port", "1"])
+    assert isinstance(result.exception, MissingExtraError)
+    assert "torchless[serve]" in str(result.exception)

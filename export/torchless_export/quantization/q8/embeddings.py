@@ -8,13 +8,13 @@ import numpy as np
 from torchless_export.graph.ir import Graph
 from torchless_export.quantization.q8.quantizers import SMALLEST
 
-__all__ = ["quantise_embeddings"]
+__all__ = ["quantize_embeddings"]
 
 _MIN_TOKENS = 1000
 _MIN_WIDTH = 16
 
 
-def quantise_embeddings(graph: Graph) -> None:
+def quantize_embeddings(graph: Graph) -> None:
     """Look tokens up as integers, and scale what was found.
 
     Args:

@@ -20,13 +20,13 @@ import onnx
 from numpy.typing import NDArray
 
 from torchless_export.graph.ir import MICROSOFT, Graph
-from torchless_export.quantization.q8.embeddings import quantise_embeddings
+from torchless_export.quantization.q8.embeddings import quantize_embeddings
 from torchless_export.quantization.q8.folding import fold_channels
-from torchless_export.quantization.q8.quantizers import ByChannel, ByRow, Floats, Quantiser, outliers
+from torchless_export.quantization.q8.quantizers import ByChannel, ByRow, Floats, Quantizer, outliers
 from torchless_export.quantization.q8.recording import record
 from torchless_export.quantization.q8.rounding import round_columns
 
-__all__ = ["quantise"]
+__all__ = ["quantize"]
 
 _MAX_OUTLIERS = 16
 _CHANNELS_AN_OUTLIER = 16
@@ -74,7 +74,7 @@ class _Linear:
         return np.split(outputs, np.cumsum(widths)[:-1], axis=-1)
 
 
-def quantise(source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+def quantize(source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> None:
     """Write the q8 variant of a graph.
 
     Args:
@@ -97,7 +97,7 @@ def quantise(source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[An
             new[id(nodes[0])] = list(_write_linear(graph, linear, rows))
             gone.update(id(node) for node in nodes[1:])
     graph.nodes = [one for node in graph.nodes if id(node) not in gone for one in new.get(id(node), [node])]
-    quantise_embeddings(graph)
+    quantize_embeddings(graph)
     fold_channels(graph)
     onnx.save(graph.model(domains=[MICROSOFT]), target)
 
@@ -141,13 +141,13 @@ def _portions(graph: Graph, linears: Sequence[_Linear]) -> Iterator[list[_Linear
         yield portion
 
 
-def _choose(rows: Floats, weights: Floats) -> Quantiser:
+def _choose(rows: Floats, weights: Floats) -> Quantizer:
     """Return how to quantise an input: fitted to half of the rows, and judged by the products of the other half."""
     fitted, judged = rows[::2], rows[1::2][:_MAX_JUDGED_ROWS]
     exact = judged @ weights
     every = np.ones(len(weights), np.bool_)
     most = outliers(fitted, weights, min(_MAX_OUTLIERS, len(weights) // _CHANNELS_AN_OUTLIER))
-    ways: list[tuple[float, Quantiser]] = []
+    ways: list[tuple[float, Quantizer]] = []
     for price, kept in ((1.0, every), (_PRICE_OF_OUTLIERS, most)):
         ways.append((price, ByChannel.fit(fitted, weights, kept)))
         ways.append((price * _PRICE_OF_ROWS, ByRow.fit(fitted, kept)))
@@ -179,7 +179,7 @@ def _write_product(
     graph: Graph,
     linear: _Linear,
     product: _Product,
-    way: Quantiser,
+    way: Quantizer,
     integers: NDArray[np.int8],
     scales: Floats,
     constant: Floats,

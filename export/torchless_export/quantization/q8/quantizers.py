@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torchless_export.graph.ir import Graph
 from torchless_export.quantization.q8.rounding import rounded
 
-__all__ = ["SMALLEST", "ByChannel", "ByRow", "Floats", "Quantiser", "outliers"]
+__all__ = ["SMALLEST", "ByChannel", "ByRow", "Floats", "Quantizer", "outliers"]
 
 Floats: TypeAlias = NDArray[Any]
 """Of float32."""
@@ -24,7 +24,7 @@ _MARGIN = 1.1
 _ZERO_POINTS = (0, 8, 12, 16, 24, 32, 48, 64)
 
 
-class Quantiser(Protocol):
+class Quantizer(Protocol):
     """How an input is quantised: the integers, less their zero point, times their scale, are about the input.
 
     Attributes:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from torchless.ort.session import Session
-from torchless_export.graph.classifier_head import with_every_token
+from torchless_export.graph.classifier_head import with_all_tokens
 
 __all__ = ["record"]
 
@@ -30,7 +30,7 @@ def record(
     Returns:
         The rows by name, (rows, channels).
     """
-    model = with_every_token(onnx.load(graph, load_external_data=False))
+    model = with_all_tokens(onnx.load(graph, load_external_data=False))
     declared = {value.name for value in model.graph.output}
     model.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in declared

@@ -31,17 +31,17 @@ def round_columns(
     """
     scales = _scales(weights)
     if weights.shape[1] > _MAX_COLUMNS or not inputs.any():
-        return _whole(weights, scales), scales
+        return _integers(weights, scales), scales
     moments = inputs.T @ inputs
     order = np.argsort(-np.diag(moments), kind="stable")
-    spread = _spread(moments[np.ix_(order, order)])
+    spread = _deviations(moments[np.ix_(order, order)])
     left = weights[order]  # a copy: what is still to be rounded, errors of the rows above included
     integers = np.empty(weights.shape, np.int8)
     for start in range(0, len(left), _BLOCK_ROWS):
         stop = min(start + _BLOCK_ROWS, len(left))
         errors = np.empty((stop - start, left.shape[1]), np.float32)
         for row in range(start, stop):
-            whole = _whole(left[row], scales)
+            whole = _integers(left[row], scales)
             integers[order[row]] = whole
             errors[row - start] = (left[row] - whole * scales) / spread[row, row]
             left[row + 1 : stop] -= np.outer(spread[row, row + 1 : stop], errors[row - start])
@@ -52,7 +52,7 @@ def round_columns(
 def rounded(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what a matrix becomes when each weight is rounded by itself, (inputs, outputs)."""
     scales = _scales(weights)
-    return _whole(weights, scales) * scales
+    return _integers(weights, scales) * scales
 
 
 def _scales(weights: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -60,11 +60,11 @@ def _scales(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(largest == 0, 1, largest / 127).astype(np.float32)
 
 
-def _whole(values: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.int8]:
+def _integers(values: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.int8]:
     return np.asarray(np.clip(np.rint(values / scales), -127, 127), np.int8)
 
 
-def _spread(moments: NDArray[np.float32]) -> NDArray[np.float32]:
+def _deviations(moments: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the upper Cholesky factor of the inverse of the damped moments, (inputs, inputs)."""
     import torch  # its triangular solvers are several times as fast as inverting with NumPy
 

@@ -1,14 +1,14 @@
 """Probes: whether the process lives, and whether it takes requests."""
 
-from litestar import Response, Router, get
+from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
-from torchless.server.errors import STATUS_DESCRIPTIONS, answered_ready, hugging_face
-from torchless.server.interface import interface
+from torchless.server.errors import STATUS_DESCRIPTIONS, readiness_response
+from torchless.server.interface import Interface
 from torchless.server.server_request import ServerRequest
 
-__all__ = ["router"]
+__all__ = ["INTERFACE"]
 
 
 class Health(Struct):
@@ -43,10 +43,8 @@ def health() -> Health:
 )
 def ready(request: ServerRequest) -> Response[Ready]:
     """Say whether requests are taken: every model is loaded, and the server is not about to stop."""
-    taken = request.answerable
-    return answered_ready(Ready(ready=taken, loading=list(request.app.state.loading.missing)), taken=taken)
+    body = Ready(ready=request.is_ready, loading=list(request.app.state.loading.missing))
+    return readiness_response(body, ready=request.is_ready)
 
 
-def router() -> Router:
-    """Return the routes."""
-    return interface("Probes", [health, ready], hugging_face)
+INTERFACE = Interface(name="Probes", handlers=[health, ready])

@@ -7,7 +7,7 @@ from torchless.ort.session import Session
 from torchless_export.graph.ir import Graph
 from torchless_export.quantization.q8 import quantize as module
 from torchless_export.quantization.q8.folding import fold_channels
-from torchless_export.quantization.q8.quantize import quantise
+from torchless_export.quantization.q8.quantize import quantize
 
 RNG = np.random.default_rng(0)
 WIDTH, HEADS = 32, 4
@@ -58,9 +58,9 @@ def scaled(path):
 
 def test_answers_are_those_of_passes_over_the_input(tmp_path, monkeypatch):
     source = attention(tmp_path / "a.onnx")
-    quantise(source, tmp_path / "b.onnx", FEEDS[:40])
+    quantize(source, tmp_path / "b.onnx", FEEDS[:40])
     monkeypatch.setattr(module, "fold_channels", lambda graph: None)
-    quantise(source, tmp_path / "c.onnx", FEEDS[:40])
+    quantize(source, tmp_path / "c.onnx", FEEDS[:40])
     assert (scaled(tmp_path / "b.onnx"), scaled(tmp_path / "c.onnx")) == ({"h"}, {"h", "merged"})
     x = {"x": np.concatenate([feed["x"] for feed in FEEDS[40:]])}
     (exact,), (folded,), (passed,) = (Session(tmp_path / f"{name}.onnx").run(x) for name in "abc")
@@ -70,14 +70,14 @@ def test_answers_are_those_of_passes_over_the_input(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("other", ["merged", "v"])
 def test_what_others_see_is_scaled_by_itself(tmp_path, other):
-    quantise(attention(tmp_path / "a.onnx", outputs=("y", other)), tmp_path / "b.onnx", FEEDS)
+    quantize(attention(tmp_path / "a.onnx", outputs=("y", other)), tmp_path / "b.onnx", FEEDS)
     assert scaled(tmp_path / "b.onnx") == {"h", "merged"}
 
 
 @pytest.mark.parametrize(("axis", "kept"), [(-1, {"h"}), (3, {"h"}), (2, {"h", "merged"})])
 def test_only_where_probabilities_sum_to_1(tmp_path, monkeypatch, axis, kept):
     monkeypatch.setattr(module, "fold_channels", lambda graph: None)
-    quantise(attention(tmp_path / "a.onnx"), tmp_path / "b.onnx", FEEDS)
+    quantize(attention(tmp_path / "a.onnx"), tmp_path / "b.onnx", FEEDS)
     model = onnx.load(tmp_path / "b.onnx")
     (softmax,) = (node for node in model.graph.node if node.op_type == "Softmax")
     softmax.attribute[0].i = axis

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 import torchless
 from torchless.ort.session import Session
 from torchless_export.export import Silent, export
-from torchless_export.quantization.q8.quantize import quantise
+from torchless_export.quantization.q8.quantize import quantize
 from torchless_export.sample import sample_texts
 
 TEXTS = sample_texts(40)
@@ -134,7 +134,7 @@ ROWS = np.geomspace(0.01, 1000, 500)[:, None] * RNG.standard_normal((500, 32))
 def test_inputs_whose_channels_or_rows_are_of_all_sizes(rows, operator, opset, tmp_path):
     source = single_product(tmp_path / "a.onnx", MATRIX, opset=opset)
     rows = RNG.permutation(rows).astype(np.float32)
-    quantise(source, tmp_path / "b.onnx", [{"x": some} for some in np.split(rows[:400], 50)])
+    quantize(source, tmp_path / "b.onnx", [{"x": some} for some in np.split(rows[:400], 50)])
     assert operator in {node.op_type for node in onnx.load(tmp_path / "b.onnx").graph.node}
     (exact,), (got,) = (Session(path).run({"x": rows[400:]}) for path in (source, tmp_path / "b.onnx"))
     assert np.linalg.norm(got - exact) < 0.02 * np.linalg.norm(exact)
@@ -144,7 +144,7 @@ def test_a_channel_whose_outliers_would_coarsen_the_others_is_left_out(tmp_path)
     source = single_product(tmp_path / "a.onnx", MATRIX)
     rows = RNG.standard_normal((500, 32)).astype(np.float32)
     rows[::7, 5] *= 3000
-    quantise(source, tmp_path / "b.onnx", [{"x": some} for some in np.split(rows[:400], 50)])
+    quantize(source, tmp_path / "b.onnx", [{"x": some} for some in np.split(rows[:400], 50)])
     graph = onnx.load(tmp_path / "b.onnx").graph
     (left_out,) = (numpy_helper.to_array(one) for one in graph.initializer if one.name == "x.q8.channels")
     assert 5 in left_out
@@ -155,7 +155,7 @@ def test_a_channel_whose_outliers_would_coarsen_the_others_is_left_out(tmp_path)
 
 def test_what_calibration_never_saw_is_cut_off_not_wrapped(tmp_path):
     source = single_product(tmp_path / "a.onnx", np.abs(MATRIX))
-    quantise(source, tmp_path / "b.onnx", [{"x": some} for some in np.split(CHANNELS[:400].astype(np.float32), 50)])
+    quantize(source, tmp_path / "b.onnx", [{"x": some} for some in np.split(CHANNELS[:400].astype(np.float32), 50)])
     session = Session(tmp_path / "b.onnx")
     far = [session.run({"x": np.full((1, 32), value, np.float32)})[0] for value in (-1e6, 0, 1e6)]
     assert (far[0] < far[1]).all()
@@ -164,7 +164,7 @@ def test_what_calibration_never_saw_is_cut_off_not_wrapped(tmp_path):
 
 def test_a_row_of_zeros_gives_the_bias(tmp_path):
     source = single_product(tmp_path / "a.onnx", MATRIX)
-    quantise(source, tmp_path / "b.onnx", [{"x": some} for some in np.split(ROWS[:400].astype(np.float32), 50)])
+    quantize(source, tmp_path / "b.onnx", [{"x": some} for some in np.split(ROWS[:400].astype(np.float32), 50)])
     np.testing.assert_array_equal(
         Session(tmp_path / "b.onnx").run({"x": np.zeros((1, 32), np.float32)})[0], np.ones((1, 24))
     )
@@ -172,5 +172,5 @@ def test_a_row_of_zeros_gives_the_bias(tmp_path):
 
 def test_what_runs_once_a_text_stays_exact(tmp_path):
     source = single_product(tmp_path / "a.onnx", MATRIX)
-    quantise(source, tmp_path / "b.onnx", [{"x": row[None]} for row in ROWS[:50].astype(np.float32)])
+    quantize(source, tmp_path / "b.onnx", [{"x": row[None]} for row in ROWS[:50].astype(np.float32)])
     assert [node.op_type for node in onnx.load(tmp_path / "b.onnx").graph.node] == ["MatMul", "Add"]

@@ -1,6 +1,6 @@
 """text-generation-inference's shapes of generated text: its parameters, its details, its events."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -12,6 +12,7 @@ from torchless.generation.stopping import FinishReason
 from torchless.generation.streaming import TextStream
 from torchless.pipelines import Pipeline
 from torchless.pipelines.generation import StreamedText
+from torchless.server.interface import check_no_template
 from torchless.server.server_sent_events import event
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
     "Details",
     "StreamEvent",
     "Token",
-    "check_no_template",
     "described",
     "generation_options",
     "stream_events",
@@ -136,16 +136,6 @@ def generation_options(parameters: Mapping[str, Any], *, chat: bool) -> dict[str
     return options
 
 
-def check_no_template(options: Mapping[str, Any]) -> None:
-    """Raise if a request's options bring what the tokenizer is called with: a chat template among it is a program.
-
-    Raises:
-        OptionError: They do.
-    """
-    if options.get("tokenizer_encode_kwargs"):
-        raise OptionError("tokenizer_encode_kwargs are not taken over HTTP.", hint="Leave tokenizer_encode_kwargs out.")
-
-
 def described(
     pipeline: Pipeline[Any], text: Any, options: Mapping[str, Any], answer: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -172,31 +162,27 @@ def described(
     return {**written, "details": details}
 
 
-async def stream_events(
-    first: StreamedText | None, others: AsyncGenerator[StreamedText, None], *, seed: int | None
-) -> AsyncIterator[bytes]:
+async def stream_events(pieces: AsyncGenerator[StreamedText, None], *, seed: int | None) -> AsyncGenerator[bytes, None]:
     """Yield the events of a text while it is generated.
 
     Args:
-        first: What came with its first token.
-        others: What comes with the others.
-        seed: What it is drawn with.
+        pieces: A piece for each token, and a last one.
+        seed: The seed of the draws.
     """
-    text, index, piece = "", 0, first
-    async with aclosing(others):
-        while piece is not None:
+    text, index = "", 0
+    async with aclosing(pieces):
+        async for piece in pieces:
             text, index = text + piece["text"], index + 1
-            told = StreamEvent(index=index, token=Token(id=None, text=piece["text"]))
+            streamed = StreamEvent(index=index, token=Token(id=None, text=piece["text"]))
             if piece["finish_reason"] is not None:
-                told.generated_text = text
-                told.details = StreamDetails(
+                streamed.generated_text = text
+                streamed.details = StreamDetails(
                     finish_reason=piece["finish_reason"],
                     generated_tokens=piece["generated_tokens"],
                     input_length=piece["prompt_tokens"],
                     seed=seed,
                 )
-            yield event(told)
-            piece = await anext(others, None)
+            yield event(streamed)
 
 
 def _tokens(pipeline: Pipeline[Any], prompt_ids: Sequence[int], token_ids: Sequence[int]) -> Iterator[Token]:

@@ -2,19 +2,17 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from litestar import Response, Router, post
+from litestar import Response, post
 from litestar.params import JSONBody
-from litestar.response import Stream
 
-from torchless.errors import InputError, OptionError, TorchlessError
-from torchless.server.concurrency_limiter import Slot
+from torchless.errors import InputError, OptionError
 from torchless.server.embeddings import SimilarityInputs, TruncationDirection, pools, prompted, similarities
-from torchless.server.errors import error_info, hugging_face
-from torchless.server.interface import interface
+from torchless.server.errors import named_error
+from torchless.server.interface import Interface
 from torchless.server.interfaces.hugging_face.generated_text import (
     RETURNS,
     described,
@@ -25,8 +23,9 @@ from torchless.server.interfaces.hugging_face.schemas import Result
 from torchless.server.models import ServedModel
 from torchless.server.openapi import MaybeModelName, StreamedOperation
 from torchless.server.server_request import ServerRequest
+from torchless.server.server_sent_events import stream_response
 
-__all__ = ["InferenceRequest", "router"]
+__all__ = ["INTERFACE", "InferenceRequest"]
 
 Options = dict[str, Any]
 
@@ -72,7 +71,7 @@ async def infer(
     parameters = dict(data.parameters or {})
     if served.task == "feature-extraction" and isinstance(data.inputs, Mapping):
         sentences, options = _similarity(data.inputs), _of_embeddings(served, parameters, data)
-        cosines = await similarities(served, sentences, options, prompt_name=data.prompt_name, slot=request.slot)
+        cosines = await similarities(served, sentences, options, prompt_name=data.prompt_name)
         return Response(cosines)
     many = isinstance(data.inputs, list) and not _is_chat(served, data.inputs)
     inputs = data.inputs if many else [data.inputs]
@@ -80,18 +79,16 @@ async def infer(
     if served.task == "feature-extraction":
         inputs = prompted(served, inputs, data.prompt_name)
     if data.stream:
-        return await _streamed(served, inputs, options, slot=request.slot)
+        return await _streamed(served, inputs, options)
     if served.task == "text-generation" and parameters.get("details"):
-        return Response(await _described(served, inputs, options, slot=request.slot))
-    results = await served.answer(inputs, options, slot=request.slot)
+        return Response(await _described(served, inputs, options))
+    results = await served.answer(inputs, options)
     if served.task == "zero-shot-classification" and _lists_labels(request.headers.get("user-agent", "")):
         results = [_labels(result) for result in results]
     return Response(_unwrapped(served.task, results, many=many))
 
 
-def router() -> Router:
-    """Return the routes of this interface."""
-    return interface("Hugging Face", [infer], hugging_face)
+INTERFACE = Interface(name="Hugging Face", handlers=[infer])
 
 
 def _options(served: ServedModel, parameters: Options, request: InferenceRequest) -> Options:
@@ -147,40 +144,26 @@ def _is_chat(served: ServedModel, inputs: Sequence[Any]) -> bool:
     return served.task == "text-generation" and len(inputs) > 0 and isinstance(inputs[0], Mapping)
 
 
-async def _described(served: ServedModel, inputs: Sequence[Any], options: Options, *, slot: Slot) -> list[Any]:
+async def _described(served: ServedModel, inputs: Sequence[Any], options: Options) -> list[Any]:
     """Answer with texts, and with how they were generated."""
     if options.get("num_return_sequences", 1) != 1:
         raise OptionError(
             f"num_return_sequences={options['num_return_sequences']!r} has no details.", hint="num_return_sequences=1"
         )
     asked = {name: value for name, value in options.items() if name not in RETURNS}
-    results = await served.answer(inputs, {**asked, "return_tensors": True, "return_details": True}, slot=slot)
+    results = await served.answer(inputs, {**asked, "return_tensors": True, "return_details": True})
     return [
         await asyncio.to_thread(described, served.pipeline, text, options, result[0])
         for text, result in zip(inputs, results, strict=True)
     ]
 
 
-async def _streamed(served: ServedModel, inputs: Sequence[Any], options: Options, *, slot: Slot) -> Response[Any]:
-    """Answer with events, once the first piece of text is there: what cannot be answered is an error before it."""
+async def _streamed(served: ServedModel, inputs: Sequence[Any], options: Options) -> Response[Any]:
+    """Answer with events while the text is generated."""
     if len(inputs) != 1:
         raise InputError(f"{len(inputs)} inputs cannot be streamed.", hint="Give one.")
-    pieces = served.stream(inputs[0], options, slot=slot)
-    first = await anext(pieces)
-    return Stream(
-        _with_error(stream_events(first, pieces, seed=options.get("seed"))),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-cache"},
-    )
-
-
-async def _with_error(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield events, and what ends them early: the status is sent already."""
-    try:
-        async for event in events:
-            yield event
-    except TorchlessError as error:
-        yield b"data:" + msgspec.json.encode(hugging_face(error_info(error))) + b"\n\n"
+    events = stream_events(served.stream(inputs[0], options), seed=options.get("seed"))
+    return await stream_response(events, named_error)
 
 
 def _unwrapped(task: str, results: list[Any], *, many: bool) -> Any:

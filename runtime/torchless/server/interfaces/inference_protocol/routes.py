@@ -3,33 +3,31 @@
 from collections.abc import Mapping
 from typing import Any
 
-from litestar import Response, Router, get, post
+from litestar import Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
 from torchless import __version__
-from torchless.errors import InputError, OptionError, TaskError
-from torchless.server.concurrency_limiter import Slot
-from torchless.server.errors import STATUS_DESCRIPTIONS, answered_ready, inference_protocol
-from torchless.server.interface import interface
-from torchless.server.interfaces.hugging_face.generated_text import check_no_template
+from torchless.server.errors import STATUS_DESCRIPTIONS, readiness_response
+from torchless.server.interface import Interface, check_no_template
+from torchless.server.interfaces.inference_protocol.errors import INFERENCE_PROTOCOL_STATUSES, inference_protocol_error
+from torchless.server.interfaces.inference_protocol.operation import TensorOperation
 from torchless.server.interfaces.inference_protocol.signatures import Signature, TensorSpec, signature_of
 from torchless.server.interfaces.inference_protocol.tensors import (
     JSON_LENGTH,
-    InferenceRequest,
-    InferenceResponse,
+    TensorRequest,
+    TensorResponse,
     Tensors,
     read_request,
     texts_of,
     write_response,
 )
 from torchless.server.models import ServedModel
-from torchless.server.openapi import ModelName, TensorOperation
+from torchless.server.openapi import ModelName
 from torchless.server.server_request import ServerRequest
 
-__all__ = ["router"]
+__all__ = ["INTERFACE"]
 
-_STATUSES = {InputError: 400, OptionError: 400, TaskError: 400}
 _LABELLED = ("text-classification", "token-classification")
 
 
@@ -120,8 +118,7 @@ def live() -> Liveness:
 )
 def ready(request: ServerRequest) -> Response[ServerReadiness]:
     """Say whether requests are taken."""
-    taken = request.answerable
-    return answered_ready(ServerReadiness(ready=taken), taken=taken)
+    return readiness_response(ServerReadiness(ready=request.is_ready), ready=request.is_ready)
 
 
 @get("/v2/models/{name:str}", sync_to_thread=False)
@@ -155,14 +152,14 @@ def model(name: ModelName, request: ServerRequest) -> ModelMetadata:
 )
 def model_ready(name: ModelName, request: ServerRequest) -> Response[Readiness]:
     """Say whether a model takes requests."""
-    served, taken = request.registry[name], request.answerable
-    return answered_ready(Readiness(name=served.name, ready=taken), taken=taken)
+    body = Readiness(name=request.registry[name].name, ready=request.is_ready)
+    return readiness_response(body, ready=request.is_ready)
 
 
 @post(
     "/v2/models/{name:str}/infer",
     status_code=200,
-    responses={200: ResponseSpec(InferenceResponse, description="The outputs.")},
+    responses={200: ResponseSpec(TensorResponse, description="The outputs.")},
     operation_class=TensorOperation,
 )
 async def infer(
@@ -174,26 +171,24 @@ async def infer(
     signature = signature_of(served.pipeline)
     asked, raw = read_request(await request.body(), request.headers.get(JSON_LENGTH))
     texts = texts_of(asked.inputs, raw)
-    tensors = await _answered(served, signature, asked, texts, slot=request.slot)
+    tensors = await _answered(served, signature, asked, texts)
     body, json_length = write_response(name, tensors, request_id=asked.id, binary=_binary(asked, tensors))
     if json_length is None:
         return Response(body, media_type="application/json")
     return Response(body, media_type="application/octet-stream", headers={JSON_LENGTH: str(json_length)})
 
 
-def router() -> Router:
-    """Return the routes of this interface."""
-    handlers = [server, live, ready, model, model_ready, infer]
-    return interface("Open Inference Protocol", handlers, inference_protocol, statuses=_STATUSES)
+INTERFACE = Interface(
+    name="Open Inference Protocol",
+    handlers=[server, live, ready, model, model_ready, infer],
+    error_body=inference_protocol_error,
+    statuses=INFERENCE_PROTOCOL_STATUSES,
+    path="/v2/",
+)
 
 
 async def _answered(
-    served: ServedModel,
-    signature: Signature,
-    asked: InferenceRequest,
-    texts: Mapping[str, list[str]],
-    *,
-    slot: Slot,
+    served: ServedModel, signature: Signature, asked: TensorRequest, texts: Mapping[str, list[str]]
 ) -> Tensors:
     names = [output.name for output in asked.outputs] if asked.outputs else None
     answers = signature.asked(names)
@@ -202,11 +197,11 @@ async def _answered(
     options = {name: value for name, value in asked.parameters.items() if name != "binary_data_output"} | options
     tensors: dict[str, Any] = {}
     for answer in answers:
-        tensors |= answer.arrays(await served.answer(inputs, answer.options_of(options), slot=slot))
+        tensors |= answer.arrays(await served.answer(inputs, answer.options_of(options)))
     return tensors if names is None else {name: tensors[name] for name in names}
 
 
-def _binary(asked: InferenceRequest, tensors: Tensors) -> set[str]:
+def _binary(asked: TensorRequest, tensors: Tensors) -> set[str]:
     """Return the outputs that become bytes: each one's own word is stronger than the request's."""
     by_default = bool(asked.parameters.get("binary_data_output", False))
     own = {output.name: output.parameters.get("binary_data", by_default) for output in asked.outputs or ()}

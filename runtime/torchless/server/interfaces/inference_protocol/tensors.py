@@ -12,11 +12,11 @@ from torchless.errors import InputError
 
 __all__ = [
     "JSON_LENGTH",
-    "InferenceRequest",
-    "InferenceResponse",
     "InputTensor",
     "OutputTensor",
     "RequestedOutput",
+    "TensorRequest",
+    "TensorResponse",
     "Tensors",
     "read_request",
     "texts_of",
@@ -64,7 +64,7 @@ class RequestedOutput(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
 
 
-class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True):
+class TensorRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The JSON of a request.
 
     Attributes:
@@ -98,7 +98,7 @@ class OutputTensor(msgspec.Struct, kw_only=True):
     parameters: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
 
 
-class InferenceResponse(msgspec.Struct, kw_only=True):
+class TensorResponse(msgspec.Struct, kw_only=True):
     """The JSON of a response.
 
     Attributes:
@@ -112,7 +112,7 @@ class InferenceResponse(msgspec.Struct, kw_only=True):
     outputs: list[OutputTensor]
 
 
-def read_request(body: bytes, json_length: str | None) -> tuple[InferenceRequest, bytes]:
+def read_request(body: bytes, json_length: str | None) -> tuple[TensorRequest, bytes]:
     """Read a request.
 
     Args:
@@ -135,7 +135,7 @@ def read_request(body: bytes, json_length: str | None) -> tuple[InferenceRequest
             )
         end = int(json_length)
     try:
-        return msgspec.json.decode(body[:end], type=InferenceRequest), body[end:]
+        return msgspec.json.decode(body[:end], type=TensorRequest), body[end:]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
             f"The request cannot be read: {error}.",
@@ -205,7 +205,7 @@ def write_response(
             output.data = array.ravel().tolist()
         described.append(output)
     told = msgspec.UNSET if request_id is None else request_id
-    encoded = msgspec.json.encode(InferenceResponse(model_name=model, id=told, outputs=described))
+    encoded = msgspec.json.encode(TensorResponse(model_name=model, id=told, outputs=described))
     return b"".join([encoded, *raw]), len(encoded) if raw else None
 
 

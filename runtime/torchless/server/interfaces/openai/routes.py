@@ -4,25 +4,27 @@ The name of the model is the request's, or the path's: `/v1/…` asks for the fi
 """
 
 from base64 import b64encode
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from time import time
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
-from litestar import Response, Router, get, post
+from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody
-from litestar.response import Stream
-from msgspec import Struct
 from numpy.typing import NDArray
 
-from torchless.errors import InputError, OptionError, TaskError, TorchlessError, UnknownModelError
+from torchless.errors import InputError
 from torchless.generation.streaming import TextUntil
 from torchless.pipelines.generation import StreamedText
-from torchless.server.concurrency_limiter import Slot
-from torchless.server.errors import error_info, openai
-from torchless.server.interface import interface
+from torchless.server.concurrency_limiter import CURRENT_SLOT
+from torchless.server.exceptions import UnknownModelError
+from torchless.server.interface import Interface
+from torchless.server.interfaces.openai.errors import OPENAI_STATUSES, ParameterError, openai_error
+from torchless.server.interfaces.openai.options import chat_options, completion_options, messages_of
 from torchless.server.interfaces.openai.schemas import (
     Chat,
     ChatChoice,
@@ -38,27 +40,18 @@ from torchless.server.interfaces.openai.schemas import (
     GenerationRequest,
     ModelCard,
     Models,
-    ParameterError,
     TextChoice,
     Usage,
-    chat_options,
-    completion_options,
-    messages_of,
 )
 from torchless.server.models import Registry, ServedModel
 from torchless.server.openapi import MaybeModelName, ModelNamed, StreamedOperation
 from torchless.server.server_request import ServerRequest
-from torchless.server.server_sent_events import event
+from torchless.server.server_sent_events import event, stream_response
 from torchless.tokenization.tokenizer import Tokenizer
 
-__all__ = ["router"]
+__all__ = ["INTERFACE"]
 
-# As OpenAI and others who speak this: a value that is not possible is a bad request, not an entity that cannot be processed.
-_STATUSES = {InputError: 400, OptionError: 400, TaskError: 400}
 _STARTED = int(time())
-
-# From the index of a choice, a piece of its text, whether it is the first, and why it ended, to the chunk of it.
-Chunk: TypeAlias = Callable[[int, str, bool, FinishReason | None], Struct]
 
 
 def _paths(path: str) -> list[str]:
@@ -99,12 +92,13 @@ async def embeddings(
         )
     options = {"pooling": "auto", "truncation": False, "return_tensors": True}
     with _blaming("input"):
-        results = await served.answer(texts, options, slot=request.slot)
+        results = await served.answer(texts, options)
+    tokens = CURRENT_SLOT.get().tokens
     shown = _base64 if data.encoding_format == "base64" else _floats
     return Embeddings(
         model=served.name,
         data=[Embedding(index=at, embedding=shown(_cut(one, data.dimensions))) for at, one in enumerate(results)],
-        usage=EmbeddingsUsage(prompt_tokens=request.slot.tokens, total_tokens=request.slot.tokens),
+        usage=EmbeddingsUsage(prompt_tokens=tokens, total_tokens=tokens),
     )
 
 
@@ -117,27 +111,9 @@ async def completions(
     """Continue texts."""
     served = _served(request.registry, name or data.model, "text-generation")
     with _blaming("prompt"):
-        prompts, tokens = _texts_of(data.prompt, served.pipeline.tokenizer)
-    options = completion_options(data) | ({"add_special_tokens": False} if tokens else {})
-    _check_biases(data, served.pipeline.tokenizer)
-    reply: dict[str, Any] = {"id": f"cmpl-{uuid4().hex}", "created": int(time()), "model": served.name}
-    begins = prompts if data.echo else [""] * len(prompts)
-    if data.stream:
-
-        def chunk(index: int, piece: str, first: bool, reason: FinishReason | None) -> Completion:
-            text = begins[index] + piece if first else piece
-            return Completion(choices=[TextChoice(index=index, text=text, finish_reason=reason)], **reply)
-
-        pieces = _chunks(served, prompts, options, data, chunk, Completion(choices=[], **reply), slot=request.slot)
-        return await _streamed(pieces, "prompt")
-    with _blaming("prompt"):
-        results = await served.answer(prompts, options, slot=request.slot)
-    answers = [(begin, answer) for begin, result in zip(begins, results, strict=True) for answer in result]
-    choices = [
-        TextChoice(index=index, text=begin + _until(answer["generated_text"], data), finish_reason=_reason(answer))
-        for index, (begin, answer) in enumerate(answers)
-    ]
-    return Response(Completion(choices=choices, usage=_usage(results), **reply))
+        prompts, are_tokens = _texts_of(data.prompt, served.pipeline.tokenizer)
+    options = completion_options(data) | ({"add_special_tokens": False} if are_tokens else {})
+    return await _generate(served, prompts, options, data, _COMPLETION, prefixes=prompts if data.echo else None)
 
 
 @post(_paths("chat/completions"), status_code=200, operation_class=StreamedOperation)
@@ -148,37 +124,142 @@ async def chat_completions(
 ) -> Response[Chat]:
     """Answer a chat."""
     served = _served(request.registry, name or data.model, "text-generation")
-    options = chat_options(data, longest=served.pipeline.max_tokens)
-    _check_biases(data, served.pipeline.tokenizer)
+    options = chat_options(data, max_tokens=served.pipeline.max_tokens)
     with _blaming("messages"):
         messages = messages_of(data)
-    reply: dict[str, Any] = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time()), "model": served.name}
-    if data.stream:
-        reply["object"] = "chat.completion.chunk"
+    return await _generate(served, [tuple(messages)], options, data, _CHAT)
 
-        def chunk(index: int, piece: str, first: bool, reason: FinishReason | None) -> Chat:
-            delta = ChatMessage(role="assistant", content=piece) if first else ChatMessage(content=piece)
-            return Chat(choices=[ChatChoice(index=index, delta=delta, finish_reason=reason)], **reply)
 
-        pieces = _chunks(served, [tuple(messages)], options, data, chunk, Chat(choices=[], **reply), slot=request.slot)
-        return await _streamed(pieces, "messages")
-    with _blaming("messages"):
-        results = await served.answer([tuple(messages)], options, slot=request.slot)
+INTERFACE = Interface(
+    name="OpenAI",
+    handlers=[models, model, embeddings, completions, chat_completions],
+    error_body=openai_error,
+    statuses=OPENAI_STATUSES,
+    path="/v1/",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """What differs between a completion and a chat.
+
+    Attributes:
+        id_prefix: The beginning of a response's id.
+        parameter: The parameter of the request that holds what is continued or answered.
+        response: The class of the response.
+        chunk_object: The `object` of a piece of a streamed response.
+        choice: From an index, a text and the reason of its end to a choice.
+        chunk: From an index, a piece of a text, whether it is the first, and the reason of the text's end to a choice.
+    """
+
+    id_prefix: str
+    parameter: str
+    response: Callable[..., Completion | Chat]
+    chunk_object: str
+    choice: Callable[[int, str, FinishReason], TextChoice | ChatChoice]
+    chunk: Callable[[int, str, bool, FinishReason | None], TextChoice | ChatChoice]
+
+
+def _text_choice(index: int, text: str, reason: FinishReason) -> TextChoice:
+    return TextChoice(index=index, text=text, finish_reason=reason)
+
+
+def _text_chunk(index: int, piece: str, _is_first: bool, reason: FinishReason | None) -> TextChoice:
+    return TextChoice(index=index, text=piece, finish_reason=reason)
+
+
+def _chat_choice(index: int, text: str, reason: FinishReason) -> ChatChoice:
+    message = ChatMessage(role="assistant", content=text, refusal=None)
+    return ChatChoice(index=index, message=message, finish_reason=reason)
+
+
+def _chat_chunk(index: int, piece: str, is_first: bool, reason: FinishReason | None) -> ChatChoice:
+    delta = ChatMessage(role="assistant", content=piece) if is_first else ChatMessage(content=piece)
+    return ChatChoice(index=index, delta=delta, finish_reason=reason)
+
+
+_COMPLETION = _Form(
+    id_prefix="cmpl",
+    parameter="prompt",
+    response=Completion,
+    chunk_object="text_completion",
+    choice=_text_choice,
+    chunk=_text_chunk,
+)
+_CHAT = _Form(
+    id_prefix="chatcmpl",
+    parameter="messages",
+    response=Chat,
+    chunk_object="chat.completion.chunk",
+    choice=_chat_choice,
+    chunk=_chat_chunk,
+)
+
+
+async def _generate(
+    served: ServedModel,
+    prompts: Sequence[Any],
+    options: dict[str, Any],
+    request: GenerationRequest,
+    form: _Form,
+    *,
+    prefixes: Sequence[str] | None = None,
+) -> Response[Any]:
+    """Continue or answer prompts, at once or as events.
+
+    Args:
+        served: The model.
+        prompts: Texts, or chats.
+        options: The options of the pipeline.
+        request: The request.
+        form: What the response looks like.
+        prefixes: The text before each prompt's answers; by default none.
+    """
+    _check_biases(request, served.pipeline.tokenizer)
+    prefixes = prefixes or [""] * len(prompts)
+    reply: Callable[..., Completion | Chat] = partial(
+        form.response, id=f"{form.id_prefix}-{uuid4().hex}", created=int(time()), model=served.name
+    )
+    with _blaming(form.parameter):
+        if request.stream:
+            chunk = partial(reply, object=form.chunk_object)
+            events = _events(served, prompts, options, request, form, chunk, prefixes)
+            return await stream_response(events, openai_error)
+        results = await served.answer(prompts, options)
+    answers = [(prefix, answer) for prefix, result in zip(prefixes, results, strict=True) for answer in result]
     choices = [
-        ChatChoice(
-            index=index,
-            message=ChatMessage(role="assistant", content=_until(answer["generated_text"], data), refusal=None),
-            finish_reason=_reason(answer),
-        )
-        for index, answer in enumerate(results[0])
+        form.choice(index, prefix + _until(answer["generated_text"], request), _reason(answer))
+        for index, (prefix, answer) in enumerate(answers)
     ]
-    return Response(Chat(choices=choices, usage=_usage(results), **reply))
+    return Response(reply(choices=choices, usage=_usage(results)))
 
 
-def router() -> Router:
-    """Return the routes of this interface."""
-    handlers = [models, model, embeddings, completions, chat_completions]
-    return interface("OpenAI", handlers, openai, statuses=_STATUSES)
+async def _events(
+    served: ServedModel,
+    prompts: Sequence[Any],
+    options: dict[str, Any],
+    request: GenerationRequest,
+    form: _Form,
+    reply: Callable[..., Any],
+    prefixes: Sequence[str],
+) -> AsyncGenerator[bytes, None]:
+    """Yield the answers to prompts, one after the other, as server-sent events."""
+    last_pieces: list[list[StreamedText]] = []
+    for index, prompt in enumerate(prompts):
+        until, prefix, is_first = TextUntil(request.stops), prefixes[index], True
+        async with aclosing(served.stream(prompt, options)) as pieces:
+            async for piece in pieces:
+                text, is_last = until.push(piece["text"]), piece["finish_reason"] is not None
+                if is_last:
+                    text += until.finish()
+                    last_pieces.append([piece])
+                if text or is_last:
+                    choice = form.chunk(index, prefix + text, is_first, _reason(piece) if is_last else None)
+                    yield event(reply(choices=[choice]))
+                    prefix, is_first = "", False
+    if request.include_usage:
+        yield event(reply(choices=[], usage=_usage(last_pieces)))
+    yield b"data: [DONE]\n\n"
 
 
 def _served(registry: Registry, name: str | None, task: str) -> ServedModel:
@@ -280,49 +361,3 @@ def _usage(results: Sequence[Sequence[Any]]) -> Usage:
     read = sum(result[0]["prompt_tokens"] for result in results)
     written = sum(answer["generated_tokens"] for result in results for answer in result)
     return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
-
-
-async def _streamed(chunks: AsyncGenerator[bytes, None], parameter: str) -> Response[Any]:
-    """Return a response that sends chunks; what goes wrong before the first is still a response of its own."""
-    with _blaming(parameter):
-        first = await anext(chunks)
-
-    async def every() -> AsyncIterator[bytes]:
-        async with aclosing(chunks):
-            yield first
-            try:
-                async for chunk in chunks:
-                    yield chunk
-            except TorchlessError as error:  # the status is sent already
-                yield event(openai(error_info(error)))
-
-    return Stream(every(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
-
-
-async def _chunks(
-    served: ServedModel,
-    prompts: Sequence[Any],
-    options: dict[str, Any],
-    request: GenerationRequest,
-    chunk: Chunk,
-    last: Any,
-    *,
-    slot: Slot,
-) -> AsyncGenerator[bytes, None]:
-    """Yield the answers to prompts, one after the other, as server-sent events."""
-    ends: list[list[StreamedText]] = []
-    for index, prompt in enumerate(prompts):
-        until, first = TextUntil(request.stops), True
-        async with aclosing(served.stream(prompt, options, slot=slot)) as pieces:
-            async for piece in pieces:
-                text, ended = until.push(piece["text"]), piece["finish_reason"] is not None
-                if ended:
-                    text += until.finish()
-                    ends.append([piece])
-                if text or ended:
-                    yield event(chunk(index, text, first, _reason(piece) if ended else None))
-                    first = False
-    if request.include_usage:
-        last.usage = _usage(ends)
-        yield event(last)
-    yield b"data: [DONE]\n\n"

@@ -1,14 +1,10 @@
-"""What OpenAI's interface sends and receives, and what its requests mean to a pipeline."""
+"""The requests and responses of OpenAI's interface."""
 
-from collections.abc import Mapping
-from inspect import signature
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from torchless.errors import InputError, OptionError
 from torchless.server.openapi import ModelNamed
-from torchless.tokenization.tokenizer import Tokenizer
 
 __all__ = [
     "Chat",
@@ -24,37 +20,12 @@ __all__ = [
     "GenerationRequest",
     "ModelCard",
     "Models",
-    "ParameterError",
     "TextChoice",
     "Usage",
-    "chat_options",
-    "completion_options",
-    "messages_of",
 ]
 
 FinishReason = Literal["stop", "length"]
 Token = Annotated[int, Meta(ge=0, lt=2**31)]
-
-# What `max_tokens` is where a completion does not say.
-_COMPLETION_TOKENS = 16
-# Below it, scores divided by the temperature are no longer numbers.
-_LEAST_TEMPERATURE = 1e-5
-_LONGEST_TOKEN_ID = 9  # digits
-_TEMPLATE_OPTIONS = frozenset(signature(Tokenizer.apply_chat_template).parameters)
-
-
-class ParameterError(OptionError):
-    """A parameter with a value that it cannot have.
-
-    Args:
-        problem: What is wrong, with the value that is.
-        hint: What to do about it.
-        parameter: Its name.
-    """
-
-    def __init__(self, problem: str, *, hint: str, parameter: str) -> None:
-        super().__init__(problem, hint=hint)
-        self.parameter = parameter
 
 
 class ModelCard(Struct, kw_only=True):
@@ -294,127 +265,3 @@ class Chat(Struct, kw_only=True):
     choices: list[ChatChoice]
     usage: Usage | UnsetType | None = UNSET
     object: Literal["chat.completion", "chat.completion.chunk"] = "chat.completion"
-
-
-def completion_options(request: CompletionRequest) -> dict[str, Any]:
-    """Return what a request means to `text-generation`.
-
-    Raises:
-        OptionError: It asks for what is not possible.
-    """
-    _refuse(request, {"logprobs": None, "suffix": None, "best_of": request.n or 1})
-    return _options(request) | {"max_new_tokens": request.max_tokens or _COMPLETION_TOKENS}
-
-
-def chat_options(request: ChatRequest, *, longest: int | None) -> dict[str, Any]:
-    """Return what a request means to `text-generation`.
-
-    Args:
-        request: The request.
-        longest: How many tokens the model takes. A chat that does not say how long its answer may be has all that is
-            left of them.
-
-    Raises:
-        OptionError: It asks for what is not possible.
-    """
-    _refuse(
-        request,
-        {
-            "logprobs": False,
-            "top_logprobs": 0,
-            "tools": [],
-            "tool_choice": "none",
-            "functions": [],
-            "function_call": "none",
-            "modalities": ["text"],
-            "audio": None,
-            "response_format": {"type": "text"},
-        },
-    )
-    options = _options(request) | {"continue_final_message": False}
-    for name in request.chat_template_kwargs or {}:
-        if name in _TEMPLATE_OPTIONS:
-            raise ParameterError(
-                f"chat_template_kwargs has {name!r}, which no template reads.",
-                hint=f"Leave {name} out.",
-                parameter="chat_template_kwargs",
-            )
-    if request.chat_template_kwargs:
-        options["tokenizer_encode_kwargs"] = request.chat_template_kwargs
-    tokens = request.max_completion_tokens or request.max_tokens
-    if tokens is None and longest is not None:
-        return options | {"max_new_tokens": None, "max_length": longest}
-    return options if tokens is None else options | {"max_new_tokens": tokens}
-
-
-def messages_of(request: ChatRequest) -> list[dict[str, Any]]:
-    """Return a chat's messages as templates read them: contents are texts, and developers are the system.
-
-    Raises:
-        InputError: A content has parts that are no text, or none.
-    """
-    if not request.messages:
-        raise InputError("The chat has no messages.", hint='Give [{"role": "user", "content": "…"}].')
-    messages = []
-    for message in request.messages:
-        role = "system" if message.get("role") == "developer" else message.get("role")
-        messages.append({**message, "role": role, "content": _content(message.get("content"))})
-    return messages
-
-
-def _content(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise InputError(f"The content of a message is {content!r}.", hint="Give a string.")
-    for part in content:
-        if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise InputError(f"A message has the part {part!r}, and the model reads texts.", hint="Give texts alone.")
-    return "".join(part["text"] for part in content)
-
-
-def _options(request: GenerationRequest) -> dict[str, Any]:
-    _refuse(request, {"frequency_penalty": 0, "presence_penalty": 0})
-    temperature = 1.0 if request.temperature is None else request.temperature
-    top_p = 1.0 if request.top_p is None else request.top_p
-    drawn = temperature > _LEAST_TEMPERATURE and top_p > 0
-    answers = request.n or 1
-    if answers > 1 and (request.stream or not drawn):
-        raise ParameterError(
-            f"n={answers} is not possible here.",
-            hint="Leave n out; or give a temperature, and do not stream.",
-            parameter="n",
-        )
-    return {
-        "do_sample": drawn,
-        "temperature": temperature if drawn else 1.0,
-        "top_p": top_p if drawn else 1.0,
-        "top_k": 0,
-        "num_beams": 1,
-        "num_return_sequences": answers,
-        "seed": request.seed,
-        "stop_strings": request.stops or None,
-        "sequence_bias": _biases(request.logit_bias),
-        "clean_up_tokenization_spaces": False,
-        "return_full_text": False,
-        "return_details": True,
-    }
-
-
-def _biases(biases: Mapping[str, float] | None) -> list[tuple[list[int], float]] | None:
-    for token in biases or {}:
-        if not (token.isascii() and token.isdigit() and len(token) <= _LONGEST_TOKEN_ID):
-            raise ParameterError(
-                f"logit_bias has {token!r} for a token.",
-                hint='Give token ids: {"50256": -100}',
-                parameter="logit_bias",
-            )
-    return [([int(token)], bias) for token, bias in biases.items()] if biases else None
-
-
-def _refuse(request: Struct, possible: Mapping[str, Any]) -> None:
-    """Raise if a field has a value that is neither left out nor the only one possible."""
-    for name, neutral in possible.items():
-        value = getattr(request, name)
-        if value is not None and value != neutral:
-            raise ParameterError(f"{name}={value!r} is not possible here.", hint=f"Leave {name} out.", parameter=name)

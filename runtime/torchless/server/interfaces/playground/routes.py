@@ -5,18 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from litestar import Response, Router, get
+from litestar import Response, get
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
 from torchless.folder.layout import POOLING_CONFIG
 from torchless.folder.model_folder import ModelFolder
-from torchless.server.errors import hugging_face
-from torchless.server.interface import interface
+from torchless.server.interface import Interface
 from torchless.server.models import ServedModel
 from torchless.server.server_request import ServerRequest
 
-__all__ = ["ModelDescription", "ModelList", "router"]
+__all__ = ["INTERFACE", "ModelDescription", "ModelList"]
 
 _FOLDER = files(__package__) / "assets"
 _MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -82,11 +81,6 @@ class ModelList(msgspec.Struct, frozen=True):
     models: list[ModelDescription]
 
 
-def router() -> Router:
-    """Return the page, its files, and `GET /models`."""
-    return interface("Models", [page, file, models], hugging_face)
-
-
 @get("/", include_in_schema=False, opt={"public": True}, sync_to_thread=False)
 def page() -> Response[bytes]:
     """Return the page."""
@@ -105,6 +99,9 @@ def file(name: FromPath[str]) -> Response[bytes]:
 def models(request: ServerRequest) -> ModelList:
     """List the models, each with its task and what to try it with."""
     return ModelList([ModelDescription.of(request.registry[name]) for name in request.registry.names])
+
+
+INTERFACE = Interface(name="Models", handlers=[page, file, models])
 
 
 def _file(name: str) -> Response[bytes]:

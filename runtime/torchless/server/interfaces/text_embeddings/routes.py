@@ -4,198 +4,45 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-from litestar import Router, get, post
+from litestar import get, post
 from litestar.params import JSONBody
 
 from torchless import __version__
-from torchless.errors import InputError, LimitError, OptionError, TaskError, UnknownModelError
+from torchless.errors import InputError, TaskError
 from torchless.models.pooling import Pooling
 from torchless.server.embeddings import (
-    SimilarityInputs,
-    TruncationDirection,
     check_some,
     pools,
     prompted,
     similarities,
 )
-from torchless.server.errors import text_embeddings
-from torchless.server.interface import interface
+from torchless.server.exceptions import LimitError, UnknownModelError
+from torchless.server.interface import Interface
+from torchless.server.interfaces.text_embeddings.errors import TEXT_EMBEDDINGS_STATUSES, text_embeddings_error
+from torchless.server.interfaces.text_embeddings.schemas import (
+    DecodeRequest,
+    EmbedAllRequest,
+    EmbedRequest,
+    Info,
+    Prediction,
+    PredictRequest,
+    Rank,
+    RerankRequest,
+    SimilarityParameters,
+    SimilarityRequest,
+    SimpleToken,
+    TokenizeRequest,
+    TruncatedRequest,
+)
 from torchless.server.models import Registry, ServedModel
 from torchless.server.openapi import MaybeModelName
 from torchless.server.server_request import ServerRequest
 from torchless.server.settings import Settings
 from torchless.tokenization.tokenizer import Encoding
 
-__all__ = ["router"]
-
-# What its clients expect: all that is wrong with an input is "validation", and a model of another kind a failed dependency.
-_STATUSES = {InputError: 413, OptionError: 413, TaskError: 424}
+__all__ = ["INTERFACE"]
 
 _DTYPES = {"fp32": "float32", "fp16": "float16"}
-
-
-class _Truncated(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What requests to a model have in common."""
-
-    truncate: bool | None = None
-    truncation_direction: TruncationDirection = "Right"
-
-
-class EmbedRequest(_Truncated, kw_only=True):
-    """Texts to embed.
-
-    Attributes:
-        inputs: A text, or a list of texts.
-        normalize: Scale embeddings to length 1.
-        prompt_name: Which of the model's prompts comes before each text.
-        truncate: Cut a text that is too long; otherwise it is an error.
-        truncation_direction: What is cut, the right end or the left.
-    """
-
-    inputs: str | list[str]
-    normalize: bool = True
-    prompt_name: str | None = None
-
-
-class EmbedAllRequest(_Truncated, kw_only=True):
-    """Texts whose tokens to embed, one by one.
-
-    Attributes:
-        inputs: A text, or a list of texts.
-        prompt_name: Which of the model's prompts comes before each text.
-        truncate: Cut a text that is too long; otherwise it is an error.
-        truncation_direction: What is cut, the right end or the left.
-    """
-
-    inputs: str | list[str]
-    prompt_name: str | None = None
-
-
-class SimilarityParameters(_Truncated, kw_only=True):
-    """How sentences are compared.
-
-    Attributes:
-        prompt_name: Which of the model's prompts comes before each text.
-        truncate: Cut a text that is too long; otherwise it is an error.
-        truncation_direction: What is cut, the right end or the left.
-    """
-
-    prompt_name: str | None = None
-
-
-class SimilarityRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Sentences to compare, and how.
-
-    Attributes:
-        inputs: The sentences.
-        parameters: How.
-    """
-
-    inputs: SimilarityInputs
-    parameters: SimilarityParameters | None = None
-
-
-class PredictRequest(_Truncated, kw_only=True):
-    """Texts to classify.
-
-    Attributes:
-        inputs: A text; a pair of texts as a list of two; or a list of lists, each of one text or of two.
-        raw_scores: Give the model's own scores.
-        truncate: Cut a text that is too long; otherwise it is an error.
-        truncation_direction: What is cut, the right end or the left.
-    """
-
-    inputs: str | list[str | list[str]]
-    raw_scores: bool = False
-
-
-class Prediction(msgspec.Struct, kw_only=True):
-    """A label with its score."""
-
-    score: float
-    label: str
-
-
-class RerankRequest(_Truncated, kw_only=True):
-    """Texts to rank.
-
-    Attributes:
-        query: What they are to answer.
-        texts: The texts.
-        raw_scores: Give the model's own scores, not those from 0 to 1.
-        return_text: Repeat each text.
-        truncate: Cut a text that is too long; otherwise it is an error.
-        truncation_direction: What is cut, the right end or the left.
-    """
-
-    query: str
-    texts: list[str]
-    raw_scores: bool = False
-    return_text: bool = False
-
-
-class Rank(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The place of a text among those of a request, with its score."""
-
-    index: int
-    text: str | None = None
-    score: float
-
-
-class TokenizeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Texts to turn into tokens.
-
-    Attributes:
-        inputs: A text, or a list of texts.
-        add_special_tokens: Add the model's own.
-        prompt_name: Which of the model's prompts comes before each text.
-    """
-
-    inputs: str | list[str]
-    add_special_tokens: bool = True
-    prompt_name: str | None = None
-
-
-class SimpleToken(msgspec.Struct, kw_only=True):
-    """A token: its id, the text that it stands for, and where that is, in characters; a special one is nowhere."""
-
-    id: int
-    text: str
-    special: bool
-    start: int | None
-    stop: int | None
-
-
-class DecodeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Tokens to turn into texts.
-
-    Attributes:
-        ids: The ids of a text's tokens, or a list of such lists.
-        skip_special_tokens: Leave the model's own tokens out.
-    """
-
-    ids: list[int | list[int]]
-    skip_special_tokens: bool = True
-
-
-class Info(msgspec.Struct, kw_only=True):
-    """What a server says of one of its models, by text-embeddings-inference's names."""
-
-    model_id: str
-    model_sha: str | None = None
-    model_dtype: str
-    model_type: dict[str, dict[str, Any]]
-    max_concurrent_requests: int
-    max_input_length: int
-    max_batch_tokens: int
-    max_batch_requests: int | None = None
-    max_client_batch_size: int
-    auto_truncate: bool = False
-    tokenization_workers: int = 1
-    version: str
-    sha: str | None = None
-    docker_label: str | None = None
 
 
 @post(["/embed", "/models/{name:str}/embed"], status_code=200)
@@ -208,7 +55,7 @@ async def embed(
     served = _served(request.registry, name, "feature-extraction")
     options = {"pooling": "auto", "normalize": data.normalize, **_truncation(served, data)}
     texts = prompted(served, _listed(data.inputs), data.prompt_name)
-    return await served.answer(texts, options, slot=request.slot)
+    return await served.answer(texts, options)
 
 
 @post(["/embed_all", "/models/{name:str}/embed_all"], status_code=200)
@@ -220,7 +67,7 @@ async def embed_all(
     """Turn the tokens of texts into embeddings."""
     served = _served(request.registry, name, "feature-extraction")
     texts = prompted(served, _listed(data.inputs), data.prompt_name)
-    return [hidden for (hidden,) in await served.answer(texts, _truncation(served, data), slot=request.slot)]
+    return [hidden for (hidden,) in await served.answer(texts, _truncation(served, data))]
 
 
 @post(["/similarity", "/models/{name:str}/similarity"], status_code=200)
@@ -237,7 +84,6 @@ async def similarity(
         data.inputs,
         _truncation(served, parameters),
         prompt_name=parameters.prompt_name,
-        slot=request.slot,
     )
 
 
@@ -251,7 +97,7 @@ async def predict(
     served = _served(request.registry, name, "text-classification")
     one, inputs = _texts_or_pairs(data.inputs)
     options = {"top_k": None, "function_to_apply": "none" if data.raw_scores else None, **_truncation(served, data)}
-    results = await served.answer(inputs, options, slot=request.slot)
+    results = await served.answer(inputs, options)
     predictions = [[Prediction(**label) for label in result] for result in results]
     return list(predictions[0] if one else predictions)
 
@@ -267,7 +113,7 @@ async def rerank(
     check_some(data.texts, "texts")
     _check_number(data.texts, request.settings)
     options = {"function_to_apply": "none" if data.raw_scores else "sigmoid", **_truncation(served, data)}
-    (ranked,) = await served.answer([{"query": data.query, "documents": data.texts}], options, slot=request.slot)
+    (ranked,) = await served.answer([{"query": data.query, "documents": data.texts}], options)
     return [
         Rank(index=one["index"], score=one["score"], text=one["text"] if data.return_text else None) for one in ranked
     ]
@@ -319,10 +165,12 @@ def info(request: ServerRequest, name: MaybeModelName = None) -> Info:
     )
 
 
-def router() -> Router:
-    """Return the routes of this interface. Those without a model's name are the first fitting model's."""
-    handlers = [embed, embed_all, similarity, predict, rerank, tokenize, decode, info]
-    return interface("text-embeddings-inference", handlers, text_embeddings, statuses=_STATUSES)
+INTERFACE = Interface(
+    name="text-embeddings-inference",
+    handlers=[embed, embed_all, similarity, predict, rerank, tokenize, decode, info],
+    error_body=text_embeddings_error,
+    statuses=TEXT_EMBEDDINGS_STATUSES,
+)
 
 
 def _served(registry: Registry, name: str | None, *tasks: str) -> ServedModel:
@@ -342,7 +190,7 @@ def _served(registry: Registry, name: str | None, *tasks: str) -> ServedModel:
     return served
 
 
-def _truncation(served: ServedModel, request: _Truncated) -> dict[str, Any]:
+def _truncation(served: ServedModel, request: TruncatedRequest) -> dict[str, Any]:
     """Return the pipeline's options for what is too long: for the model, or for this server."""
     options = {"truncation": bool(request.truncate), "truncation_side": request.truncation_direction.lower()}
     own, taken = served.pipeline.tokenizer.max_tokens, served.max_input_tokens

@@ -282,7 +282,7 @@ def test_a_list_is_answered_with_a_list(url, offline, name, one, other, paramete
         ("sentiment", {"inputs": TEXT, "parameters": {"inputs": 1}}, 422, "has no option 'inputs'"),
         ("features", {"inputs": "", "parameters": {"padding": "max_length", "max_length": 10**9}}, 422, "1000000000"),
         ("summaries", {"inputs": TEXT, "parameters": {"generate_parameters": [1]}}, 422, "is no mapping"),
-        ("gpt2", {"inputs": TEXT, "parameters": {"tokenizer_encode_kwargs": {"a": 1}}}, 422, "not taken over HTTP"),
+        ("gpt2", {"inputs": TEXT, "parameters": {"tokenizer_encode_kwargs": {"a": 1}}}, 422, "not possible over HTTP"),
         ("gpt2", {"inputs": TEXT, "parameters": {"details": True, "num_return_sequences": 2}}, 422, "has no details"),
         ("sentiment", {"inputs": TEXT, "normalize": True}, 422, "normalize=True is of embeddings"),
         ("sentiment", {"inputs": TEXT, "stream": True}, 422, "writes no text"),

@@ -155,7 +155,7 @@ def test_generated_text(infer, folders):
         (
             "gpt2",
             {"text": TEXTS, "options": {"tokenizer_encode_kwargs": "{'tokenize': false}", "max_new_tokens": 1}},
-            "not taken over HTTP",
+            "not possible over HTTP",
         ),
         ("answers", {"question": ["Who?"]}, "'context' is missing"),
     ],

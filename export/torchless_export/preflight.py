@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torchless.errors import ExportError, ExportWarning
 from torchless.tasks import Task
-from torchless_export.source.source import Source, load_config
+from torchless_export.source.loading import load_config
+from torchless_export.source.source import Source
 
 __all__ = ["check_disk", "preflight", "warn_of_trust"]
 
@@ -60,7 +61,7 @@ def warn_of_trust(source: Source) -> None:
             ExportWarning,
             stacklevel=3,
         )
-    if source.trust_remote_code and source.code():
+    if source.options.trust_remote_code and source.code():
         warnings.warn(
             f"Running CODE of {source.name!r}, as --trust-remote-code says: {', '.join(source.code())}.",
             ExportWarning,

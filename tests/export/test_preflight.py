@@ -10,7 +10,7 @@ from torchless.tasks import find_task
 from torchless_export import export as export_module
 from torchless_export.converters.optimum import check_supported
 from torchless_export.export import Silent, export
-from torchless_export.source.preflight import check_disk
+from torchless_export.preflight import check_disk
 from torchless_export.source.source import find_source
 
 

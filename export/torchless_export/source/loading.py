@@ -1,0 +1,173 @@
+"""A checkpoint in memory: its configuration, its model in PyTorch, and its fast tokenizer."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torchless.errors import ExportError, ExportWarning, TorchlessError
+from torchless.tasks import Task
+from torchless_export.source.slow_tokenizers import load_tokenizer
+from torchless_export.source.source import Source
+
+__all__ = ["LoadedModel", "load", "load_config"]
+
+_TOKENIZERS = ("tokenizer_config.json", "tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.spm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A checkpoint in memory: PyTorch's model in evaluation mode, and transformers' fast tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+
+def load_config(source: Source, task: Task) -> Any:
+    """Load the configuration of the model that is exported, and check that it needs no code that was not allowed.
+
+    Args:
+        source: The checkpoint.
+        task: It chooses the head.
+
+    Raises:
+        ExportError: It cannot be loaded, or only by running code that the checkpoint brings.
+    """
+    import transformers
+
+    # An adapter that brings a config.json says what its labels mean; else its head says how many there are.
+    home = next((home for home in source.homes if (home.folder / "config.json").is_file()), source)
+    with _explained(home, f"{home.name!r} cannot be loaded", hint="Check that transformers.AutoConfig loads it."):
+        config = transformers.AutoConfig.from_pretrained(
+            home.folder, trust_remote_code=source.options.trust_remote_code
+        )
+    named = task.auto_class in (getattr(config, "auto_map", None) or {})
+    native = type(config) in getattr(transformers, task.auto_class)._model_mapping  # noqa: SLF001 - as from_pretrained asks
+    if named and not native and not source.options.trust_remote_code:
+        raise _needs_code(home)
+    return config
+
+
+def load(source: Source, task: Task) -> LoadedModel:
+    """Load a checkpoint with PyTorch; an adapter is merged into its base.
+
+    Args:
+        source: The checkpoint.
+        task: It chooses the head.
+
+    Raises:
+        ExportError: It cannot be loaded, has no weights for the task's head, or has no fast tokenizer.
+        MissingExtraError: A package that reads its tokenizer is not installed.
+    """
+    home = next((home for home in source.homes if _has_tokenizer(home.folder)), None)
+    if home is None:
+        raise ExportError(
+            f"{source.name!r} has no tokenizer.",
+            hint="Put tokenizer.json and tokenizer_config.json beside the weights.",
+        )
+    with _explained(
+        home,
+        f"The tokenizer of {home.name!r} cannot be loaded",
+        hint="Put tokenizer.json and tokenizer_config.json beside the weights.",
+    ):
+        tokenizer = load_tokenizer(home.folder, trust_remote_code=source.options.trust_remote_code)
+    model, missing = _load_adapter(source, task) if source.base else _from_pretrained(source, task)
+    if missing and not source.options.allow_random_head:
+        raise ExportError(
+            f"{source.name!r} has no weights for {task.name}: {_listed(missing)}.",
+            hint="Choose the task it was trained for with --task, or add --allow-random-head.",
+        )
+    if missing:
+        warnings.warn(
+            f"RANDOM weights: {source.name!r} has none for {_listed(missing)}. "
+            f"Its answers to {task.name} mean nothing until they are trained.",
+            ExportWarning,
+            stacklevel=2,
+        )
+    return LoadedModel(model=model.eval(), tokenizer=tokenizer)
+
+
+def _load_adapter(source: Source, task: Task) -> tuple[Any, list[str]]:
+    """Return the base with the adapter merged into it, and the weights of its head that neither has."""
+    import peft
+
+    if source.base is None:
+        raise ValueError("an adapter has a base")
+    with _explained(
+        source,
+        f"The weights of the adapter {source.name!r} cannot be loaded",
+        hint="Copy or download the adapter again.",
+    ):
+        brought = peft.utils.load_peft_weights(source.folder, device="cpu")
+    config = load_config(source, task)
+    labels = _labels_of_head(brought)
+    if labels is not None and labels != config.num_labels:
+        config.num_labels = labels
+    model, missing = _from_pretrained(source.base, task, config=config)
+    with _explained(
+        source,
+        f"The adapter {source.name!r} does not fit its base {source.base.name!r}",
+        hint="Name the base that it was trained over with --base-model.",
+    ):
+        merged = peft.PeftModel.from_pretrained(model, source.folder).merge_and_unload()
+    return merged, [name for name in missing if f"base_model.model.{name}" not in brought]
+
+
+def _from_pretrained(source: Source, task: Task, **options: Any) -> tuple[Any, list[str]]:
+    """Return the model, and the weights of its head that the checkpoint lacks."""
+    import transformers
+
+    model_class = getattr(transformers, task.auto_class)
+    with _explained(
+        source,
+        f"{source.name!r} cannot be loaded for {task.name}",
+        hint=f"Check that transformers.{task.auto_class} loads it, and that --task is one that its architecture has.",
+    ):
+        model, info = model_class.from_pretrained(
+            source.folder,
+            use_safetensors=all(path.suffix == ".safetensors" for path in source.weights()),
+            output_loading_info=True,
+            dtype="float32",
+            trust_remote_code=source.options.trust_remote_code,
+            **options,
+        )
+    # AutoModel leaves the pooler to be trained; the hidden states do not pass through it.
+    return model, sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
+
+
+def _labels_of_head(weights: Mapping[str, Any]) -> int | None:
+    """Return how many labels the head has that an adapter brings, or None if it brings none."""
+    heads = ("classifier.weight", "classifier.out_proj.weight", "score.weight")
+    return next((len(value) for name, value in weights.items() if name.endswith(heads)), None)
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any(path for pattern in _TOKENIZERS for path in folder.glob(pattern))
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _needs_code(source: Source) -> ExportError:
+    return ExportError(
+        f"{source.name!r} cannot be loaded without running code that it brings: {', '.join(source.code())}.",
+        hint="Read that code; if you trust it, add --trust-remote-code.",
+    )
+
+
+@contextmanager
+def _explained(source: Source, problem: str, *, hint: str) -> Iterator[None]:
+    """Turn whatever a library raises (each architecture and format has its own errors) into one of ours."""
+    try:
+        yield
+    except TorchlessError:
+        raise
+    except Exception as error:
+        if source.code() and "trust_remote_code" in str(error):  # transformers never runs code that nobody asked for
+            raise _needs_code(source) from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ExportError(f"{problem}: {reason}", hint=hint) from error

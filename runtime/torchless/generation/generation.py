@@ -1,0 +1,168 @@
+"""Generation for prompts: what a configuration means for them, and the search."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless.errors import OptionError
+from torchless.generation.beam_search import beam_search
+from torchless.generation.config import GenerationConfig
+from torchless.generation.logits_processors import logits_processors, normalised
+from torchless.generation.sampling import draw, warpers
+from torchless.generation.search import Step, likeliest, search
+from torchless.generation.steps import Steps
+from torchless.generation.stopping import Decode, ShouldContinue, Stopping, check_prompt
+
+__all__ = ["Generated", "Generation", "Prompts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """Prompts before the first step.
+
+    Attributes:
+        steps: The model.
+        ids: The token ids, (prompts, tokens), padded on the left; for an encoder-decoder, the decoder's first tokens.
+        attention_mask: 1 where a token counts and 0 where it is padding, (prompts, tokens).
+        encoder_ids: The token ids that the encoder read, (prompts, tokens), if there is an encoder.
+        max_positions: The most tokens of a sequence that the model takes, if it has a limit.
+    """
+
+    steps: Steps
+    ids: NDArray[np.int64]
+    attention_mask: NDArray[np.int64]
+    encoder_ids: NDArray[np.int64] | None = None
+    max_positions: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generated:
+    """Generated sequences.
+
+    Attributes:
+        prompt_ids: The prompts, (prompts, tokens).
+        sequences: The new tokens of each sequence, with the one that ended it: first those of the first prompt.
+        scores: Beam search's score of each sequence, (sequences,); at a length penalty of 1 the mean of its
+            log-probabilities. None without beams.
+        fill: The token that `joined` pads with.
+    """
+
+    prompt_ids: NDArray[np.int64]
+    sequences: list[NDArray[np.int64]]
+    scores: NDArray[np.float32] | None
+    fill: int
+
+    def joined(self) -> NDArray[np.int64]:
+        """Return prompts and continuations in one array, as the reference's `generate` does.
+
+        Returns:
+            (sequences, tokens), padded on the right.
+        """
+        prompt_length = self.prompt_ids.shape[1]
+        new_length = max(len(sequence) for sequence in self.sequences)
+        joined = np.full((len(self.sequences), prompt_length + new_length), self.fill, dtype=np.int64)
+        joined[:, :prompt_length] = np.repeat(self.prompt_ids, len(self.sequences) // len(self.prompt_ids), axis=0)
+        for row, sequence in zip(joined, self.sequences, strict=True):
+            row[prompt_length : prompt_length + len(sequence)] = sequence
+        return joined
+
+
+class Generation:
+    """Prompts with their configuration, ready to run once. The clock of `max_time` starts here.
+
+    Args:
+        prompts: The prompts.
+        config: The options.
+        decode: Token ids to text, special tokens kept and nothing cleaned up; only `stop_strings` needs it.
+        should_continue: Called between two steps; once it returns false, the sequences end as they are.
+
+    Raises:
+        InputError: A prompt leaves no room for a token.
+        OptionError: An option needs something that the model does not have.
+
+    Source: `generate` in transformers 4.57.6, generation/utils.py.
+    """
+
+    def __init__(
+        self,
+        prompts: Prompts,
+        config: GenerationConfig,
+        *,
+        decode: Decode | None = None,
+        should_continue: ShouldContinue | None = None,
+    ) -> None:
+        prompt_length = prompts.ids.shape[1]
+        max_length = config.max_total_length(prompt_length, max_positions=prompts.max_positions)
+        check_prompt(prompt_length, max_length)
+        self._prompts = prompts
+        self._config = config
+        self._processors = logits_processors(
+            config,
+            prompt_length=prompt_length,
+            max_length=max_length,
+            encoder_ids=prompts.ids if prompts.encoder_ids is None else prompts.encoder_ids,
+        )
+        if config.do_sample:
+            self._processors.extend(warpers(config))
+        if config.renormalize_logits:
+            self._processors.append(normalised)
+        self._stopping = Stopping(config, max_length=max_length, decode=decode, should_continue=should_continue)
+        self._random = np.random.default_rng(config.seed) if config.do_sample else None
+        self._pad_token_id = (*config.eos_token_ids, 0)[0] if config.pad_token_id is None else config.pad_token_id
+
+    def generate(self) -> Generated:
+        """Return `num_return_sequences` sequences for each prompt."""
+        prompts, config = self._prompts, self._config
+        if config.num_beams == 1:
+            tokens, counts = zip(*self._search(), strict=True)
+            table, lengths = np.stack(tokens, axis=1), np.stack(counts, axis=1).sum(axis=1)  # (rows, steps), (rows,)
+            return Generated(
+                prompt_ids=prompts.ids,
+                sequences=[row[:length] for row, length in zip(table, lengths, strict=True)],
+                scores=None,
+                fill=self._pad_token_id,
+            )
+        sequences, scores = beam_search(
+            prompts.steps,
+            prompts.ids,
+            prompts.attention_mask,
+            config,
+            processors=self._processors,
+            stopping=self._stopping,
+            random=self._random,
+        )
+        eos = config.eos_token_ids
+        # The reference's beam search takes a padding id of 0 for none.
+        fill = config.pad_token_id or eos[0] if eos else -1
+        return Generated(prompt_ids=prompts.ids, sequences=sequences, scores=scores, fill=fill)
+
+    def stream(self) -> Iterator[NDArray[np.int64]]:
+        """Return the tokens of each step, (sequences,), as soon as they are known. Closing the iterator stops the work.
+
+        Sequences that have ended go on with padding.
+
+        Raises:
+            OptionError: There are beams.
+        """
+        if self._config.num_beams > 1:
+            raise OptionError(
+                f"num_beams={self._config.num_beams} cannot be streamed: its first token may change until its last is "
+                "known.",
+                hint="num_beams=1",
+            )
+        return (step.tokens for step in self._search())
+
+    def _search(self) -> Iterator[Step]:
+        return search(
+            self._prompts.steps,
+            self._prompts.ids,
+            self._prompts.attention_mask,
+            processors=self._processors,
+            choose=likeliest if self._random is None else partial(draw, random=self._random),
+            stopping=self._stopping,
+            pad_token_id=self._pad_token_id,
+            copies=self._config.num_return_sequences,
+        )
