@@ -15,11 +15,25 @@ from rich.progress import track
 
 from torchless.errors import ExportWarning, MissingExtraError
 
-__all__ = ["AllowPickle", "BaseModel", "ConsoleProgress", "TrustRemoteCode", "quieten", "require_pytorch"]
+__all__ = [
+    "AllowPickle",
+    "AllowUnknownConfig",
+    "BaseModel",
+    "ConsoleProgress",
+    "TrustRemoteCode",
+    "quieten",
+    "require_pytorch",
+]
 
 # What says how a checkpoint is read, for each command that reads one.
 AllowPickle: TypeAlias = Annotated[
     bool, typer.Option("--allow-pickle", help="Read pickled weights, which can run code.")
+]
+AllowUnknownConfig: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unknown-config", help="Accept configuration keys of a newer transformers that this one does not know."
+    ),
 ]
 BaseModel: TypeAlias = Annotated[str | None, typer.Option(help="For an adapter: the folder or name of its base.")]
 TrustRemoteCode: TypeAlias = Annotated[

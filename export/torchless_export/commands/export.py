@@ -12,6 +12,7 @@ from torchless.folder.manifest import Manifest
 from torchless.inspection.report import verification_cells
 from torchless_export.commands.console import (
     AllowPickle,
+    AllowUnknownConfig,
     BaseModel,
     ConsoleProgress,
     TrustRemoteCode,
@@ -34,6 +35,7 @@ def export(
     allow_random_head: Annotated[
         bool, typer.Option("--allow-random-head", help="Accept a head that the checkpoint has no weights for.")
     ] = False,
+    allow_unknown_config: AllowUnknownConfig = False,
     trust_remote_code: TrustRemoteCode = False,
     verify_with: Annotated[
         Path | None, typer.Option(help="A file to verify on, one input a line.  [default: texts of a sample]")
@@ -66,6 +68,7 @@ def export(
             base_model=base_model,
             allow_pickle=allow_pickle,
             allow_random_head=allow_random_head,
+            allow_unknown_config=allow_unknown_config,
             trust_remote_code=trust_remote_code,
         ),
         verify_with=verify_with,

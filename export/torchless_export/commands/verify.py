@@ -16,6 +16,7 @@ from torchless.inspection.report import verification_cells
 from torchless.tokenization.tokenizer import Tokenizer
 from torchless_export.commands.console import (
     AllowPickle,
+    AllowUnknownConfig,
     BaseModel,
     ConsoleProgress,
     TrustRemoteCode,
@@ -41,6 +42,7 @@ def verify(
     base_model: BaseModel = None,
     revision: Annotated[str | None, typer.Option(help="A branch, tag or commit of the checkpoint on the Hub.")] = None,
     allow_pickle: AllowPickle = False,
+    allow_unknown_config: AllowUnknownConfig = False,
     trust_remote_code: TrustRemoteCode = False,
     verify_with: Annotated[
         Path | None, typer.Option(help="A file of texts, one input a line.  [default: texts of a sample]")
@@ -74,6 +76,7 @@ def verify(
         revision=revision,
         base_model=base_model,
         allow_pickle=allow_pickle,
+        allow_unknown_config=allow_unknown_config,
         trust_remote_code=trust_remote_code,
     )
     source = find_source(against, read_options)

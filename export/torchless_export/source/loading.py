@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from torchless.errors import ExportError, ExportWarning, TorchlessError
+from torchless.folder.json_files import read_json
 from torchless.tasks import Task
 from torchless_export.source.slow_tokenizers import load_tokenizer
 from torchless_export.source.source import Source
+from torchless_export.source.transformers5 import (
+    attention_options,
+    is_newer,
+    readable_source,
+    restore_post_processor,
+    tie_head,
+)
 
 __all__ = ["LoadedModel", "load", "load_config"]
 
@@ -35,6 +43,11 @@ def load_config(source: Source, task: Task) -> Any:
     Raises:
         ExportError: It cannot be loaded, or only by running code that the checkpoint brings.
     """
+    with readable_source(source) as readable:
+        return _load_config(readable, task)
+
+
+def _load_config(source: Source, task: Task) -> Any:
     import transformers
 
     # An adapter that brings a config.json says what its labels mean; else its head says how many there are.
@@ -61,19 +74,11 @@ def load(source: Source, task: Task) -> LoadedModel:
         ExportError: It cannot be loaded, has no weights for the task's head, or has no fast tokenizer.
         MissingExtraError: A package that reads its tokenizer is not installed.
     """
-    home = next((home for home in source.homes if _has_tokenizer(home.folder)), None)
-    if home is None:
-        raise ExportError(
-            f"{source.name!r} has no tokenizer.",
-            hint="Put tokenizer.json and tokenizer_config.json beside the weights.",
-        )
-    with _explained(
-        home,
-        f"The tokenizer of {home.name!r} cannot be loaded",
-        hint="Put tokenizer.json and tokenizer_config.json beside the weights.",
-    ):
-        tokenizer = load_tokenizer(home.folder, trust_remote_code=source.options.trust_remote_code)
-    model, missing = _load_adapter(source, task) if source.base else _from_pretrained(source, task)
+    with readable_source(source) as readable:
+        tokenizer = _load_tokenizer(readable)
+        home = next(home for home in source.homes if _has_tokenizer(home.folder))
+        restore_post_processor(tokenizer, home.folder)
+        model, missing = _load_adapter(readable, task) if readable.base else _from_pretrained(readable, task)
     if missing and not source.options.allow_random_head:
         raise ExportError(
             f"{source.name!r} has no weights for {task.name}: {_listed(missing)}.",
@@ -89,6 +94,21 @@ def load(source: Source, task: Task) -> LoadedModel:
     return LoadedModel(model=model.eval(), tokenizer=tokenizer)
 
 
+def _load_tokenizer(source: Source) -> Any:
+    home = next((home for home in source.homes if _has_tokenizer(home.folder)), None)
+    if home is None:
+        raise ExportError(
+            f"{source.name!r} has no tokenizer.",
+            hint="Put tokenizer.json and tokenizer_config.json beside the weights.",
+        )
+    with _explained(
+        home,
+        f"The tokenizer of {home.name!r} cannot be loaded",
+        hint="Put tokenizer.json and tokenizer_config.json beside the weights.",
+    ):
+        return load_tokenizer(home.folder, trust_remote_code=source.options.trust_remote_code)
+
+
 def _load_adapter(source: Source, task: Task) -> tuple[Any, list[str]]:
     """Return the base with the adapter merged into it, and the weights of its head that neither has."""
     import peft
@@ -101,7 +121,7 @@ def _load_adapter(source: Source, task: Task) -> tuple[Any, list[str]]:
         hint="Copy or download the adapter again.",
     ):
         brought = peft.utils.load_peft_weights(source.folder, device="cpu")
-    config = load_config(source, task)
+    config = _load_config(source, task)
     labels = _labels_of_head(brought)
     if labels is not None and labels != config.num_labels:
         config.num_labels = labels
@@ -120,6 +140,7 @@ def _from_pretrained(source: Source, task: Task, **options: Any) -> tuple[Any, l
     import transformers
 
     model_class = getattr(transformers, task.auto_class)
+    written = read_json(source.folder / "config.json")
     with _explained(
         source,
         f"{source.name!r} cannot be loaded for {task.name}",
@@ -131,10 +152,11 @@ def _from_pretrained(source: Source, task: Task, **options: Any) -> tuple[Any, l
             output_loading_info=True,
             dtype="float32",
             trust_remote_code=source.options.trust_remote_code,
-            **options,
+            **{**attention_options(written), **options},
         )
+    missing = tie_head(model, info["missing_keys"]) if is_newer(written) else info["missing_keys"]
     # AutoModel leaves the pooler to be trained; the hidden states do not pass through it.
-    return model, sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
+    return model, sorted(name for name in missing if not name.startswith("pooler."))
 
 
 def _labels_of_head(weights: Mapping[str, Any]) -> int | None:

@@ -46,6 +46,8 @@ class ReadOptions:
         base_model: For an adapter, the folder or name of its base; by default the one that the adapter names.
         allow_pickle: Weights may be read from pickle files, which can run code.
         allow_random_head: A head that the checkpoint has no weights for is accepted.
+        allow_unknown_config: A checkpoint of a newer major version of transformers may have configuration keys that the
+            one that reads it does not know.
         trust_remote_code: Code that the checkpoint brings may run.
     """
 
@@ -53,6 +55,7 @@ class ReadOptions:
     base_model: str | None = None
     allow_pickle: bool = False
     allow_random_head: bool = False
+    allow_unknown_config: bool = False
     trust_remote_code: bool = False
 
 

@@ -9,34 +9,35 @@ Source: `RotaryEmbeddingConfigMixin` in transformers 5.24, modeling_rope_utils.p
 import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from torchless.errors import ExportError
 from torchless.folder.json_files import read_json
+from torchless_export.source.source import Source
 
-__all__ = ["is_newer", "readable_folder", "tie_head"]
+__all__ = ["attention_options", "is_newer", "readable_folder", "readable_source", "restore_post_processor", "tie_head"]
 
 _READ_VERSION = 4  # the major version of transformers that loads checkpoints here
 _ROPE_TYPES = frozenset({"default", "linear", "dynamic", "yarn", "longrope", "llama3"})
 
-# By model type, the keys of version 4 for the parameters of each kind of layer: the base, and the scaling where there is one.
+# By type of layer, the keys of version 4: the base, and the scaling where there is one.
+_GEMMA3 = {"full_attention": ("rope_theta", "rope_scaling"), "sliding_attention": ("rope_local_base_freq", None)}
+_MODERNBERT = {"full_attention": ("global_rope_theta", None), "sliding_attention": ("local_rope_theta", None)}
 _ROPE_BY_LAYER_TYPE: Mapping[str, Mapping[str, tuple[str, str | None]]] = {
-    **dict.fromkeys(
-        ("gemma3_text", "gemma3n_text"),
-        {"full_attention": ("rope_theta", "rope_scaling"), "sliding_attention": ("rope_local_base_freq", None)},
-    ),
-    **dict.fromkeys(
-        ("modernbert", "modernbert-decoder"),
-        {"full_attention": ("global_rope_theta", None), "sliding_attention": ("local_rope_theta", None)},
-    ),
+    "gemma3_text": _GEMMA3,
+    "gemma3n_text": _GEMMA3,
+    "modernbert": _MODERNBERT,
+    "modernbert-decoder": _MODERNBERT,
 }
-# Model types whose keys of version 4 for the flat parameters have other names.
-_ROPE_NAMES: Mapping[str, Mapping[str, str]] = dict.fromkeys(
-    ("gpt_neox", "gpt_neox_japanese"), {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
-)
+# Model types that have other keys in version 4 where the parameters are flat.
+_NEOX = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
+_ROPE_NAMES: Mapping[str, Mapping[str, str]] = {"gpt_neox": _NEOX, "gpt_neox_japanese": _NEOX}
 # Where version 4 ties T5's embeddings, it also scales the decoder's outputs. Version 5 always ties, unless the weights have a head
 # of their own, and says under another key whether it scales. Its MT5 never does.
 _T5_TYPES = frozenset({"longt5", "mt5", "pop2piano", "t5", "umt5"})
@@ -45,10 +46,35 @@ _SCALED = "scale_decoder_outputs"
 _HARMLESS = frozenset({
     "initializer_factor", "initializer_range", "num_nextn_predict_layers", "pretraining_tp", "router_aux_loss_coef",
     "use_associative_scan", "use_cache", "use_mambapy",
+    "original_max_position_embeddings",  # longrope's function reads it, whatever the class
 })  # fmt: skip
+# Values that version 4 has written into its code.
+_CONSTANTS: Mapping[tuple[str, str], Any] = {("esm", "rope_theta"): 10000.0}
 
 _PLAIN_TOKENIZER = "PreTrainedTokenizerFast"
+# Tokenizer classes of version 5 whose models take token_type_ids. Source: `model_input_names` of the classes in 5.24.
+_WITH_TOKEN_TYPES = frozenset({
+    "Bert", "Canine", "DPRContextEncoder", "DPRQuestionEncoder", "Deberta", "DebertaV2", "FNet", "Funnel", "LayoutLMv2", "Lxmert",
+    "MarkupLM", "MobileBert", "Tapas",
+})  # fmt: skip
 _PLAIN_TOKENIZERS_5 = frozenset({"TokenizersBackend", "PreTrainedTokenizerFast"})
+
+
+@contextmanager
+def readable_source(source: Source) -> Iterator[Source]:
+    """Give a checkpoint, and the base that it may have, as transformers 4.57.6 reads it: see `readable_folder`.
+
+    Args:
+        source: The checkpoint.
+
+    Raises:
+        ExportError: A configuration has a value that transformers 4.57.6 cannot express.
+    """
+    allow_unknown_config = source.options.allow_unknown_config
+    with ExitStack() as stack:
+        base = None if source.base is None else stack.enter_context(readable_source(source.base))
+        folder = stack.enter_context(readable_folder(source.folder, allow_unknown_config=allow_unknown_config))
+        yield replace(source, folder=folder, base=base)
 
 
 @contextmanager
@@ -87,6 +113,35 @@ def is_newer(config: Mapping[str, Any]) -> bool:
     """
     major = str(config.get("transformers_version") or "").partition(".")[0]
     return major.isdigit() and int(major) > _READ_VERSION
+
+
+def attention_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `from_pretrained` that make transformers 4.57.6 compute attention as transformers 5 does.
+
+    Version 5 refuses attention implementations that ignore `attn_logit_softcapping`; version 4 uses them.
+
+    Args:
+        config: The values of `config.json`.
+    """
+    softcapping = is_newer(config) and config.get("attn_logit_softcapping") is not None
+    return {"attn_implementation": "eager"} if softcapping else {}
+
+
+def restore_post_processor(tokenizer: Any, folder: Path) -> None:
+    """Give a tokenizer of transformers 5 the special tokens around a text that its `tokenizer.json` says.
+
+    Some classes of version 4 make their own, whatever the file says.
+
+    Args:
+        tokenizer: The fast tokenizer, loaded by transformers 4.57.6.
+        folder: The checkpoint.
+    """
+    config, file = (folder / name for name in ("tokenizer_config.json", "tokenizer.json"))
+    if not config.is_file() or not file.is_file():
+        return
+    values = read_json(config)
+    if "backend" in values and not values.keys() & {"add_bos_token", "add_eos_token"}:
+        tokenizer.backend_tokenizer.post_processor = Tokenizer.from_file(str(file)).post_processor
 
 
 def tie_head(model: Any, missing: Sequence[str]) -> list[str]:
@@ -131,8 +186,8 @@ def _config(values: Mapping[str, Any], *, allow_unknown: bool) -> dict[str, Any]
     rope = readable.pop("rope_parameters", None)
     if rope:
         readable |= _rope(model_type, rope)
-    if newer and model_type in _T5_TYPES:
-        readable["tie_word_embeddings"] = readable.pop(_SCALED, model_type != "mt5")
+    if newer and model_type in _T5_TYPES and (_SCALED in readable or model_type == "mt5"):
+        readable["tie_word_embeddings"] = readable.pop(_SCALED, False)
     if model_type == "modernbert" and "layer_types" in readable:
         _check_modernbert_layers(readable, readable.pop("layer_types"))
     if newer and not allow_unknown:
@@ -212,7 +267,11 @@ def _unknown(model_type: str, names: Iterable[str], values: Mapping[str, Any]) -
     for parent in config_class.__mro__:
         if "__init__" in vars(parent):
             known |= inspect.signature(parent.__init__).parameters.keys()
-    return sorted(name for name in names if name not in known and values[name] not in (None, False))
+    return sorted(
+        name
+        for name in names
+        if name not in known and values[name] not in (None, False, _CONSTANTS.get((model_type, name)))
+    )
 
 
 def _tokenizer_config(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,7 +287,8 @@ def _tokenizer_config(values: Mapping[str, Any]) -> dict[str, Any]:
     name = str(values.get("tokenizer_class"))
     if name in _PLAIN_TOKENIZERS_5 or not any(hasattr(transformers, f"{name}{end}") for end in ("", "Fast")):
         readable["tokenizer_class"] = _PLAIN_TOKENIZER
-        readable.setdefault("model_input_names", ["input_ids", "attention_mask"])
+    token_types = ["token_type_ids"] if name.removesuffix("Tokenizer") in _WITH_TOKEN_TYPES else []
+    readable.setdefault("model_input_names", ["input_ids", *token_types, "attention_mask"])
     return readable
 
 

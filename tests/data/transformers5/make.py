@@ -60,29 +60,52 @@ def word_tokenizer():
 
 def checkpoints():
     llama, qwen, phi = transformers.LlamaConfig, transformers.Qwen3Config, transformers.Phi3Config
-    scaled = {**default(500000.0), "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-    yield "llama", transformers.LlamaForCausalLM(
-        llama(**LLAMA, rope_parameters={**scaled, "original_max_position_embeddings": 64})
+    scaled = {
+        **default(500000.0),
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+    }
+    yield (
+        "llama",
+        transformers.LlamaForCausalLM(
+            llama(**LLAMA, rope_parameters={**scaled, "original_max_position_embeddings": 64})
+        ),
     )
     yarn = {"rope_type": "yarn", "rope_theta": 20000.0, "factor": 4.0, "original_max_position_embeddings": 64}
     yield "llama_yarn", transformers.LlamaForCausalLM(llama(**LLAMA, rope_parameters=yarn))
     yield "qwen3", transformers.Qwen3ForCausalLM(qwen(**LLAMA, head_dim=8, rope_parameters=default(1000000.0)))
-    by_layer = {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}, "sliding_attention": default(2e4)}
+    by_layer = {
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+        "sliding_attention": default(2e4),
+    }
     gemma = transformers.Gemma3TextConfig(
         **LLAMA, head_dim=8, sliding_window=16, layer_types=list(LAYERS[::-1]), rope_parameters=by_layer
     )
     yield "gemma3_text", transformers.Gemma3ForCausalLM(gemma)
     partial = {**default(5000.0), "partial_rotary_factor": 0.5}
-    yield "gpt_neox", transformers.GPTNeoXForCausalLM(
-        transformers.GPTNeoXConfig(**{**BERT, **SPECIAL}, max_position_embeddings=256, rope_parameters=partial)
+    yield (
+        "gpt_neox",
+        transformers.GPTNeoXForCausalLM(
+            transformers.GPTNeoXConfig(**{**BERT, **SPECIAL}, max_position_embeddings=256, rope_parameters=partial)
+        ),
     )
     yield "phi3", transformers.Phi3ForCausalLM(phi(**LLAMA, rope_parameters=partial))
-    yield "gpt2", transformers.GPT2LMHeadModel(
-        transformers.GPT2Config(vocab_size=300, n_embd=24, n_layer=2, n_head=4, n_positions=200, bos_token_id=1, eos_token_id=2)
+    yield (
+        "gpt2",
+        transformers.GPT2LMHeadModel(
+            transformers.GPT2Config(
+                vocab_size=300, n_embd=24, n_layer=2, n_head=4, n_positions=200, bos_token_id=1, eos_token_id=2
+            )
+        ),
     )
     yield "t5", transformers.T5ForConditionalGeneration(transformers.T5Config(**T5, **T5_TOKENS))
-    yield "t5_v1_1", transformers.T5ForConditionalGeneration(
-        transformers.T5Config(**T5, **T5_TOKENS, tie_word_embeddings=False, feed_forward_proj="gated-gelu")
+    yield (
+        "t5_v1_1",
+        transformers.T5ForConditionalGeneration(
+            transformers.T5Config(**T5, **T5_TOKENS, tie_word_embeddings=False, feed_forward_proj="gated-gelu")
+        ),
     )
     yield "mt5", transformers.MT5ForConditionalGeneration(transformers.MT5Config(**T5, **T5_TOKENS))
     yield "bert", transformers.BertForSequenceClassification(transformers.BertConfig(**BERT, num_labels=3))

@@ -10,6 +10,7 @@ import pytest
 import torchless
 from torchless.errors import ExportError
 from torchless_export.export import Silent, export
+from torchless_export.source.source import ReadOptions
 from torchless_export.source.transformers5 import is_newer, readable_folder
 
 DATA = Path(__file__).parents[2] / "data" / "transformers5"
@@ -84,7 +85,7 @@ def test_other_files_are_there_too():
             },
         ),
         (
-            dict.fromkeys(("full_attention", "sliding_attention"), {"rope_theta": 5.0, "rope_type": "default"}),
+            {layer: {"rope_theta": 5.0, "rope_type": "default"} for layer in ("full_attention", "sliding_attention")},
             {"rope_theta": 5.0, "rope_scaling": None},
         ),
     ],
@@ -121,7 +122,13 @@ def test_unknown_keys_are_refused_by_name_unless_they_are_allowed(tmp_path, tiny
     config.write_text(json.dumps({**json.loads(config.read_text()), "window_of_attention": 4, "gates": False}))
     with pytest.raises(ExportError, match=r"does not know these keys of its config\.json: window_of_attention\."):
         export(str(checkpoint), tmp_path / "out", Silent(), verify_with=tiny.few_texts())
-    export(str(checkpoint), tmp_path / "out", Silent(), verify_with=tiny.few_texts(), allow_unknown_config=True)
+    export(
+        str(checkpoint),
+        tmp_path / "out",
+        Silent(),
+        verify_with=tiny.few_texts(),
+        read_options=ReadOptions(allow_unknown_config=True),
+    )
 
 
 def test_layers_of_modernbert_that_version_4_cannot_express(tmp_path):
