@@ -189,7 +189,7 @@ def _config(values: Mapping[str, Any], *, allow_unknown: bool) -> dict[str, Any]
     if newer and model_type in _T5_TYPES and (_SCALED in readable or model_type == "mt5"):
         readable["tie_word_embeddings"] = readable.pop(_SCALED, False)
     if model_type == "modernbert" and "layer_types" in readable:
-        _check_modernbert_layers(readable, readable.pop("layer_types"))
+        _check_modernbert_layers(readable, list(readable.pop("layer_types")))
     if newer and not allow_unknown:
         unknown = _unknown(model_type, readable.keys() & values.keys(), readable)
         if unknown:
