@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept = {name: figures_of(name) for name in names}
         verdicts = [verdict(goal, kept[goal.suite] or {}) for goal in GOALS if goal.suite in kept]
         _print(console, verdicts_table(verdicts))
-        failed = not all(one.met for one in verdicts) or failed
+        failed = not all(item.met for item in verdicts) or failed
     return int(failed)
 
 

@@ -45,4 +45,4 @@ def texts_a_second(rounds: Mapping[str, Sequence[Sequence[float]]], texts: int) 
         rounds: By peer, for each round the times in milliseconds of its calls with all the texts.
         texts: How many there are in a call.
     """
-    return {name: spread([1000 * texts / time for one in times for time in one]) for name, times in rounds.items()}
+    return {name: spread([1000 * texts / time for item in times for time in item]) for name, times in rounds.items()}

@@ -109,7 +109,7 @@ def _files(sources: tuple[str, ...]) -> Iterator[Path]:
         yield from (
             [path]
             if path.is_file()
-            else sorted(one for one in path.rglob("*") if one.is_file() and "__pycache__" not in one.parts)
+            else sorted(item for item in path.rglob("*") if item.is_file() and "__pycache__" not in item.parts)
         )
 
 

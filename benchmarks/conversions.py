@@ -74,7 +74,7 @@ def _openvino(graph: Path, out: Path) -> None:
 
     beside = graph.parent if (graph.parent / "tokenizer.json").exists() else graph.parents[1]
     model = ov.convert_model(graph)
-    names = [one.get_any_name() for one in model.inputs]
+    names = [item.get_any_name() for item in model.inputs]
     tokenizer = Tokenizer.from_file(str(beside / "tokenizer.json"))
     tokenizer.no_padding()
     texts = calibration_texts(None, [])

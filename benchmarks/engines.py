@@ -140,7 +140,7 @@ def openvino(folder: str, *, threads: int, max_length: int = 512) -> Loaded:
         "INFERENCE_NUM_THREADS": threads,
     }
     compiled = ov.Core().compile_model(Path(folder) / "model.xml", "CPU", settings)
-    request, names = compiled.create_infer_request(), [one.get_any_name() for one in compiled.inputs]
+    request, names = compiled.create_infer_request(), [item.get_any_name() for item in compiled.inputs]
     tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)

@@ -291,11 +291,11 @@ def verdicts_table(verdicts: Iterable[Verdict]) -> Table:
     """Return the goals with their figures, for people."""
     rows = [
         (
-            f"{one.goal.suite}: {one.goal.name}",
-            one.goal.bound,
-            "–" if one.figure is None else f"{one.figure:.3g}{one.goal.unit}",
-            one.word,
+            f"{item.goal.suite}: {item.goal.name}",
+            item.goal.bound,
+            "–" if item.figure is None else f"{item.figure:.3g}{item.goal.unit}",
+            item.word,
         )
-        for one in verdicts
+        for item in verdicts
     ]
     return Table(title="Goals", header=("goal", "bound", "figure", "verdict"), rows=rows)

@@ -24,7 +24,7 @@ def installed_bytes(names: Iterable[str]) -> int | None:
         Bytes; None if one is not installed.
     """
     try:
-        return sum(_own_bytes(one) for one in closure(names).values())
+        return sum(_own_bytes(item) for item in closure(names).values())
     except PackageNotFoundError:
         return None
 
@@ -42,13 +42,13 @@ def closure(names: Iterable[str]) -> dict[str, Distribution]:
         if name not in found:
             found[name] = distribution(name)
             needed = (Requirement(line) for line in found[name].requires or ())
-            queue += [one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
+            queue += [item.name for item in needed if item.marker is None or item.marker.evaluate({"extra": ""})]
     return found
 
 
-def _own_bytes(one: Distribution) -> int:
-    listed = (Path(str(one.locate_file(path))) for path in one.files or ())
+def _own_bytes(item: Distribution) -> int:
+    listed = (Path(str(item.locate_file(path))) for path in item.files or ())
     paths = {path.resolve() for path in listed if path.is_file()}
-    if one.metadata["Name"] == "torchless" and not any(path.name == "session.py" for path in paths):
+    if item.metadata["Name"] == "torchless" and not any(path.name == "session.py" for path in paths):
         paths |= {path for folder in _OURS for path in (ROOT / folder).rglob("*") if path.is_file()}
     return sum(path.stat().st_size for path in paths)

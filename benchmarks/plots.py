@@ -71,16 +71,16 @@ def draw(results: Path) -> list[Path]:
 def _latency(canvas: Figure, figures: dict[str, Any]) -> None:
     axes = canvas.subplots()
     inputs = figures["inputs"]
-    tokens = [int(one) for one in inputs]
+    tokens = [int(item) for item in inputs]
     lines = {}
     for name, colour in COLOURS.items():
-        points = [(int(key), one["ms"][name]["median"]) for key, one in inputs.items() if name in one["ms"]]
+        points = [(int(key), item["ms"][name]["median"]) for key, item in inputs.items() if name in item["ms"]]
         if points:
             axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=4, **_stroke(name))
             lines[name] = points[-1]
     axes.set(xscale="log", yscale="log", xlim=(tokens[0] * 0.9, tokens[-1] * 4.2))
     axes.xaxis.set_major_locator(FixedLocator(tokens))
-    axes.set_xticks(tokens, [str(one) for one in tokens])
+    axes.set_xticks(tokens, [str(item) for item in tokens])
     _plain_ticks(axes, (2, 5, 10, 20, 50, 100, 200))
     axes.set_xlabel("tokens in the text")
     axes.set_title("Milliseconds until one text is answered", loc="left")
@@ -106,7 +106,7 @@ def _throughput(canvas: Figure, figures: dict[str, Any]) -> None:
             labels[f"{name}, own planning (dashed)"] = rates["own"]
     axes.set(xscale="log", yscale="log", xlim=(sizes[0] * 0.85, sizes[-1] * 14))
     axes.xaxis.set_major_locator(FixedLocator(sizes))
-    axes.set_xticks(sizes, [str(one) for one in sizes])
+    axes.set_xticks(sizes, [str(item) for item in sizes])
     _plain_ticks(axes, (20, 50, 100, 200, 500, 1000, 2000))
     axes.set_xlabel("batch_size")
     axes.spines["bottom"].set_bounds(sizes[0], sizes[-1])
@@ -114,27 +114,27 @@ def _throughput(canvas: Figure, figures: dict[str, Any]) -> None:
     mean_tokens = figures["inputs"]["short"]["mean_tokens"]
     axes.set_title(f"Texts a second, {mean_tokens:.0f} tokens on average", loc="left")
     for (label, _), y in zip(labels.items(), _apart([*labels.values()], ratio=1.15), strict=True):
-        name = next(one for one in sorted(COLOURS, key=len, reverse=True) if label.startswith(one))
+        name = next(item for item in sorted(COLOURS, key=len, reverse=True) if label.startswith(item))
         axes.text(sizes[-1] * 1.15, y, label, color=COLOURS[name], va="center", weight=_weight(name), fontsize=9.5)
 
 
 def _cold_start(canvas: Figure, figures: dict[str, Any]) -> None:
-    one = figures["inputs"]["first_answer"]
-    values = {name: seconds["median"] for name, seconds in one["seconds"].items()}
-    less = {name: faster.get(_REFERENCE) for name, faster in one["times_faster"].items()}
+    item = figures["inputs"]["first_answer"]
+    values = {name: seconds["median"] for name, seconds in item["seconds"].items()}
+    less = {name: faster.get(_REFERENCE) for name, faster in item["times_faster"].items()}
     _bars(canvas, values, less, "Seconds from import to the first answer, in a fresh process", "{:.2f} s")
 
 
 def _memory(canvas: Figure, figures: dict[str, Any]) -> None:
-    values = {name: one["median"] / 1e6 for name, one in figures["peak_bytes"].items()}
+    values = {name: item["median"] / 1e6 for name, item in figures["peak_bytes"].items()}
     less = {name: 1 / of[_REFERENCE] for name, of in figures["peak_memory_of"].items() if _REFERENCE in of}
     _bars(canvas, values, less, "Peak memory of a fresh process, up to its first answer", "{:.0f} MB")
 
 
 def _generation(canvas: Figure, figures: dict[str, Any]) -> None:
-    one = figures["inputs"]["gpt2"]
-    values = {name: rate["median"] for name, rate in one["tokens_a_second"].items()}
-    more = {name: faster.get("PyTorch") for name, faster in one["times_faster"].items()}
+    item = figures["inputs"]["gpt2"]
+    values = {name: rate["median"] for name, rate in item["tokens_a_second"].items()}
+    more = {name: faster.get("PyTorch") for name, faster in item["times_faster"].items()}
     _bars(canvas, values, more, "Tokens a second, one text, GPT-2 small's shape", "{:.0f}", than="as many")
 
 

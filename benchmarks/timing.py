@@ -36,7 +36,7 @@ def summary(rounds: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, Any]:
         each other.
     """
     return {
-        "ms": {name: spread([time for one in times for time in one]) for name, times in rounds.items()},
+        "ms": {name: spread([time for item in times for time in item]) for name, times in rounds.items()},
         "times_faster": {
             name: {other: ratio(rounds[other], times) for other in rounds if other != name}
             for name, times in rounds.items()

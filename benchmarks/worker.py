@@ -39,15 +39,15 @@ def replies(loaded: Loaded, requests: Iterable[dict[str, Any]]) -> Iterator[dict
 def _reply(
     loaded: Loaded, *, inputs: list[Any], repeats: int, warm_up: list[Any], batch_size: int | None, answers: bool
 ) -> dict[str, Any]:
-    for one in warm_up:
-        loaded.answer(one, batch_size)
+    for item in warm_up:
+        loaded.answer(item, batch_size)
     if answers:
-        return {"answers": [loaded.answer(one, batch_size) for one in inputs]}
+        return {"answers": [loaded.answer(item, batch_size) for item in inputs]}
     times_ms = []
-    for one in inputs * repeats:
+    for item in inputs * repeats:
         loaded.between()
         start = perf_counter()
-        loaded.answer(one, batch_size)
+        loaded.answer(item, batch_size)
         times_ms.append(1000 * (perf_counter() - start))
     return {"times_ms": times_ms}
 

@@ -48,7 +48,7 @@ def measure() -> dict[str, Any]:
         "inputs": {
             "first_answer": {
                 **found,
-                "seconds": {name: spread([one / 1000 for (one,) in each]) for name, each in times.items()},
+                "seconds": {name: spread([item / 1000 for (item,) in each]) for name, each in times.items()},
             }
         },
         "peak_bytes": memory,
@@ -64,9 +64,9 @@ def measure() -> dict[str, Any]:
 
 def tables(figures: dict[str, Any]) -> list[Table]:
     """Return seconds and memory by peer, and the installed sizes."""
-    one, rows = figures["inputs"]["first_answer"], []
-    for name, seconds in one["seconds"].items():
-        times = one["times_faster"][name].get(PEERS[0].name)
+    item, rows = figures["inputs"]["first_answer"], []
+    for name, seconds in item["seconds"].items():
+        times = item["times_faster"][name].get(PEERS[0].name)
         share = figures["peak_memory_of"][name].get(PEERS[0].name)
         rows.append(
             (

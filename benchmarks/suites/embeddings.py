@@ -70,22 +70,22 @@ def measure() -> dict[str, Any]:
 
 def tables(figures: dict[str, Any]) -> list[Table]:
     """Return sentences a second, and how near the embeddings are."""
-    one = figures["inputs"]["sentences"]
+    item = figures["inputs"]["sentences"]
     rows = []
-    for name, rate in one["texts_a_second"].items():
-        times = one["times_faster"][name].get(THEIRS[0].name)
+    for name, rate in item["texts_a_second"].items():
+        times = item["times_faster"][name].get(THEIRS[0].name)
         cosine = figures["least_cosine"].get(name)
         rows.append(
             (
                 name,
-                str(one["batch_sizes"].get(name) or "its own"),
+                str(item["batch_sizes"].get(name) or "its own"),
                 "{:.0f} ({:.0f}–{:.0f})".format(rate["median"], *rate["quartiles"]),
                 "–" if times is None else f"{times:.2f}×",
                 "–" if cosine is None else f"{cosine:.5f}",
             )
         )
     header = ("", "batch size", "sentences a second", "times faster", "least cosine")
-    return [Table(title=f"Embeddings of {one['texts']:,} sentences", header=header, rows=rows)]
+    return [Table(title=f"Embeddings of {item['texts']:,} sentences", header=header, rows=rows)]
 
 
 def _cosines(contest: Contest, sentences: list[str]) -> dict[str, float]:

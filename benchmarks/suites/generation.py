@@ -101,15 +101,15 @@ def measure() -> dict[str, Any]:
 
 def tables(figures: dict[str, Any]) -> list[Table]:
     """Return tokens a second by shape, those of many texts at once, and what a call costs besides."""
-    made = [_shape_table(model, one) for model, one in figures["inputs"].items()]
+    made = [_shape_table(model, item) for model, item in figures["inputs"].items()]
     rows = [
         (
             name,
-            f"{one['tokens_a_second']['1']:.0f}",
-            f"{one['tokens_a_second'][str(TOGETHER)]:.0f}",
-            f"{one['times']:.2f}×",
+            f"{item['tokens_a_second']['1']:.0f}",
+            f"{item['tokens_a_second'][str(TOGETHER)]:.0f}",
+            f"{item['times']:.2f}×",
         )
-        for name, one in figures["together"].items()
+        for name, item in figures["together"].items()
     ]
     header = ("", "one text", f"{TOGETHER} at once", "times as many")
     made.append(Table(title="Tokens a second, GPT-2 small's shape, greedy", header=header, rows=rows))
@@ -166,7 +166,7 @@ def _cost(found: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
         for name in tuple(contest):
             answers = contest.answers(name, [prompts] * (ROUNDS + 1))
             if answers is not None:
-                outside[name] = median(one["outside"] for one in answers[1:])
+                outside[name] = median(item["outside"] for item in answers[1:])
         _note(found, contest, "watched")
     short = [[prompts[0][: SHORT_PROMPTS[index % len(SHORT_PROMPTS)]]] for index in range(CALLS)]
     with Contest(SHORT) as contest:
@@ -193,7 +193,7 @@ def _shape_table(model: str, figures: dict[str, Any]) -> Table:
             (
                 name,
                 "{:.0f} ({:.0f}–{:.0f})".format(rate["median"], *rate["quartiles"]),
-                *("–" if one is None else f"{one:.2f}×" for one in times),
+                *("–" if item is None else f"{item:.2f}×" for item in times),
             )
         )
     title = f"{TITLES[model]}: {figures['new_tokens']} new tokens after {figures['tokens']}"

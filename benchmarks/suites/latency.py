@@ -52,12 +52,12 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         Table(
             title="One text, milliseconds: median (quartiles)",
             header=("", *(f"{tokens} tokens" for tokens in inputs)),
-            rows=[(peer.name, *(_time(one, peer.name) for one in inputs.values())) for peer in PEERS],
+            rows=[(peer.name, *(_time(item, peer.name) for item in inputs.values())) for peer in PEERS],
         ),
         Table(
             title="Times faster than transformers.pipeline",
             header=("", *(f"{tokens} tokens" for tokens in inputs)),
-            rows=[(peer.name, *(_times(one, peer.name) for one in inputs.values())) for peer in PEERS[1:]],
+            rows=[(peer.name, *(_times(item, peer.name) for item in inputs.values())) for peer in PEERS[1:]],
         ),
     ]
 
@@ -65,8 +65,8 @@ def tables(figures: dict[str, Any]) -> list[Table]:
 def _time(figures: dict[str, Any], name: str) -> str:
     if name not in figures["ms"]:
         return "–"
-    one = figures["ms"][name]
-    return "{:.2f} ({:.2f}–{:.2f})".format(one["median"], *one["quartiles"])
+    item = figures["ms"][name]
+    return "{:.2f} ({:.2f}–{:.2f})".format(item["median"], *item["quartiles"])
 
 
 def _times(figures: dict[str, Any], name: str) -> str:

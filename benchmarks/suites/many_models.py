@@ -38,11 +38,11 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     """Return the times alone and beside the others."""
     rows = []
     for dtype in DTYPES:
-        for tokens, one in figures["inputs"].items():
+        for tokens, item in figures["inputs"].items():
             names = [peer.name for peer in PEERS if peer.name.startswith(f"torchless, {dtype}")]
-            if set(names) <= one["ms"].keys():
-                slower = (one["times_faster"][names[0]].get(name, 1.0) for name in names)
-                times = (one["ms"][name]["median"] for name in names)
+            if set(names) <= item["ms"].keys():
+                slower = (item["times_faster"][names[0]].get(name, 1.0) for name in names)
+                times = (item["ms"][name]["median"] for name in names)
                 cells = (f"{ms:.2f} ({ratio:.2f}×)" for ms, ratio in zip(times, slower, strict=True))
                 rows.append((f"{dtype}, {tokens} tokens", *cells))
     header = ("", "alone, ms", "five others idle", "five others called between")

@@ -49,7 +49,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     rows = []
     for shape, by_tokens in figures["shapes"].items():
         for peer in peers(SHAPES[shape]):
-            cells = (_time(one, peer.name) for one in by_tokens.values())
+            cells = (_time(item, peer.name) for item in by_tokens.values())
             rows.append((f"{shape}: {peer.name}", *cells))
     times = Table(
         title="Milliseconds a text (of int8's, in the same rounds)",
@@ -62,13 +62,13 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         rows=[
             (
                 name,
-                f"{one['agreement']:.1%}",
-                f"{one['mean_abs_diff']:.4f}",
-                f"{one['max_abs_diff']:.3f}",
-                "–" if one["batched_max_abs_diff"] is None else f"{one['batched_max_abs_diff']:.3g}",
-                f"{one['size_of_fp32']:.0%}",
+                f"{item['agreement']:.1%}",
+                f"{item['mean_abs_diff']:.4f}",
+                f"{item['max_abs_diff']:.3f}",
+                "–" if item["batched_max_abs_diff"] is None else f"{item['batched_max_abs_diff']:.3g}",
+                f"{item['size_of_fp32']:.0%}",
             )
-            for name, one in figures["answers"].items()
+            for name, item in figures["answers"].items()
         ],
     )
     return [times, answers]
@@ -114,8 +114,8 @@ def _probabilities(answers: list[Any] | None) -> Any:
     """Return the probability of the label POSITIVE for each text, (texts,)."""
     if answers is None:
         return None
-    flat = [one for answer in answers for one in answer]
-    return np.array([one["score"] if one["label"] == "POSITIVE" else 1 - one["score"] for one in flat])
+    flat = [item for answer in answers for item in answer]
+    return np.array([item["score"] if item["label"] == "POSITIVE" else 1 - item["score"] for item in flat])
 
 
 def _weights(name: str) -> Any:

@@ -108,12 +108,12 @@ def of_offline(rounds: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, flo
 
 def tables(figures: dict[str, Any]) -> list[Table]:
     """Return what a request adds, and texts a second."""
-    one, many, few = (figures["inputs"][name] for name in ("one", "many", "few"))
+    item, many, few = (figures["inputs"][name] for name in ("one", "many", "few"))
     rows = []
     for called, served in zip(CALLED, SERVED, strict=True):
-        if called.name in one["added_ms"]:
-            times = [f"{one['ms'][peer.name]['median']:.2f}" for peer in (called, served)]
-            added = one["added_ms"][called.name]
+        if called.name in item["added_ms"]:
+            times = [f"{item['ms'][peer.name]['median']:.2f}" for peer in (called, served)]
+            added = item["added_ms"][called.name]
             rows.append((called.name, *times, "{:.2f} ({:.2f}–{:.2f})".format(added["median"], *added["quartiles"])))
     added_table = Table(
         title=f"One connection, one text of {TOKENS} tokens, milliseconds",
@@ -145,10 +145,10 @@ def _compare(contest: Contest, texts: list[str]) -> None:
         expected, found = contest.answers(called.name, [texts]), contest.answers(served.name, [texts])
         if expected is None or found is None:
             continue
-        for one, other in zip(expected[0], found[0], strict=True):
+        for item, other in zip(expected[0], found[0], strict=True):
             best = _first(other)
-            if best["label"] != one["label"] or abs(best["score"] - one["score"]) > CLOSEST:
-                contest.exclude(served.name, f"answers {best}, and the pipeline {one}")
+            if best["label"] != item["label"] or abs(best["score"] - item["score"]) > CLOSEST:
+                contest.exclude(served.name, f"answers {best}, and the pipeline {item}")
                 break
 
 

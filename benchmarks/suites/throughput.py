@@ -76,7 +76,7 @@ def measure() -> dict[str, Any]:
 
 def tables(figures: dict[str, Any]) -> list[Table]:
     """Return texts a second by kind, and one core beside two."""
-    made = [_kind_table(kind, one) for kind, one in figures["inputs"].items()]
+    made = [_kind_table(kind, item) for kind, item in figures["inputs"].items()]
     cores = figures["cores"]
     rows = []
     for peer in OURS:

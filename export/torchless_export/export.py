@@ -189,5 +189,5 @@ def _same(current: Manifest, planned: Manifest, dtypes: tuple[str, ...], min_agr
     return (
         replace(current, variants={}, files={}) == replace(planned, variants={}, files={})
         and set(current.variants) == set(dtypes)
-        and all(one is not None and one.agreement >= min_agreement for one in measured)
+        and all(verification is not None and verification.agreement >= min_agreement for verification in measured)
     )

@@ -80,7 +80,7 @@ def _app() -> Any:
         found = gather(folder)
         declared = [] if graph is None else [inspect_graph(path) for path in folder.graphs(graph)]
         if as_json:
-            values = {**asdict(found), "graphs": [asdict(one) for one in declared]}
+            values = {**asdict(found), "graphs": [asdict(graph_inspection) for graph_inspection in declared]}
             typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
         else:
             report(found, declared)

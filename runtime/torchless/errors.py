@@ -1,4 +1,4 @@
-"""The tree of errors: what is wrong, with the value, and what to type instead."""
+"""The errors of the library: each says what is wrong, with the value, and gives a hint that can be typed."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -42,7 +42,7 @@ class CheckpointError(TorchlessError):
 
 
 class TaskError(TorchlessError, ValueError):
-    """A task that does not exist, or that cannot be told from the folder."""
+    """A task that does not exist, or that cannot be inferred from the folder."""
 
 
 class InputError(TorchlessError, ValueError):

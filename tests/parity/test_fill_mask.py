@@ -250,7 +250,7 @@ def test_wrong_inputs(bert, text):
         ({"tokenizer_kwargs": True}, r"tokenizer_kwargs=True is not possible\.\n  .*{'truncation': True}"),
         ({"tokenizer_kwargs": "truncation"}, "tokenizer_kwargs='truncation' is not possible"),
         ({"tokenizer_kwargs": {"max_len": 9}}, r"tokenizer_kwargs has no option 'max_len'\.\n  .*'max_length'"),
-        ({"tokenizer_kwargs": {"truncation": "longest"}}, "truncation='longest' is no strategy"),
+        ({"tokenizer_kwargs": {"truncation": "longest"}}, "truncation='longest' is not a strategy"),
         ({"tokenizer_kwargs": {"max_length": -1}}, "max_length=-1 is not possible"),
         ({"batch_size": 0}, "batch_size=0 is not possible"),
     ],

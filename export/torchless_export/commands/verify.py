@@ -82,14 +82,14 @@ def verify(
     source = find_source(against, read_options)
     if exported.manifest and _hashes(source.record()) != _hashes(exported.manifest.source):
         console.print(f"{against} is not what {folder} was exported from: its files have other hashes.")
-    said = (
+    declared = (
         {dtype: variant.verification for dtype, variant in exported.manifest.variants.items()}
         if exported.manifest
         else dict.fromkeys(exported.dtypes())
     )
-    measured = _measured(exported, list(said), source, verification_texts(verify_with), ConsoleProgress(console))
-    console.print(_table(said, measured))
-    problems = [failure(dtype, one, min_agreement=min_agreement) for dtype, one in measured.items()]
+    measured = _measured(exported, list(declared), source, verification_texts(verify_with), ConsoleProgress(console))
+    console.print(_table(declared, measured))
+    problems = [failure(dtype, measurement, min_agreement=min_agreement) for dtype, measurement in measured.items()]
     failures = [problem for problem in problems if problem]
     if failures:
         raise ExportError(
@@ -131,13 +131,13 @@ def _measured(
         return {dtype: measure(folder.path, task, dtype, reference, progress.track) for dtype in dtypes}
 
 
-def _table(said: Mapping[str, Verification | None], measured: Mapping[str, Measurement]) -> Table:
+def _table(declared: Mapping[str, Verification | None], measured: Mapping[str, Measurement]) -> Table:
     """Return what the manifest said beside what was measured."""
     table = Table("variant", "", "agreement", "max |Δ|", "mean |Δ|", "ms a text", "PyTorch")
     for column in table.columns[2:]:
         column.justify = "right"
     for dtype, now in measured.items():
-        before = said[dtype]
+        before = declared[dtype]
         table.add_row(dtype, "manifest", *(verification_cells(before) if before else ["nothing"]))
         table.add_row("", "measured", *verification_cells(now.verification))
     return table

@@ -31,7 +31,7 @@ def has_branches(path: Path) -> bool:
     Args:
         path: An ONNX file.
     """
-    return any(one.name == _CHOICE for one in onnx.load(path, load_external_data=False).graph.input)
+    return any(item.name == _CHOICE for item in onnx.load(path, load_external_data=False).graph.input)
 
 
 def merge(first: Path, later: Path, target: Path) -> None:
@@ -67,13 +67,13 @@ def rebuild_branches(source: Path, target: Path, make: Callable[[Path, Path], No
 def _merged(first: Any, later: Any) -> Any:
     _share_weights(first, later)
     _add_empty_outputs(first, later)
-    inputs = {one.name: one for model in (first, later) for one in model.graph.input}
+    inputs = {item.name: item for model in (first, later) for item in model.graph.input}
     choice = helper.make_tensor_value_info(_CHOICE, TensorProto.BOOL, [1])
-    weights = {one.name: one for model in (first, later) for one in model.graph.initializer if _is_large(one)}
+    weights = {item.name: item for model in (first, later) for item in model.graph.initializer if _is_large(item)}
     node = helper.make_node(
         "If",
         [_CHOICE],
-        [one.name for one in first.graph.output],
+        [item.name for item in first.graph.output],
         name="choose_branch",
         then_branch=_branch("with_past", later),
         else_branch=_branch("without_past", first),
@@ -87,12 +87,12 @@ def _merged(first: Any, later: Any) -> Any:
 
 def _share_weights(first: Any, later: Any) -> None:
     """Let the later graph take the weights that the first has; those of its own get other names."""
-    held = {_content(one): one.name for one in first.graph.initializer if _is_large(one)}
-    names = {one.name for one in first.graph.initializer}
+    held = {_content(item): item.name for item in first.graph.initializer if _is_large(item)}
+    names = {item.name for item in first.graph.initializer}
     renamed = {}
-    for one in filter(_is_large, later.graph.initializer):
-        renamed[one.name] = held.get(_content(one)) or (f"{one.name}.with_past" if one.name in names else one.name)
-        one.name = renamed[one.name]
+    for item in filter(_is_large, later.graph.initializer):
+        renamed[item.name] = held.get(_content(item)) or (f"{item.name}.with_past" if item.name in names else item.name)
+        item.name = renamed[item.name]
     for node in later.graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = renamed.get(name, name)
@@ -100,21 +100,21 @@ def _share_weights(first: Any, later: Any) -> None:
 
 def _add_empty_outputs(first: Any, later: Any) -> None:
     """Let the later graph give all that the first gives, in its order: what it does not work out is empty."""
-    given = {one.name: one for one in later.graph.output}
-    for one in (one for one in first.graph.output if one.name not in given):
-        type_ = one.type.tensor_type
+    given = {item.name: item for item in later.graph.output}
+    for item in (item for item in first.graph.output if item.name not in given):
+        type_ = item.type.tensor_type
         sizes = [axis.dim_value or (1 if index else 0) for index, axis in enumerate(type_.shape.dim)]
-        empty = helper.make_tensor(f"{one.name}.empty", type_.elem_type, sizes, [])
-        later.graph.node.append(helper.make_node("Constant", [], [one.name], name=one.name, value=empty))
-        given[one.name] = one
-    outputs = [onnx.ValueInfoProto.FromString(given[one.name].SerializeToString()) for one in first.graph.output]
+        empty = helper.make_tensor(f"{item.name}.empty", type_.elem_type, sizes, [])
+        later.graph.node.append(helper.make_node("Constant", [], [item.name], name=item.name, value=empty))
+        given[item.name] = item
+    outputs = [onnx.ValueInfoProto.FromString(given[item.name].SerializeToString()) for item in first.graph.output]
     del later.graph.output[:]
     later.graph.output.extend(outputs)
 
 
 def _branch(name: str, model: Any) -> Any:
     graph = helper.make_graph(model.graph.node, name, [], model.graph.output)
-    graph.initializer.extend(one for one in model.graph.initializer if not _is_large(one))
+    graph.initializer.extend(item for item in model.graph.initializer if not _is_large(item))
     return graph
 
 
@@ -127,22 +127,22 @@ def _split_branches(model: Any) -> tuple[Any, Any]:
 
 def _graph_of(branch: Any, model: Any) -> Any:
     """Return a branch as a graph of its own, without the outputs that are empty in it."""
-    outputs = {one.name for one in branch.output}
+    outputs = {item.name for item in branch.output}
     empty = {node.output[0] for node in branch.node if node.op_type == "Constant" and node.output[0] in outputs}
     nodes = [node for node in branch.node if empty.isdisjoint(node.output)]
     taken = set(chain.from_iterable((*node.input, *taken_by_branches(node)) for node in nodes))
     graph = helper.make_graph(
         nodes,
         branch.name,
-        [one for one in model.graph.input if one.name in taken],
-        [one for one in branch.output if one.name not in empty],
+        [item for item in model.graph.input if item.name in taken],
+        [item for item in branch.output if item.name not in empty],
     )
-    graph.initializer.extend(one for one in (*branch.initializer, *model.graph.initializer) if one.name in taken)
+    graph.initializer.extend(item for item in (*branch.initializer, *model.graph.initializer) if item.name in taken)
     return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
 def _opsets(*models: Any) -> list[Any]:
-    return list({one.domain: one for model in models for one in model.opset_import}.values())
+    return list({item.domain: item for model in models for item in model.opset_import}.values())
 
 
 def _is_large(tensor: Any) -> bool:

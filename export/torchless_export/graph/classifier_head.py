@@ -57,7 +57,7 @@ def prune_to_first_token(path: Path) -> None:
     """
     model = onnx.load(path, load_external_data=False)
     graph = Graph(model)
-    needs = _narrow_nodes(graph, known_shapes(model) | {one.name: list(one.dims) for one in model.graph.initializer})
+    needs = _narrow_nodes(graph, known_shapes(model) | {item.name: list(item.dims) for item in model.graph.initializer})
     if not any(node.op_type == "MatMul" and node.output[0] in needs for node in graph.nodes):
         return
     _cut(graph, needs)
@@ -90,8 +90,8 @@ def _narrow_nodes(graph: Graph, shapes: Mapping[str, Shape]) -> dict[str, Needs]
         output = node.output[0]
         if output in whole or len(node.output) > 1:
             continue
-        wanted = {_needed_size(output, consumer, graph, needs) for consumer in consumers.get(output, ())}
-        axis = wanted.pop() if len(wanted) == 1 else None
+        needed = {_needed_size(output, consumer, graph, needs) for consumer in consumers.get(output, ())}
+        axis = needed.pop() if len(needed) == 1 else None
         found = None if axis is None else _needs(node, axis, graph, shapes)
         if found is not None:
             needs[output] = found
@@ -151,9 +151,9 @@ def _cut(graph: Graph, needs: Mapping[str, Needs]) -> None:
     bounds = [graph.constant("first_token.start", np.array([0])), graph.constant(_END, np.array([_KEPT]))]
     cuts: dict[str, Any] = {}
     for node in graph.nodes:
-        own = needs.get(node.output[0], {})
+        needs_of_node = needs.get(node.output[0], {})
         for index, name in enumerate(node.input):
-            axis = own.get(name)
+            axis = needs_of_node.get(name)
             if axis is None or name in needs:
                 continue
             cut = f"{name}.first_{axis}"

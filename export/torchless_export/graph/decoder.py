@@ -41,7 +41,7 @@ def optimize_decoder(path: Path) -> None:
     _mask_once(graph)
     _scale_queries(graph)
     _group_queries(graph, shapes)
-    if not any(one.name == "encoder_hidden_states" or ".encoder." in one.name for one in model.graph.input):
+    if not any(value.name == "encoder_hidden_states" or ".encoder." in value.name for value in model.graph.input):
         _choose_logits(graph)
     model = graph.model()
     save_graph(model, path)
@@ -137,8 +137,8 @@ def _scale_queries(graph: Graph) -> None:
     producers, consumers = graph.producers(), graph.consumers()
     for node in graph.nodes:
         scaled = [producers[name] for name in node.input if name in producers] if node.op_type == "MatMul" else []
-        if [one.op_type for one in scaled] != ["Mul", "Mul"] or not all(
-            _is_number(graph, one.input[1]) for one in scaled
+        if [factor.op_type for factor in scaled] != ["Mul", "Mul"] or not all(
+            _is_number(graph, factor.input[1]) for factor in scaled
         ):
             continue
         queries, keys = scaled
@@ -182,9 +182,9 @@ def _shared(node: Any, producers: Mapping[str, Any], shapes: Mapping[str, Shape]
         if chain[-1] is None or chain[-1].op_type != op_type:
             return None
         chain.append(producers.get(chain[-1].input[0]))
-    merge, expand, unsqueeze = (one for one in chain[:3] if one is not None)
+    merge, expand, unsqueeze = (node for node in chain[:3] if node is not None)
     name = unsqueeze.input[0]
-    once, repeated, merged_shape = (shapes.get(one, ()) for one in (name, expand.output[0], merge.output[0]))
+    once, repeated, merged_shape = (shapes.get(value, ()) for value in (name, expand.output[0], merge.output[0]))
     if len(once) != 4 or len(repeated) != 5 or len(merged_shape) != 4:
         return None
     heads, groups = repeated[1:3]

@@ -32,7 +32,7 @@ class Graph:
         self.nodes: list[Any] = list(model.graph.node)
         self.constants = _Constants(model.graph)
         self.outputs = {value.name for value in model.graph.output}
-        self.opset = next(one.version for one in model.opset_import if one.domain in {"", "ai.onnx"})
+        self.opset = next(item.version for item in model.opset_import if item.domain in {"", "ai.onnx"})
 
     def consumers(self) -> dict[str, list[Any]]:
         """Return the nodes that take each value."""
@@ -107,7 +107,7 @@ class Graph:
         """Write the transpose of a constant matrix, as tied weights have it, as the constant that it is."""
         for node in self.nodes:
             if node.op_type == "Transpose" and node.input[0] in self.constants:
-                axes = next((list(one.ints) for one in node.attribute if one.name == "perm"), None)
+                axes = next((list(item.ints) for item in node.attribute if item.name == "perm"), None)
                 self.constant(node.output[0], self.constants[node.input[0]].transpose(axes))
         self.nodes = [node for node in self.nodes if node.output[0] not in self.constants or node.op_type == "Constant"]
 
@@ -128,7 +128,7 @@ class Graph:
         del graph.node[:]
         graph.node.extend(reversed(kept))
         self.constants.keep(needed)
-        present = {one.domain for one in self._model.opset_import}
+        present = {item.domain for item in self._model.opset_import}
         self._model.opset_import.extend(helper.make_opsetid(domain, 1) for domain in domains if domain not in present)
         del graph.value_info[:]
         return self._model
@@ -169,7 +169,7 @@ class _Constants:
 
 def attribute(node: Any, name: str) -> Any:
     """Return the value of a node's attribute; None where it has none of that name."""
-    return next((helper.get_attribute_value(one) for one in node.attribute if one.name == name), None)
+    return next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), None)
 
 
 def taken_by_branches(node: Any) -> set[str]:

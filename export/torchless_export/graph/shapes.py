@@ -85,8 +85,8 @@ def _outline(model: Any) -> Any:
     outline.graph.node.extend(graph.node)
     outline.graph.output.extend(graph.output)
     outline.graph.input.extend(graph.input)
-    outline.graph.input.extend(helper.make_tensor_value_info(one.name, one.data_type, one.dims) for one in large)
-    outline.graph.initializer.extend(one for one in graph.initializer if np.prod(one.dims) <= _MAX_FOLDED)
+    outline.graph.input.extend(helper.make_tensor_value_info(item.name, item.data_type, item.dims) for item in large)
+    outline.graph.initializer.extend(item for item in graph.initializer if np.prod(item.dims) <= _MAX_FOLDED)
     return outline
 
 
@@ -102,10 +102,10 @@ def _fix_sizes(graph: Graph, shapes: Mapping[str, Shape]) -> None:
             continue
         if not all(name in graph.constants for name in node.input[1:]):
             continue
-        every = sizes[node.input[0]]
+        all_sizes = sizes[node.input[0]]
         # The node itself tells which axes it takes.
-        taken = _outcome(node, {**_inputs(graph, node.input[1:]), node.input[0]: np.arange(len(every))})
-        known = [every[axis] for axis in taken.ravel()]
+        taken = _outcome(node, {**_inputs(graph, node.input[1:]), node.input[0]: np.arange(len(all_sizes))})
+        known = [all_sizes[axis] for axis in taken.ravel()]
         if all(isinstance(size, int) for size in known):
             graph.constant(node.output[0], np.array(known, np.int64).reshape(taken.shape))
     _drop_folded(graph)
@@ -127,7 +127,7 @@ def _fold(graph: Graph) -> None:
 def _fix_reshapes(graph: Graph, shapes: Mapping[str, Shape]) -> None:
     """Give what is reshaped a constant shape: 0 stands for the input's own axis, and -1 for one that is not known."""
     for node in graph.nodes:
-        if node.op_type != "Reshape" or node.input[1] in graph.constants or any(one.i for one in node.attribute):
+        if node.op_type != "Reshape" or node.input[1] in graph.constants or any(item.i for item in node.attribute):
             continue
         before, after = (shapes.get(name) for name in (node.input[0], node.output[0]))
         if before is None or after is None:
@@ -172,7 +172,7 @@ def _narrower(expanded: str, graph: Graph, shapes: Mapping[str, Shape]) -> set[s
 def _covers(larger: Shape, smaller: Shape) -> bool:
     """Whether a shape stays what it is when it is broadcast with another."""
     pairs = zip(reversed(larger), reversed(smaller), strict=False)
-    return len(larger) >= len(smaller) and all(its in {1, own} and own for own, its in pairs)
+    return len(larger) >= len(smaller) and all(its in {1, own_shape} and own_shape for own_shape, its in pairs)
 
 
 def _drop_folded(graph: Graph) -> None:

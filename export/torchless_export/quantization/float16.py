@@ -40,7 +40,7 @@ def _float32_nodes(graph: Any) -> list[str]:
     from onnx import TensorProto
 
     producers = {output: node for node in graph.node for output in node.output}
-    floats = {one.name for one in graph.value_info if one.type.tensor_type.elem_type == TensorProto.FLOAT}
+    floats = {item.name for item in graph.value_info if item.type.tensor_type.elem_type == TensorProto.FLOAT}
     consumers: dict[str, list[Any]] = {}
     for node in graph.node:
         for name in node.input:
@@ -70,7 +70,7 @@ def _to_integers(node: Any) -> bool:
     from onnx import TensorProto
 
     wholes = {TensorProto.INT32, TensorProto.INT64}
-    return node.op_type == "Cast" and any(one.name == "to" and one.i in wholes for one in node.attribute)
+    return node.op_type == "Cast" and any(item.name == "to" and item.i in wholes for item in node.attribute)
 
 
 def _remove_casts(graph: Any) -> None:
@@ -83,7 +83,7 @@ def _remove_casts(graph: Any) -> None:
                 there = producers.get(back.input[0])
                 if there is not None and there.name.endswith("_cast_to_fp16_node"):
                     node.input[index] = there.input[0]
-    outputs = {one.name for one in graph.output}
+    outputs = {item.name for item in graph.output}
     for end in ("_cast_to_fp32_node", "_cast_to_fp16_node"):
         needed = outputs.union(*(node.input for node in graph.node))
         kept = []

@@ -70,7 +70,7 @@ def make_variant(
         What the manifest says of it, unverified.
     """
     recipes = _recipes(dtype, task)
-    sources, targets = (graph_names(one, encoder_decoder=task.encoder_decoder) for one in ("fp32", dtype))
+    sources, targets = (graph_names(item, encoder_decoder=task.encoder_decoder) for item in ("fp32", dtype))
     files = []
     for recipe, source, target in zip(recipes, sources, targets, strict=True):
         graph = folder / target
@@ -116,12 +116,12 @@ def declare_data(folder: Path, variants: Mapping[str, Variant]) -> None:
     """
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    said = config.pop("transformers.js_config", None)
+    declared = config.pop("transformers.js_config", None)
     named = [Path(part.file).name for variant in variants.values() for part in variant.parts]
     chunks = {name: 1 for name in named if data_file(Path(name)).name in named}
     if chunks:
         config["transformers.js_config"] = {"use_external_data_format": chunks}
-    if chunks or said is not None:
+    if chunks or declared is not None:
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -243,7 +243,7 @@ def _with_matmuls(model: Any) -> Any:
     """
     from torchless_export.graph.ir import Graph
 
-    if not any(one.name.startswith("present") for one in model.graph.output):
+    if not any(item.name.startswith("present") for item in model.graph.output):
         return model
     graph = Graph(model)
     graph.fold_transposes()

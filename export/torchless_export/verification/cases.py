@@ -136,8 +136,8 @@ def _choose(loaded: LoadedModel, question: Mapping[str, Any]) -> list[dict[str, 
     inputs = loaded.tokenizer(prompts, question["choices"], padding=True, truncation=True, return_tensors="pt")
     with torch.inference_mode():
         scores = loaded.model(**{name: tensor[None] for name, tensor in inputs.items()}).logits[0].softmax(-1)
-    every = [{"index": index, "score": score} for index, score in enumerate(scores.tolist())]
-    return sorted(every, key=lambda one: -one["score"])
+    choices = [{"index": index, "score": score} for index, score in enumerate(scores.tolist())]
+    return sorted(choices, key=lambda item: -item["score"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +192,8 @@ def _compare_by(name: str) -> Callable[[Sequence[Mapping[str, Any]], Sequence[Ma
     """Compare lists of scored things, the best first, each known by one of its keys."""
 
     def compare(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> Difference:
-        scores = {one[name]: one["score"] for one in got}
-        values = [abs(one["score"] - scores[one[name]]) for one in expected if one[name] in scores]
+        scores = {item[name]: item["score"] for item in got}
+        values = [abs(item["score"] - scores[item[name]]) for item in expected if item[name] in scores]
         return Difference(float(expected[0][name] == got[0][name]), np.array(values, dtype=float))
 
     return compare
@@ -208,11 +208,11 @@ def _compare_hidden_states(expected: Any, got: Any) -> Difference:
 
 def _compare_entities(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> Difference:
     """Compare the label of each token: nothing is ignored, so both name every token, in order."""
-    named = [[(one["entity"], one["start"], one["end"]) for one in entities] for entities in (expected, got)]
+    named = [[(item["entity"], item["start"], item["end"]) for item in entities] for entities in (expected, got)]
     if len(expected) != len(got):
         return Difference(0.0, np.zeros(0))
-    same = [one == other for one, other in zip(*named, strict=True)]
-    values = [abs(one["score"] - other["score"]) for one, other in zip(expected, got, strict=True)]
+    same = [item == other for item, other in zip(*named, strict=True)]
+    values = [abs(item["score"] - other["score"]) for item, other in zip(expected, got, strict=True)]
     return Difference(float(np.mean(same)) if same else 1.0, np.array(values, dtype=float))
 
 

@@ -38,9 +38,9 @@ def calibration_texts(path: Path | None, held_out: Sequence[str]) -> list[str]:
     if path is not None:
         return read_texts(path, "--calibrate-with")
     verified = set(held_out)
-    every = sample_texts()
-    unseen = [text for text in every if text not in verified]
-    pool = unseen if len(unseen) >= CALIBRATION_TEXTS else every
+    texts = sample_texts()
+    unseen = [text for text in texts if text not in verified]
+    pool = unseen if len(unseen) >= CALIBRATION_TEXTS else texts
     return pool[:: len(pool) // CALIBRATION_TEXTS][:CALIBRATION_TEXTS]
 
 

@@ -50,9 +50,9 @@ def reference_answers(loaded: LoadedModel, task: Task, texts: Sequence[str], tra
         texts: They are cut to what the model takes.
         track: Wraps a loop over texts, to show its progress.
     """
-    asked = [CASES[task.graph].make_input(text, loaded.tokenizer.mask_token or "") for text in texts]
-    answers, ms_per_text = _timed(reference_pipeline(loaded, task), task, asked, track, "PyTorch")
-    return Reference(asked, answers, ms_per_text)
+    inputs = [CASES[task.graph].make_input(text, loaded.tokenizer.mask_token or "") for text in texts]
+    answers, ms_per_text = _timed(reference_pipeline(loaded, task), task, inputs, track, "PyTorch")
+    return Reference(inputs, answers, ms_per_text)
 
 
 def measure(folder: Path, task: Task, dtype: str, reference: Reference, track: Track) -> Measurement:
@@ -68,8 +68,8 @@ def measure(folder: Path, task: Task, dtype: str, reference: Reference, track: T
     with np.errstate(all="ignore"):  # a graph that overflows is the gate's to judge
         watch, case = _Watch(), CASES[task.graph]
         pipe = exported_pipeline(folder, task, dtype, watch.keep)
-        asked = [case.force(*pair) for pair in zip(reference.texts, reference.answers, strict=True)]
-        answers, ms_per_text = _timed(pipe, task, asked, track, dtype, after=watch.look)
+        inputs = [case.force(*pair) for pair in zip(reference.texts, reference.answers, strict=True)]
+        answers, ms_per_text = _timed(pipe, task, inputs, track, dtype, after=watch.look)
         differences = [
             case.compare(expected, got) if finite else Difference(0.0, np.array([np.nan]))
             for expected, got, finite in zip(reference.answers, answers, watch.finite, strict=True)

@@ -125,7 +125,7 @@ class RowQueue:
             while True:
                 while self._oldest:
                     first = self._oldest.popleft()
-                    batch = [] if first.taken else [one for one in self._take(first) if not one.caller.done]
+                    batch = [] if first.taken else [entry for entry in self._take(first) if not entry.caller.done]
                     if batch:
                         if self._oldest:
                             self._changed.notify()
@@ -174,27 +174,27 @@ class RowQueue:
         del waiting[begin:end]
         if not waiting:
             del self._by_length[group]
-        for one in batch:
-            one.taken = True
+        for entry in batch:
+            entry.taken = True
         return batch
 
     def _answer(self, batch: "Sequence[_Waiting]") -> None:
         begun = perf_counter()
         try:
-            outputs = self._run([one.row for one in batch], lambda: not all(one.caller.done for one in batch))
+            outputs = self._run([entry.row for entry in batch], lambda: not all(entry.caller.done for entry in batch))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' to hear
-            callers = {id(one.caller): one.caller for one in batch}
+            callers = {id(entry.caller): entry.caller for entry in batch}
             if len(callers) == 1:
                 batch[0].caller.fail(error)
                 return
             for caller in callers.values():
-                self._answer([one for one in batch if one.caller is caller])
+                self._answer([entry for entry in batch if entry.caller is caller])
             return
         run_s = perf_counter() - begun
-        for one, output in zip(batch, outputs, strict=True):
-            one.caller.give(one.position, output)
-        tokens = len(batch) * max(one.length for one in batch)
-        self._on_batch(BatchReport(len(batch), tokens, [begun - one.since for one in batch], run_s))
+        for entry, output in zip(batch, outputs, strict=True):
+            entry.caller.give(entry.position, output)
+        tokens = len(batch) * max(entry.length for entry in batch)
+        self._on_batch(BatchReport(len(batch), tokens, [begun - entry.since for entry in batch], run_s))
 
 
 @dataclass(order=True, slots=True)

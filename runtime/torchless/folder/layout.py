@@ -91,7 +91,7 @@ def check_graph_choice(dtype: str, file_name: str | None = None) -> None:
         )
     if not file_name.endswith(".onnx") or leads_outside(file_name):
         raise OptionError(
-            f"file_name={file_name!r} names no graph in a folder.",
+            f"file_name={file_name!r} does not name a graph in a folder.",
             hint="Give a path relative to the folder: file_name='onnx/model_O2.onnx'",
         )
 
@@ -141,9 +141,9 @@ def missing_graph(
         *(f"dtype={dtype!r}" for dtype, names in found.items() if names),
         *(f"file_name={name!r}" for name in sorted(others)),
     ]
-    asked = file_name if file_name is not None else f"{_missing(present, dtype)}, the graph of dtype {dtype!r}"
+    requested = file_name if file_name is not None else f"{_missing(present, dtype)}, the graph of dtype {dtype!r}"
     return CheckpointError(
-        f"{home} has no {asked}.",
+        f"{home} has no {requested}.",
         hint=f"It has {', '.join(choices)}." if choices else f"It has no graph at all; {otherwise}",
     )
 

@@ -26,6 +26,13 @@ class ModelFolder:
         path: The folder that `torchless export` (or optimum, or transformers.js's converter) wrote.
         hub_name: The name of the Hub's repository that the folder is a snapshot of.
 
+    Attributes:
+        path: The folder.
+        hub_name: The name of the Hub's repository, or None.
+        config: The model's configuration.
+        manifest: The manifest, or None where the folder has none.
+        export_command: The command that exports the folder, for hints.
+
     Raises:
         CheckpointError: It is missing or empty, holds native code, or its configuration or manifest cannot be read.
     """
@@ -34,14 +41,14 @@ class ModelFolder:
         self.path = Path(path)
         self.hub_name = hub_name
         self._title = f"The repository {hub_name!r}" if hub_name else f"The folder {str(path)!r}"
-        self._export = f"torchless export {hub_name} OUT" if hub_name else f"torchless export MODEL {path}"
+        self.export_command = f"torchless export {hub_name} OUT" if hub_name else f"torchless export MODEL {path}"
         if not self.path.is_dir():
             raise CheckpointError(
                 f"There is no folder {str(path)!r}.",
-                hint=f"Give the folder that an export wrote, or make it: {self._export}",
+                hint=f"Give the folder that an export wrote, or make it: {self.export_command}",
             )
         if not any(self.path.iterdir()):
-            raise CheckpointError(f"{self._title} is empty.", hint=f"Export into it: {self._export}")
+            raise CheckpointError(f"{self._title} is empty.", hint=f"Export into it: {self.export_command}")
         for library in (
             path for home in ("", "onnx") for path in (self.path / home).glob("*") if is_library(path.name)
         ):
@@ -63,7 +70,9 @@ class ModelFolder:
             CheckpointError: It is not.
         """
         if not self.has(name):
-            raise CheckpointError(f"{self._title} has no {name}.", hint=f"Export the checkpoint again: {self._export}")
+            raise CheckpointError(
+                f"{self._title} has no {name}.", hint=f"Export the checkpoint again: {self.export_command}"
+            )
         return self.path / name
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -104,7 +113,7 @@ class ModelFolder:
         """Return the ONNX file of a dtype, once it is known to be there and whole.
 
         Args:
-            dtype: A key of `torchless.layout.DTYPE_SUFFIXES`.
+            dtype: A key of `torchless.folder.layout.DTYPE_SUFFIXES`.
             file_name: A graph's own name, instead of a dtype: relative to the folder, or else to its `onnx/`.
 
         Raises:
@@ -115,7 +124,7 @@ class ModelFolder:
         graphs = self.graphs(dtype, file_name=file_name)
         if len(graphs) > 1:
             raise CheckpointError(
-                f"{self._title} holds an encoder-decoder, which is no model of one graph.",
+                f"{self._title} holds an encoder-decoder, which has two graphs.",
                 hint="Load it with AutoModelForSeq2SeqLM.",
             )
         return graphs[0]
@@ -124,7 +133,7 @@ class ModelFolder:
         """Return the ONNX files of an encoder-decoder, once they are known to be there and whole.
 
         Args:
-            dtype: A key of `torchless.layout.DTYPE_SUFFIXES`.
+            dtype: A key of `torchless.folder.layout.DTYPE_SUFFIXES`.
 
         Raises:
             OptionError: There is no such dtype.
@@ -142,7 +151,7 @@ class ModelFolder:
         """Return the ONNX files of a dtype, one or an encoder's and its decoder's, once they are known to be there and whole.
 
         Args:
-            dtype: A key of `torchless.layout.DTYPE_SUFFIXES`.
+            dtype: A key of `torchless.folder.layout.DTYPE_SUFFIXES`.
             file_name: A graph's own name, instead of a dtype: relative to the folder, or else to its `onnx/`.
 
         Raises:
@@ -154,7 +163,7 @@ class ModelFolder:
         if not names:
             files = (path.relative_to(self.path).as_posix() for path in self.path.glob("**/*.onnx"))
             raise missing_graph(
-                self._title, files, dtype, file_name, otherwise=f"export the checkpoint: {self._export}"
+                self._title, files, dtype, file_name, otherwise=f"export the checkpoint: {self.export_command}"
             )
         variant = self.variant_of(names[0])
         for part in variant.parts if variant else ():
@@ -163,7 +172,7 @@ class ModelFolder:
             if damage:
                 raise CheckpointError(
                     f"{path} {damage}.",
-                    hint=f"Copy the folder again, or export it again: {self._export}",
+                    hint=f"Copy the folder again, or export it again: {self.export_command}",
                 )
         return tuple(self.path / name for name in names)
 

@@ -239,8 +239,8 @@ class GenerationConfig:
             return prompt_length + self.max_new_tokens
         if self.max_length is not None:
             return self.max_length
-        longest = prompt_length + _DEFAULT_LENGTH
-        return longest if max_positions is None else min(longest, max_positions)
+        max_length = prompt_length + _DEFAULT_LENGTH
+        return max_length if max_positions is None else min(max_length, max_positions)
 
     def min_total_length(self, prompt_length: int) -> int:
         """Return how many tokens a row has at least, of which `prompt_length` are the prompt's."""

@@ -65,9 +65,9 @@ def _by_tokens(config: GenerationConfig, encoder_ids: NDArray[np.int64]) -> Iter
 
 def _by_length(config: GenerationConfig, prompt_length: int, max_length: int) -> Iterator[LogitsProcessor]:
     """Yield what depends on how many tokens there are, and what comes among it."""
-    eos, shortest = config.eos_token_ids, config.min_total_length(prompt_length)
-    if eos and shortest > 0:
-        yield _suppressed(eos, lambda length: length < shortest)
+    eos, min_length = config.eos_token_ids, config.min_total_length(prompt_length)
+    if eos and min_length > 0:
+        yield _suppressed(eos, lambda length: length < min_length)
     if config.forced_bos_token_id is not None:
         yield _forced((config.forced_bos_token_id,), 1)
     if config.forced_eos_token_ids:
@@ -85,8 +85,8 @@ def _by_length(config: GenerationConfig, prompt_length: int, max_length: int) ->
         yield _suppressed(config.begin_suppress_tokens, lambda length: length == begin)
 
 
-def _biases(given: Mapping[tuple[int, ...], float] | Sequence[Sequence[Any]]) -> dict[tuple[int, ...], float]:
-    pairs: Iterable[Any] = given.items() if isinstance(given, Mapping) else given
+def _biases(biases: Mapping[tuple[int, ...], float] | Sequence[Sequence[Any]]) -> dict[tuple[int, ...], float]:
+    pairs: Iterable[Any] = biases.items() if isinstance(biases, Mapping) else biases
     return {tuple(tokens): float(bias) for tokens, bias in pairs}
 
 

@@ -77,9 +77,9 @@ class TextUntil:
             self._found, self._held = True, ""
             return text[: min(ends)[1]]
         begun = (size for stop in self._stops for size in range(1, len(stop)) if text.endswith(stop[:size]))
-        settled = len(text) - max(begun, default=0)
-        self._held = text[settled:]
-        return text[:settled]
+        known = len(text) - max(begun, default=0)
+        self._held = text[known:]
+        return text[:known]
 
     def finish(self) -> str:
         """Return what was held back, now that no text follows."""

@@ -11,11 +11,9 @@ from torchless.folder.manifest import Verification
 from torchless.folder.model_folder import ModelFolder
 from torchless.models.pooling import Pooling
 from torchless.ort.session import Session, Tensor
+from torchless.tokenization.padding import NO_LIMIT_ABOVE
 
 __all__ = ["GraphInspection", "Inspection", "TokenizerInspection", "VariantInspection", "inspect", "inspect_graph"]
-
-# `transformers` writes 1e30 for a tokenizer without a limit.
-_UNLIMITED_ABOVE = 1e20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,10 +187,10 @@ def _size(path: Path) -> int | None:
 def _tokenizer(folder: ModelFolder) -> TokenizerInspection:
     name = "tokenizer_config.json"
     settings = folder.read_optional_json(name)
-    longest = settings.get("model_max_length")
+    max_length = settings.get("model_max_length")
     return TokenizerInspection(
         tokenizer_class=settings.get("tokenizer_class"),
-        max_length=None if longest is None or longest > _UNLIMITED_ABOVE else int(longest),
+        max_length=None if max_length is None or max_length > NO_LIMIT_ABOVE else int(max_length),
         padding_side=settings.get("padding_side", "right"),
     )
 

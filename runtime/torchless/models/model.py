@@ -234,8 +234,12 @@ def _check_outputs(task: Task, folder: ModelFolder, session: Session, asked_by: 
     for name, axes in task.outputs.items():
         tensor = session.outputs.get(name)
         if tensor is None:
-            own = folder.task()
-            use = f"Load it with {own.auto_class}, or e" if own.outputs.keys() <= session.outputs.keys() else "E"
+            folder_task = folder.task()
+            use = (
+                f"Load it with {folder_task.auto_class}, or e"
+                if folder_task.outputs.keys() <= session.outputs.keys()
+                else "E"
+            )
             raise CheckpointError(
                 f"{asked_by} needs the output {name!r}, and {session.graph} has: {present}.",
                 hint=f"{use}xport the graph that has it: torchless export MODEL OUT --task {task.name}",

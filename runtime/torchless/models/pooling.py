@@ -116,7 +116,7 @@ def _modes(settings: Mapping[str, Any]) -> list[str]:
     """Return the modes that a Pooling's configuration asks for, by the names of sentence-transformers."""
     mode = settings.get("pooling_mode")
     if mode is not None:
-        return [str(one) for one in (mode if isinstance(mode, list) else [mode])]
+        return [str(item) for item in (mode if isinstance(mode, list) else [mode])]
     return [name for flag, name in _FLAGS.items() if settings.get(flag)] or ["mean"]
 
 

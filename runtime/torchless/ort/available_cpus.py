@@ -11,27 +11,27 @@ _MOUNTED = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 
 
-def available_cpus(mounted: Path = _MOUNTED, own: Path = _OWN) -> int:
+def available_cpus(mounted: Path = _MOUNTED, process_groups: Path = _OWN) -> int:
     """Return the CPUs that the scheduler grants this process, at least 1.
 
     Args:
         mounted: Where the files of control groups are.
-        own: The file that names the process's own groups.
+        process_groups: The file that names the groups of this process.
 
     Returns:
         The smaller of the affinity mask's size and the least CPU quota, rounded up: of the process's group and of those
         around it, in version 1 or 2 of control groups.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quotas = [quota for folder in _folders(mounted, own) if (quota := _quota(folder)) is not None]
+    quotas = [quota for folder in _folders(mounted, process_groups) if (quota := _quota(folder)) is not None]
     return max(1, min(affinity, math.ceil(min(quotas, default=affinity))))
 
 
-def _folders(mounted: Path, own: Path) -> Iterator[Path]:
+def _folders(mounted: Path, process_groups: Path) -> Iterator[Path]:
     """Yield the folders of the groups that may limit this process; a container sees its own group as the root."""
     yield from (mounted, mounted / "cpu")
     try:
-        lines = own.read_text().splitlines()
+        lines = process_groups.read_text().splitlines()
     except OSError:  # not Linux
         return
     for line in lines:  # 0::/user.slice/session-1.scope, or of version 1: 4:cpu,cpuacct:/group

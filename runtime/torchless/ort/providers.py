@@ -1,4 +1,4 @@
-"""What computes a graph: ONNX Runtime's execution providers, built in or installed as plug-ins."""
+"""ONNX Runtime's execution providers: the CPU, CUDA and others that are built in, and those installed as plug-ins."""
 
 import pkgutil
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ def chosen_providers(providers: str | Sequence[str] | None) -> tuple[str, ...]:
     Raises:
         OptionError: There is no such provider here.
     """
-    asked = [providers] if isinstance(providers, str) else list(providers or ())
-    names = tuple(_full_name(name) for name in asked)
+    requested = [providers] if isinstance(providers, str) else list(providers or ())
+    names = tuple(_full_name(name) for name in requested)
     return names if CPU in names else (*names, CPU)
 
 
@@ -50,17 +50,17 @@ def use_providers(settings: ort.SessionOptions, names: Sequence[str]) -> list[st
     return None
 
 
-def check_providers(asked: Sequence[str], used: Sequence[str]) -> None:
+def check_providers(requested: Sequence[str], used: Sequence[str]) -> None:
     """Raise if ONNX Runtime left a provider out, as it does without an error where a library or a device is missing.
 
     Args:
-        asked: Full names.
+        requested: Full names.
         used: Those of a session.
 
     Raises:
         OptionError: One is missing.
     """
-    for name in asked:
+    for name in requested:
         if name not in used:
             raise OptionError(
                 f"{name} could not start: a library that it needs, or its device, is missing.",
@@ -84,8 +84,11 @@ def _full_name(name: str) -> str:
 
 
 def _match(name: str, available: Sequence[str]) -> str | None:
-    wanted = name.casefold().removesuffix("executionprovider")
-    return next((one for one in available if one.casefold().removesuffix("executionprovider") == wanted), None)
+    short_name = name.casefold().removesuffix("executionprovider")
+    return next(
+        (candidate for candidate in available if candidate.casefold().removesuffix("executionprovider") == short_name),
+        None,
+    )
 
 
 @cache

@@ -105,8 +105,10 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
             cut = self._truncation(options)
             rows = [self.encode(text, cut, add_special_tokens=options.add_special_tokens)]
         else:
-            longest = self._declared_length if options.pooling == "auto" and not windows.max_length else self.max_tokens
-            cut = windows.truncation(self.tokenizer, longest, pair=False)
+            max_tokens = (
+                self._declared_length if options.pooling == "auto" and not windows.max_length else self.max_tokens
+            )
+            cut = windows.truncation(self.tokenizer, max_tokens, pair=False)
             rows = self.encode_windows(text, cut, add_special_tokens=options.add_special_tokens)
         if options.pooling and not len(rows[0]):
             raise InputError(

@@ -133,10 +133,10 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
                 f"{question!r}: {error.problem}",
                 hint="Shorten the question, or give a smaller doc_stride or a larger max_seq_len.",
             ) from error
-        limit, longest = self.model.config.max_tokens, max(map(len, rows))
-        if limit is not None and longest > limit:
+        limit, max_tokens = self.model.config.max_tokens, max(map(len, rows))
+        if limit is not None and max_tokens > limit:
             raise OptionError(
-                f"max_seq_len={options.max_seq_len} makes a window of {longest} tokens, and this model takes {limit}.",
+                f"max_seq_len={options.max_seq_len} makes a window of {max_tokens} tokens, and this model takes {limit}.",
                 hint=f"Give max_seq_len={limit} or less.",
             )
         return rows
@@ -166,10 +166,10 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
                     answers[answer.lower()] = {"score": score, "start": begin, "end": stop, "answer": answer}
                 else:
                     found["score"] += score
-        every = list(answers.values())
+        candidates = list(answers.values())
         if options.handle_impossible_answer:
-            every.append({"score": min(null_scores), "start": 0, "end": 0, "answer": ""})
-        best = sorted(every, key=lambda one: -one["score"])[: options.top_k]
+            candidates.append({"score": min(null_scores), "start": 0, "end": 0, "answer": ""})
+        best = sorted(candidates, key=lambda answer: -answer["score"])[: options.top_k]
         return best[0] if len(best) == 1 else best
 
     def with_options(self, options: QuestionAnsweringOptions, changes: Mapping[str, Any]) -> QuestionAnsweringOptions:

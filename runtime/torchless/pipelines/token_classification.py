@@ -68,7 +68,7 @@ class TokenClassificationOptions:
         if (
             not isinstance(labels, Collection)
             or isinstance(labels, str)
-            or not all(isinstance(one, str) for one in labels)
+            or not all(isinstance(item, str) for item in labels)
         ):
             raise OptionError(
                 f"ignore_labels={labels!r} is not possible.", hint="Give a list of labels, such as ['O']."

@@ -39,23 +39,23 @@ class Windows:
         check_whole_number("stride", self.stride, at_least=0, hint="Give a number of tokens.")
         check_whole_number("max_length", self.max_length, at_least=1, hint="Give a number of tokens, or None.")
 
-    def truncation(self, tokenizer: Tokenizer, longest: int | None, *, pair: bool) -> Truncation:
+    def truncation(self, tokenizer: Tokenizer, max_tokens: int | None, *, pair: bool) -> Truncation:
         """Return the truncation that cuts a text into these windows.
 
         Args:
             tokenizer: It says how many tokens are special.
-            longest: What the model takes, in tokens; None if it has no limit.
+            max_tokens: What the model takes, in tokens; None if it has no limit.
             pair: The text has a pair, which is repeated in every window.
 
         Raises:
             OptionError: The stride is not smaller than the window, or the window longer than the model takes.
         """
-        length = self.max_length or longest
+        length = self.max_length or max_tokens
         if length is None:
             raise OptionError("This model has no longest input.", hint="Give windows=Windows(max_length=512, …).")
-        if longest is not None and length > longest:
+        if max_tokens is not None and length > max_tokens:
             raise OptionError(
-                f"A window of {length} tokens is longer than this model takes.", hint=f"Give {longest} or less."
+                f"A window of {length} tokens is longer than this model takes.", hint=f"Give {max_tokens} or less."
             )
         room = length - tokenizer.num_special_tokens(pair=pair)
         if self.stride >= room:

@@ -97,5 +97,5 @@ def check_some(inputs: Sequence[Any], name: str) -> None:
     """
     if not len(inputs):
         raise InputError(f"There are no {name}.", hint="Give at least one.")
-    if any(isinstance(one, str) and not one for one in inputs):
+    if any(isinstance(text, str) and not text for text in inputs):
         raise InputError(f"One of the {name} is empty.", hint="Give texts with at least one character.")

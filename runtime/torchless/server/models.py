@@ -207,10 +207,10 @@ class ServedModel:
                 f"The request asks for {sequences} sequences, and may ask for {self._max_inputs}.",
                 hint="Ask for fewer beams or answers, or start the server with a larger --max-client-batch-size.",
             )
-        longest = max(map(len, rows), default=0)
-        if longest > self.max_input_tokens:
+        max_tokens = max(map(len, rows), default=0)
+        if max_tokens > self.max_input_tokens:
             raise InputError(
-                f"The text has {longest} tokens, and this server takes {self.max_input_tokens}.",
+                f"The text has {max_tokens} tokens, and this server takes {self.max_input_tokens}.",
                 hint=f"Cut it with truncation=True, max_length={self.max_input_tokens}, or start the server with a "
                 "larger --max-input-length.",
             )
@@ -240,9 +240,9 @@ class Registry:
         """
         steps = ThreadPoolExecutor(_STEP_THREADS, thread_name_prefix="torchless-steps")
         models = []
-        for name, wanted in settings.models.items():
-            dtype = wanted.dtype or settings.dtype
-            loaded = pipeline(wanted.task, wanted.folder, dtype=dtype, threads=settings.threads)
+        for name, model_settings in settings.models.items():
+            dtype = model_settings.dtype or settings.dtype
+            loaded = pipeline(model_settings.task, model_settings.folder, dtype=dtype, threads=settings.threads)
             model = ServedModel(name, loaded, dtype=dtype, settings=settings, steps=steps)
             model.warm()
             models.append(model)

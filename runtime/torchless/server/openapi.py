@@ -66,7 +66,9 @@ class Schemas(OpenAPISchemaPlugin):
         """Describe a type."""
         schema = describe(field_definition.raw)
         if isinstance(field_definition.kwarg_definition, ParameterKwarg) and "anyOf" in schema:
-            (schema,) = (one for one in schema["anyOf"] if one != {"type": "null"})  # a path has it, or is another path
+            (schema,) = (
+                item for item in schema["anyOf"] if item != {"type": "null"}
+            )  # a path has it, or is another path
         return WrittenSchema(written=schema)
 
 
@@ -120,7 +122,7 @@ def complete(app: Litestar, *, models: Sequence[str]) -> None:
     """
     document = app.openapi_schema
     for item in (document.paths or {}).values():
-        for operation in (getattr(item, one.name) for one in fields(item)):
+        for operation in (getattr(item, field.name) for field in fields(item)):
             for parameter in getattr(operation, "parameters", None) or ():
                 if isinstance(parameter.schema, WrittenSchema):
                     parameter.schema = WrittenSchema(written=_naming(parameter.schema.written, models))
@@ -156,7 +158,7 @@ def describe(annotation: Any) -> dict[str, Any]:
     if get_origin(annotation) is Annotated and get_origin(annotation.__origin__) in (Union, UnionType):
         annotation = annotation.__origin__
     if get_origin(annotation) in (Union, UnionType):
-        return {"anyOf": [describe(one) for one in get_args(annotation)]}
+        return {"anyOf": [describe(item) for item in get_args(annotation)]}
     (schema,), components = msgspec.json.schema_components([annotation], ref_template="#/components/schemas/{name}")
     for name, component in components.items():
         described = _with_attributes(component)
@@ -170,25 +172,25 @@ def _with_attributes(schema: dict[str, Any]) -> dict[str, Any]:
     summary, found, rest = schema.get("description", "").partition("Attributes:\n")
     if not found:
         return schema
-    properties = {name: dict(one) for name, one in schema["properties"].items()}
+    properties = {name: dict(item) for name, item in schema["properties"].items()}
     name = ""
     for line in rest.splitlines():
         first, colon, text = line.strip().partition(": ")
         if colon and first in properties:
-            name, said = first, text
+            name, description = first, text
         else:
-            said = f"{properties[name].get('description', '')} {line.strip()}".strip()
-        properties[name]["description"] = said
+            description = f"{properties[name].get('description', '')} {line.strip()}".strip()
+        properties[name]["description"] = description
     return {**schema, "description": summary.strip(), "properties": properties}
 
 
 def _naming(schema: Any, models: Sequence[str]) -> Any:
     """Return a schema that says which names of models there are, wherever one stands."""
     if isinstance(schema, list):
-        return [_naming(one, models) for one in schema]
+        return [_naming(item, models) for item in schema]
     if not isinstance(schema, dict):
         return schema
     if schema.get("format") == _FORMAT:
         others = {name: value for name, value in schema.items() if name != "format"}
         return {**others, "enum": list(models)} if models else others
-    return {name: _naming(one, models) for name, one in schema.items()}
+    return {name: _naming(item, models) for name, item in schema.items()}

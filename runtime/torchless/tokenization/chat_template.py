@@ -123,7 +123,7 @@ def conversations_of(conversation: Any) -> tuple[bool, list[Sequence[Mapping[str
     chats = list(conversation) if several else [conversation]
     for chat in chats:
         if not isinstance(chat, list | tuple) or not chat:
-            raise InputError(f"{chat!r} is no chat.", hint=f"Give a list of messages. {_ROLES}")
+            raise InputError(f"{chat!r} is not a chat.", hint=f"Give a list of messages. {_ROLES}")
         for index, message in enumerate(chat):
             if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
                 raise InputError(f"Message {index} of the chat has no role: {message!r}.", hint=_ROLES)
@@ -253,14 +253,14 @@ def _as_schema(tool: Any) -> Mapping[str, Any]:
     if isinstance(tool, FunctionType):
         return tool_schema(tool)
     raise OptionError(
-        f"{tool!r} is no tool.", hint="Give a JSON schema as a dict, or a function with type hints and a docstring."
+        f"{tool!r} is not a tool.", hint="Give a JSON schema as a dict, or a function with type hints and a docstring."
     )
 
 
 def _as_document(document: Any) -> Mapping[str, Any]:
     if isinstance(document, Mapping):
         return document
-    raise OptionError(f"{document!r} is no document.", hint='Give documents as {"title": "…", "text": "…"}.')
+    raise OptionError(f"{document!r} is not a document.", hint='Give documents as {"title": "…", "text": "…"}.')
 
 
 def _check_not_lost(message: Mapping[str, Any], index: int, template: str, text: str) -> None:

@@ -1,11 +1,16 @@
-"""How wide rows become."""
+"""Padding: how wide rows become, and filling them up."""
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, Protocol, TypeAlias, get_args
+
+from tokenizers import Encoding
 
 from torchless.errors import OptionError, nearest
 
-__all__ = ["Padding", "padded_width"]
+__all__ = ["NO_LIMIT_ABOVE", "PadToken", "Padding", "pad_encodings", "padded_width"]
+
+NO_LIMIT_ABOVE = int(1e20)
+"""`transformers` takes a length above this one for no limit."""
 
 Padding: TypeAlias = Literal["longest", "max_length", "do_not_pad"]
 
@@ -26,8 +31,49 @@ def padded_width(
     """
     strategy = "longest" if padding is True else padding or "do_not_pad"
     if strategy not in get_args(Padding):
-        raise OptionError(f"padding={padding!r} is no strategy.", hint=nearest(strategy, get_args(Padding)))
+        raise OptionError(f"padding={padding!r} is not a strategy.", hint=nearest(strategy, get_args(Padding)))
     if strategy == "do_not_pad":
         return None
     width = max(lengths, default=0) if strategy == "longest" else max_length
     return -(-width // multiple_of) * multiple_of
+
+
+class PadToken(Protocol):
+    """A tokenizer's padding token.
+
+    Attributes:
+        pad_token: The token, or None.
+        pad_token_id: Its id.
+        pad_token_type_id: Its token type.
+    """
+
+    pad_token: str | None
+    pad_token_id: int | None
+    pad_token_type_id: int
+
+
+def pad_encodings(encodings: Sequence[Encoding], width: int, token: PadToken, *, side: str) -> None:
+    """Fill encodings up in place.
+
+    Args:
+        encodings: The rows.
+        width: The tokens of each row afterwards; a width that means no limit pads nothing.
+        token: What the rows are filled with.
+        side: `right` or `left`.
+
+    Raises:
+        OptionError: The tokenizer has no padding token.
+    """
+    if token.pad_token_id is None:
+        raise OptionError(
+            "This tokenizer has no padding token.",
+            hint="Give one text at a time without padding, or add a pad_token to tokenizer_config.json.",
+        )
+    for encoding in encodings if width <= NO_LIMIT_ABOVE else ():
+        encoding.pad(
+            width,
+            direction=side,
+            pad_id=token.pad_token_id,
+            pad_type_id=token.pad_token_type_id,
+            pad_token=token.pad_token,
+        )

@@ -1,4 +1,4 @@
-"""A tokenizer's special tokens by their roles, and the inputs that its model takes."""
+"""A tokenizer's special tokens by their roles, read from `tokenizer_config.json`, and the inputs that its model takes."""
 
 from collections.abc import Mapping
 from typing import Any

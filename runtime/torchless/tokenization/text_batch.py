@@ -18,16 +18,16 @@ def text_batch(text: Any, text_pair: Any, *, is_split_into_words: bool) -> tuple
     Raises:
         InputError: One is no text, or there are not as many pairs.
     """
-    one = _is_text(text, is_split_into_words=is_split_into_words)
-    texts = [text] if one else text
+    is_single = _is_text(text, is_split_into_words=is_split_into_words)
+    texts = [text] if is_single else text
     _check_texts(texts, "text", is_split_into_words=is_split_into_words)
-    if text_pair is None or (one and not text_pair):  # the reference leaves an empty pair of one text out
-        return one, list(texts)
-    pairs = [text_pair] if one else text_pair
+    if text_pair is None or (is_single and not text_pair):  # the reference leaves an empty pair of one text out
+        return is_single, list(texts)
+    pairs = [text_pair] if is_single else text_pair
     _check_texts(pairs, "text_pair", is_split_into_words=is_split_into_words)
     if len(pairs) != len(texts):
         raise InputError(f"{len(texts)} texts with {len(pairs)} pairs.", hint="Give a text_pair for each text.")
-    return one, list(zip(texts, pairs, strict=True))
+    return is_single, list(zip(texts, pairs, strict=True))
 
 
 def _is_text(text: Any, *, is_split_into_words: bool) -> bool:

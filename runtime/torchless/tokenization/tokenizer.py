@@ -20,7 +20,7 @@ from torchless.tokenization.chat_template import (
 )
 from torchless.tokenization.encoding import BatchEncoding, as_array, encoding_columns, spans_mask
 from torchless.tokenization.languages import language_frame
-from torchless.tokenization.padding import Padding, padded_width
+from torchless.tokenization.padding import NO_LIMIT_ABOVE, Padding, pad_encodings, padded_width
 from torchless.tokenization.special_tokens import model_input_names
 from torchless.tokenization.text_batch import text_batch
 from torchless.tokenization.truncation import (
@@ -34,9 +34,8 @@ from torchless.tokenization.vocabulary import Vocabulary
 
 __all__ = ["Encoding", "Padding", "Tokenizer"]
 
-# `transformers` writes 1e30 for a tokenizer without a limit, and takes anything above 1e20 for one.
+# `transformers` writes 1e30 for a tokenizer without a limit.
 _NO_LIMIT = int(1e30)
-_UNLIMITED_ABOVE = int(1e20)
 
 
 class Tokenizer(Vocabulary):
@@ -105,7 +104,7 @@ class Tokenizer(Vocabulary):
         except Exception as error:  # tokenizers raises a bare Exception
             raise CheckpointError(
                 f"{path} is not a tokenizer: {error}",
-                hint=f"Export the checkpoint again: torchless export MODEL {folder.path}",
+                hint=f"Export the checkpoint again: {folder.export_command}",
             ) from error
         names = ("special_tokens_map.json", "tokenizer_config.json")
         special_tokens, settings = map(folder.read_optional_json, names)
@@ -163,7 +162,7 @@ class Tokenizer(Vocabulary):
             InputError: A text is not a string, or rows of different lengths cannot make an array.
             OptionError: An option has a value that it cannot have.
         """
-        one, texts = text_batch(text, text_pair, is_split_into_words=is_split_into_words)
+        is_single, texts = text_batch(text, text_pair, is_split_into_words=is_split_into_words)
         if return_tensors not in (None, "np"):
             raise OptionError(
                 f"return_tensors={return_tensors!r} is not possible here.",
@@ -193,7 +192,7 @@ class Tokenizer(Vocabulary):
             multiple_of=pad_to_multiple_of or 1,
         )
         if width is not None:
-            self._pad(encodings, width, padding_side or self.padding_side)
+            pad_encodings(encodings, width, self, side=padding_side or self.padding_side)
 
         requested = {
             "input_ids": True,
@@ -212,7 +211,7 @@ class Tokenizer(Vocabulary):
             columns["overflow_to_sample_mapping"] = [index for index, row in enumerate(rows) for _ in row]
         if return_tensors == "np":
             return BatchEncoding({name: as_array(column) for name, column in columns.items()}, encodings)
-        if one and not return_overflowing_tokens:
+        if is_single and not return_overflowing_tokens:
             columns = {name: column if name == "length" else column[0] for name, column in columns.items()}
         return BatchEncoding(columns, encodings)
 
@@ -298,7 +297,7 @@ class Tokenizer(Vocabulary):
     @property
     def max_tokens(self) -> int | None:
         """`model_max_length`, or None where the checkpoint declares no limit."""
-        return None if self.model_max_length > _UNLIMITED_ABOVE else self.model_max_length
+        return None if self.model_max_length > NO_LIMIT_ABOVE else self.model_max_length
 
     def tokenize(self, text: str, pair: str | None = None, *, add_special_tokens: bool = False) -> list[str]:
         """Return the tokens of a text, as strings."""
@@ -364,7 +363,7 @@ class Tokenizer(Vocabulary):
             continue_final_message=continue_final_message,
         )
         template = choose_template(self.chat_template, chat_template, tools=tools is not None)
-        one, chats = conversations_of(conversation)
+        is_single, chats = conversations_of(conversation)
         rendered = [
             render(
                 template,
@@ -380,9 +379,9 @@ class Tokenizer(Vocabulary):
         ]
         texts = [chat.text for chat in rendered]
         if not tokenize:
-            return texts[0] if one else texts
+            return texts[0] if is_single else texts
         encoded = self(
-            texts[0] if one else texts,
+            texts[0] if is_single else texts,
             padding=padding,
             truncation=truncation,
             max_length=max_length,
@@ -393,24 +392,6 @@ class Tokenizer(Vocabulary):
         if return_assistant_tokens_mask:
             pairs = zip(encoded.encodings, rendered, strict=True)
             masks = [spans_mask(encoding, chat.assistant) for encoding, chat in pairs]
-            listed = masks[0] if one else masks
+            listed = masks[0] if is_single else masks
             encoded["assistant_masks"] = listed if return_tensors is None else as_array(masks)
         return encoded if return_dict else encoded["input_ids"]
-
-    def _pad(self, encodings: Sequence[Encoding], width: int, side: str) -> None:
-        """Pad encodings in place."""
-        if self.pad_token_id is None:
-            raise OptionError(
-                "This tokenizer has no padding token.",
-                hint="Give one text at a time without padding, or add a pad_token to tokenizer_config.json.",
-            )
-        if width > _UNLIMITED_ABOVE:
-            return
-        for encoding in encodings:
-            encoding.pad(
-                width,
-                direction=side,
-                pad_id=self.pad_token_id,
-                pad_type_id=self.pad_token_type_id,
-                pad_token=self.pad_token,
-            )

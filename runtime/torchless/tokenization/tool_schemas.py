@@ -61,7 +61,7 @@ def tool_schema(function: Callable[..., Any]) -> dict[str, Any]:
             schema["enum"] = [choice.strip() for choice in json.loads(choices.group(1))]
         schema["description"] = described[argument][: choices.start() if choices else None].strip()
     parameters: dict[str, Any] = {"type": "object", "properties": hints}
-    required = [name for name, one in signature.parameters.items() if one.default is inspect.Parameter.empty]
+    required = [name for name, item in signature.parameters.items() if item.default is inspect.Parameter.empty]
     if required:
         parameters["required"] = required
     schema = {"name": name, "description": sections["description"], "parameters": parameters}
@@ -97,7 +97,7 @@ def _schema_of(hint: Any, tool: str) -> dict[str, Any]:
         types = list(dict.fromkeys(_BASIC[type(value)]["type"] for value in arguments))
         return {"type": types[0] if len(types) == 1 else types, "enum": list(arguments)}
     if kind in {list, tuple, dict} and ... not in arguments and (kind is not tuple or len(arguments) != 1):
-        return _schema_of_collection(kind, [_schema_of(one, tool) for one in arguments])
+        return _schema_of_collection(kind, [_schema_of(item, tool) for item in arguments])
     raise OptionError(
         f"The tool {tool} has the type hint {hint}, which JSON has no type for.",
         hint="Use int, float, str, bool, Literal, list[…], dict[str, …], or a union of them.",
@@ -113,7 +113,7 @@ def _schema_of_collection(kind: type, members: list[dict[str, Any]]) -> dict[str
 
 
 def _schema_of_union(members: tuple[Any, ...], tool: str) -> dict[str, Any]:
-    schemas = [_schema_of(one, tool) for one in members if one is not type(None)]
+    schemas = [_schema_of(item, tool) for item in members if item is not type(None)]
     if len(schemas) == 1:
         (union,) = schemas
     elif all(isinstance(schema.get("type"), str) for schema in schemas):

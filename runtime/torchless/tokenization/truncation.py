@@ -49,13 +49,13 @@ def read_truncation(
     Source: `_get_padding_truncation_strategies` in transformers 4.57.6, tokenization_utils_base.py.
     """
     if side not in (None, *get_args(TruncationSide)):
-        raise OptionError(f"truncation_side={side!r} is no side.", hint=nearest(side, get_args(TruncationSide)))
+        raise OptionError(f"truncation_side={side!r} is not a side.", hint=nearest(side, get_args(TruncationSide)))
     if not truncation and max_length is None and not stride:
         return None
     strategy: Any = "longest_first" if truncation is True else truncation or "do_not_truncate"
     if strategy not in get_args(TruncationStrategy):
         raise OptionError(
-            f"truncation={truncation!r} is no strategy.", hint=nearest(strategy, get_args(TruncationStrategy))
+            f"truncation={truncation!r} is not a strategy.", hint=nearest(strategy, get_args(TruncationStrategy))
         )
     check_whole_number("max_length", max_length, at_least=0, hint="Give a number of tokens.")
     check_whole_number("stride", stride, at_least=0, hint="Give a number of tokens.")

@@ -70,8 +70,8 @@ class Vocabulary:
         """
         ids = [int(index) for index in ([token_ids] if isinstance(token_ids, int) else token_ids)]
         text: str = self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
-        wanted = self.clean_up if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
-        return clean_up(text) if wanted else text
+        should_clean = self.clean_up if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
+        return clean_up(text) if should_clean else text
 
     def batch_decode(
         self,

@@ -43,7 +43,7 @@ def test_what_there_is_instead():
     ["../model.onnx", "/model.onnx", "onnx/../../model.onnx", "C:/model.onnx", "..\\model.onnx", "model.bin", ""],
 )
 def test_names_that_are_no_graph_of_the_folder(name):
-    with pytest.raises(OptionError, match="names no graph in a folder"):
+    with pytest.raises(OptionError, match="does not name a graph in a folder"):
         check_graph_choice("fp32", name)
 
 

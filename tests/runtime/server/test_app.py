@@ -157,5 +157,5 @@ def test_the_log_has_sizes_and_nothing_of_a_text(strict, client):
     assert "secret" not in "".join(strict.errors)
 
 
-def test_an_application_is_made_without_a_warning(sentiment):
-    assert create_app(Settings.load({"models": [f"quiet={sentiment}"]}, {})).routes
+def test_an_application_is_made_without_a_warning_before_its_models_are_loaded(tmp_path):
+    assert create_app(Settings.load({"models": [f"quiet={tmp_path}"]}, {})).routes

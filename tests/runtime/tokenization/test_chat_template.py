@@ -45,13 +45,13 @@ def undocumented(city: str):
 @pytest.mark.parametrize(
     ("chat", "said"),
     [
-        ("Hi.", "'Hi.' is no chat"),
-        ([], "[] is no chat"),
-        ([[]], "[] is no chat"),
+        ("Hi.", "'Hi.' is not a chat"),
+        ([], "[] is not a chat"),
+        ([[]], "[] is not a chat"),
         (["Hi."], "Message 0 of the chat has no role: 'Hi.'"),
         ([*ASK, {"content": "Hi."}], "Message 1 of the chat has no role"),
         ([{"role": 1, "content": "Hi."}], "Message 0 of the chat has no role"),
-        (ASK[0], "is no chat"),
+        (ASK[0], "is not a chat"),
     ],
 )
 def test_what_is_no_chat(tokenizer, chat, said):
@@ -135,7 +135,7 @@ def test_what_cannot_be_continued(tokenizer, messages, template, said):
 @pytest.mark.parametrize(
     ("tool", "said"),
     [
-        ("weather", "'weather' is no tool"),
+        ("weather", "'weather' is not a tool"),
         (untyped, "city of the tool untyped has no type hint"),
         (undescribed, "does not describe city"),
         (undocumented, "has no docstring"),
@@ -148,7 +148,7 @@ def test_what_is_no_tool(tokenizer, tool, said):
 
 
 def test_what_is_no_document(tokenizer):
-    with pytest.raises(OptionError, match="'Paris' is no document"):
+    with pytest.raises(OptionError, match="'Paris' is not a document"):
         tokenizer.apply_chat_template(ASK, documents=["Paris"])
 
 

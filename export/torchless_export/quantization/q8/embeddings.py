@@ -21,7 +21,7 @@ def quantize_embeddings(graph: Graph) -> None:
         graph: It is changed. Small tables, as of positions or segments, stay as they are.
     """
     new = {id(node): list(_write(graph, node, table)) for node, table in _tables(graph)}
-    graph.nodes = [one for node in graph.nodes for one in new.get(id(node), [node])]
+    graph.nodes = [item for node in graph.nodes for item in new.get(id(node), [node])]
 
 
 def _tables(graph: Graph) -> Iterator[tuple[Any, str]]:

@@ -26,7 +26,7 @@ def fold_channels(graph: Graph) -> None:
     gone: set[int] = set()
     for node in graph.nodes:
         chain = _before(node.input[0], producers, "Add", "Mul") if node.op_type == "QuantizeLinear" else []
-        if not chain or not all(one.input[1] in graph.constants for one in chain):
+        if not chain or not all(item.input[1] in graph.constants for item in chain):
             continue
         shift, scale = chain
         product = _values(scale.input[0], graph, producers, consumers)
@@ -61,9 +61,9 @@ def _values(name: str, graph: Graph, producers: Mapping[str, Any], consumers: Ma
     if (
         len(product.input) == 7
         and attribute(probabilities, "axis") in {-1, 3}
-        and all(len(consumers[one.output[0]]) == 1 and one.output[0] not in graph.outputs for one in between)
-        and all(attribute(one, "perm") == _HEADS_FIRST for one in (there, back))
-        and all(one.input[1] in graph.constants for one in (split, merge))
+        and all(len(consumers[item.output[0]]) == 1 and item.output[0] not in graph.outputs for item in between)
+        and all(attribute(item, "perm") == _HEADS_FIRST for item in (there, back))
+        and all(item.input[1] in graph.constants for item in (split, merge))
     ):
         heads, width = graph.constants[split.input[1]], graph.constants.shape(product.input[1])[1]
         whole = list(graph.constants[merge.input[1]])

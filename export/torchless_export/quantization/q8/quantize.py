@@ -96,7 +96,7 @@ def quantize(source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[An
             nodes = [node for product in linear.products for node in product.nodes]
             new[id(nodes[0])] = list(_write_linear(graph, linear, rows))
             gone.update(id(node) for node in nodes[1:])
-    graph.nodes = [one for node in graph.nodes if id(node) not in gone for one in new.get(id(node), [node])]
+    graph.nodes = [item for node in graph.nodes if id(node) not in gone for item in new.get(id(node), [node])]
     quantize_embeddings(graph)
     fold_channels(graph)
     onnx.save(graph.model(domains=[MICROSOFT]), target)
@@ -145,12 +145,12 @@ def _choose(rows: Floats, weights: Floats) -> Quantizer:
     """Return how to quantise an input: fitted to half of the rows, and judged by the products of the other half."""
     fitted, judged = rows[::2], rows[1::2][:_MAX_JUDGED_ROWS]
     exact = judged @ weights
-    every = np.ones(len(weights), np.bool_)
+    all_channels = np.ones(len(weights), np.bool_)
     most = outliers(fitted, weights, min(_MAX_OUTLIERS, len(weights) // _CHANNELS_AN_OUTLIER))
     ways: list[tuple[float, Quantizer]] = []
-    for price, kept in ((1.0, every), (_PRICE_OF_OUTLIERS, most)):
-        ways.append((price, ByChannel.fit(fitted, weights, kept)))
-        ways.append((price * _PRICE_OF_ROWS, ByRow.fit(fitted, kept)))
+    for cost, kept in ((1.0, all_channels), (_PRICE_OF_OUTLIERS, most)):
+        ways.append((cost, ByChannel.fit(fitted, weights, kept)))
+        ways.append((cost * _PRICE_OF_ROWS, ByRow.fit(fitted, kept)))
     _, best = min(ways, key=lambda way: way[0] * float(np.linalg.norm(way[1].multiplied(judged, weights) - exact)))
     return ByRow.fit(rows, best.kept) if best.scaled_rows else ByChannel.fit(rows, weights, best.kept)
 
@@ -167,12 +167,12 @@ def _write_linear(graph: Graph, linear: _Linear, rows: Floats) -> Iterator[Any]:
         left_out = graph.constant(f"{name}.q8.channels", np.flatnonzero(~way.kept).astype(np.int64))
         yield graph.node("Gather", [name, left_out], f"{name}.q8.outliers", axis=-1)
     integers, scales = round_columns(way.weights(weights), way.inputs(rows))
-    for product, *own in zip(
+    for product, *own_rows in zip(
         linear.products,
-        *(linear.split(graph, one) for one in (integers, scales, way.constant(weights), weights[~way.kept])),
+        *(linear.split(graph, item) for item in (integers, scales, way.constant(weights), weights[~way.kept])),
         strict=True,
     ):
-        yield from _write_product(graph, linear, product, way, *own)
+        yield from _write_product(graph, linear, product, way, *own_rows)
 
 
 def _write_product(

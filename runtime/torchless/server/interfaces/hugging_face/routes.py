@@ -150,8 +150,8 @@ async def _described(served: ServedModel, inputs: Sequence[Any], options: Option
         raise OptionError(
             f"num_return_sequences={options['num_return_sequences']!r} has no details.", hint="num_return_sequences=1"
         )
-    asked = {name: value for name, value in options.items() if name not in RETURNS}
-    results = await served.answer(inputs, {**asked, "return_tensors": True, "return_details": True})
+    kept_options = {name: value for name, value in options.items() if name not in RETURNS}
+    results = await served.answer(inputs, {**kept_options, "return_tensors": True, "return_details": True})
     return [
         await asyncio.to_thread(described, served.pipeline, text, options, result[0])
         for text, result in zip(inputs, results, strict=True)

@@ -26,10 +26,10 @@ class TensorOperation(Operation):
     def __post_init__(self) -> None:
         length = Schema(type=OpenAPIType.INTEGER, minimum=0)
         binary = OpenAPIMediaType(schema=Schema(description="JSON, and behind it the bytes of tensors."))
-        told = WrittenSchema(written=describe(TensorRequest))
+        schema = WrittenSchema(written=describe(TensorRequest))
         self.request_body = RequestBody(
             required=True,
-            content={"application/json": OpenAPIMediaType(schema=told), "application/octet-stream": binary},
+            content={"application/json": OpenAPIMediaType(schema=schema), "application/octet-stream": binary},
         )
         where = Parameter(
             name=JSON_LENGTH, param_in="header", schema=length, description="Where the JSON ends, if bytes follow."

@@ -169,10 +169,10 @@ async def infer(
     """Answer texts. The request's parameters are options of the model's pipeline."""
     served = request.registry[name]
     signature = signature_of(served.pipeline)
-    asked, raw = read_request(await request.body(), request.headers.get(JSON_LENGTH))
-    texts = texts_of(asked.inputs, raw)
-    tensors = await _answered(served, signature, asked, texts)
-    body, json_length = write_response(name, tensors, request_id=asked.id, binary=_binary(asked, tensors))
+    data, raw = read_request(await request.body(), request.headers.get(JSON_LENGTH))
+    texts = texts_of(data.inputs, raw)
+    tensors = await _answered(served, signature, data, texts)
+    body, json_length = write_response(name, tensors, request_id=data.id, binary=_binary(data, tensors))
     if json_length is None:
         return Response(body, media_type="application/json")
     return Response(body, media_type="application/octet-stream", headers={JSON_LENGTH: str(json_length)})
@@ -188,24 +188,24 @@ INTERFACE = Interface(
 
 
 async def _answered(
-    served: ServedModel, signature: Signature, asked: TensorRequest, texts: Mapping[str, list[str]]
+    served: ServedModel, signature: Signature, data: TensorRequest, texts: Mapping[str, list[str]]
 ) -> Tensors:
-    names = [output.name for output in asked.outputs] if asked.outputs else None
+    names = [output.name for output in data.outputs] if data.outputs else None
     answers = signature.asked(names)
     inputs, options = signature.inputs_of(texts)
-    check_no_template(asked.parameters)
-    options = {name: value for name, value in asked.parameters.items() if name != "binary_data_output"} | options
+    check_no_template(data.parameters)
+    options = {name: value for name, value in data.parameters.items() if name != "binary_data_output"} | options
     tensors: dict[str, Any] = {}
     for answer in answers:
         tensors |= answer.arrays(await served.answer(inputs, answer.options_of(options)))
     return tensors if names is None else {name: tensors[name] for name in names}
 
 
-def _binary(asked: TensorRequest, tensors: Tensors) -> set[str]:
+def _binary(data: TensorRequest, tensors: Tensors) -> set[str]:
     """Return the outputs that become bytes: each one's own word is stronger than the request's."""
-    by_default = bool(asked.parameters.get("binary_data_output", False))
-    own = {output.name: output.parameters.get("binary_data", by_default) for output in asked.outputs or ()}
-    return {name for name in tensors if own.get(name, by_default)}
+    by_default = bool(data.parameters.get("binary_data_output", False))
+    by_output = {output.name: output.parameters.get("binary_data", by_default) for output in data.outputs or ()}
+    return {name for name in tensors if by_output.get(name, by_default)}
 
 
 def _metadata(tensor: TensorSpec, *, optional: bool) -> TensorMetadata:

@@ -110,12 +110,12 @@ class Signature:
         options = {name: list(texts[name]) for name in self.shared if name in texts}
         columns = {name: texts[name] for name in texts if name not in self.shared}
         if self.whole:
-            one, many = (tensor.name for tensor in self.inputs)
-            if len(texts[one]) > 1:
+            item, many = (tensor.name for tensor in self.inputs)
+            if len(texts[item]) > 1:
                 raise InputError(
-                    f"The input {one!r} has {len(texts[one])} texts.", hint="Give one, with all of its own."
+                    f"The input {item!r} has {len(texts[item])} texts.", hint="Give one, with all of its own."
                 )
-            return [{one: texts[one][0], many: list(texts[many])}], options
+            return [{item: texts[item][0], many: list(texts[many])}], options
         if len(columns) == 1:
             return list(*columns.values()), options
         lengths = {name: len(column) for name, column in columns.items()}
@@ -235,7 +235,7 @@ def _logits(pipeline: Pipeline[Any]) -> Answer:
     labels = len(pipeline.model.config.id2label)
 
     def arrays(results: Sequence[Any]) -> Tensors:
-        return {"logits": np.array([[one["score"] for one in result] for result in results], dtype=np.float32)}
+        return {"logits": np.array([[item["score"] for item in result] for result in results], dtype=np.float32)}
 
     return Answer(
         outputs=(TensorSpec(name="logits", datatype="FP32", shape=(-1, labels), optional=True),),

@@ -166,8 +166,8 @@ def texts_of(inputs: Collection[InputTensor], raw: bytes) -> dict[str, list[str]
         if size is None:
             found = _flat(tensor)
         else:
-            own, raw = _split(tensor, size, raw)
-            found = _read_bytes(tensor, own)
+            tensor_bytes, raw = _split(tensor, size, raw)
+            found = _read_bytes(tensor, tensor_bytes)
         if any(length < 0 for length in tensor.shape) or len(found) != prod(tensor.shape):
             raise InputError(
                 f"The input {tensor.name!r} has the shape {tensor.shape} and {len(found)} elements.",
@@ -204,8 +204,8 @@ def write_response(
         else:
             output.data = array.ravel().tolist()
         described.append(output)
-    told = msgspec.UNSET if request_id is None else request_id
-    encoded = msgspec.json.encode(TensorResponse(model_name=model, id=told, outputs=described))
+    response_id = msgspec.UNSET if request_id is None else request_id
+    encoded = msgspec.json.encode(TensorResponse(model_name=model, id=response_id, outputs=described))
     return b"".join([encoded, *raw]), len(encoded) if raw else None
 
 
@@ -213,12 +213,12 @@ def _flat(tensor: InputTensor) -> list[str]:
     """Return texts that may be nested as their shape is."""
     flat: list[Any] = tensor.data or []
     for _ in tensor.shape[1:]:
-        if not all(isinstance(one, list) for one in flat):
+        if not all(isinstance(item, list) for item in flat):
             break
-        flat = [inner for one in flat for inner in one]
-    for one in flat:
-        if not isinstance(one, str):
-            raise InputError(f"The input {tensor.name!r} holds {one!r}, which is no text.", hint="Give strings.")
+        flat = [inner for item in flat for inner in item]
+    for item in flat:
+        if not isinstance(item, str):
+            raise InputError(f"The input {tensor.name!r} holds {item!r}, which is no text.", hint="Give strings.")
     return flat
 
 

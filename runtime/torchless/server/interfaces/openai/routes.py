@@ -62,7 +62,7 @@ def _paths(path: str) -> list[str]:
 def models(request: ServerRequest, name: MaybeModelName = None) -> Models:
     """List the models, or the one of this path."""
     names = request.registry.names if name is None else [request.registry[name].name]
-    return Models(data=[ModelCard(id=one, created=_STARTED) for one in names])
+    return Models(data=[ModelCard(id=item, created=_STARTED) for item in names])
 
 
 @get(_paths("models/{model_name:str}"), sync_to_thread=False)
@@ -97,7 +97,7 @@ async def embeddings(
     shown = _base64 if data.encoding_format == "base64" else _floats
     return Embeddings(
         model=served.name,
-        data=[Embedding(index=at, embedding=shown(_cut(one, data.dimensions))) for at, one in enumerate(results)],
+        data=[Embedding(index=at, embedding=shown(_cut(item, data.dimensions))) for at, item in enumerate(results)],
         usage=EmbeddingsUsage(prompt_tokens=tokens, total_tokens=tokens),
     )
 
@@ -297,21 +297,21 @@ def _texts_of(
     """
     if isinstance(given, str):
         return [given], False
-    if given and all(isinstance(one, str) for one in given):
+    if given and all(isinstance(item, str) for item in given):
         return list(given), False
-    every: list[Any] = [list(given)] if all(isinstance(one, int) for one in given) else list(given)
-    if not given or not all(isinstance(one, list) and one for one in every):
+    token_lists: list[Any] = [list(given)] if all(isinstance(item, int) for item in given) else list(given)
+    if not given or not all(isinstance(item, list) and item for item in token_lists):
         raise InputError(
             f"There are {len(given)} inputs, some of them empty or of different kinds.",
             hint="Give a text, a list of texts, a list of tokens, or a list of lists of tokens.",
         )
-    for tokens in every:
+    for tokens in token_lists:
         if (unknown := _unknown(tokens, tokenizer)) is not None:
             raise InputError(
                 f"There is no token {unknown}.", hint="Give tokens of this model's own tokenizer, or texts."
             )
     decoding = {"skip_special_tokens": skip_special_tokens, "clean_up_tokenization_spaces": False}
-    return [tokenizer.decode(tokens, **decoding) for tokens in every], True
+    return [tokenizer.decode(tokens, **decoding) for tokens in token_lists], True
 
 
 def _unknown(tokens: Sequence[int], tokenizer: Tokenizer) -> int | None:

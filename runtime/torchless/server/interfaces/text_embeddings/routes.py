@@ -95,11 +95,11 @@ async def predict(
 ) -> list[Prediction | list[Prediction]]:
     """Classify texts, or pairs of texts: all labels, the best first."""
     served = _served(request.registry, name, "text-classification")
-    one, inputs = _texts_or_pairs(data.inputs)
+    item, inputs = _texts_or_pairs(data.inputs)
     options = {"top_k": None, "function_to_apply": "none" if data.raw_scores else None, **_truncation(served, data)}
     results = await served.answer(inputs, options)
     predictions = [[Prediction(**label) for label in result] for result in results]
-    return list(predictions[0] if one else predictions)
+    return list(predictions[0] if item else predictions)
 
 
 @post(["/rerank", "/models/{name:str}/rerank"], status_code=200)
@@ -115,7 +115,8 @@ async def rerank(
     options = {"function_to_apply": "none" if data.raw_scores else "sigmoid", **_truncation(served, data)}
     (ranked,) = await served.answer([{"query": data.query, "documents": data.texts}], options)
     return [
-        Rank(index=one["index"], score=one["score"], text=one["text"] if data.return_text else None) for one in ranked
+        Rank(index=item["index"], score=item["score"], text=item["text"] if data.return_text else None)
+        for item in ranked
     ]
 
 
@@ -142,11 +143,11 @@ async def decode(
 ) -> list[str]:
     """Turn the ids of tokens into texts."""
     tokenizer = _served(request.registry, name).pipeline.tokenizer
-    every: list[Any] = list(data.ids) if any(isinstance(ids, list) for ids in data.ids) else [data.ids]
-    for ids in every:
+    id_lists: list[Any] = list(data.ids) if any(isinstance(ids, list) for ids in data.ids) else [data.ids]
+    for ids in id_lists:
         _check_ids(ids, len(tokenizer))
-    _check_number(every, request.settings)
-    return await asyncio.to_thread(tokenizer.batch_decode, every, skip_special_tokens=data.skip_special_tokens)
+    _check_number(id_lists, request.settings)
+    return await asyncio.to_thread(tokenizer.batch_decode, id_lists, skip_special_tokens=data.skip_special_tokens)
 
 
 @get(["/info", "/models/{name:str}/info"], sync_to_thread=False)
@@ -193,9 +194,9 @@ def _served(registry: Registry, name: str | None, *tasks: str) -> ServedModel:
 def _truncation(served: ServedModel, request: TruncatedRequest) -> dict[str, Any]:
     """Return the pipeline's options for what is too long: for the model, or for this server."""
     options = {"truncation": bool(request.truncate), "truncation_side": request.truncation_direction.lower()}
-    own, taken = served.pipeline.tokenizer.max_tokens, served.max_input_tokens
-    if request.truncate and (own is None or taken < own):
-        return {**options, "max_length": taken}
+    tokenizer_limit, server_limit = served.pipeline.tokenizer.max_tokens, served.max_input_tokens
+    if request.truncate and (tokenizer_limit is None or server_limit < tokenizer_limit):
+        return {**options, "max_length": server_limit}
     return options
 
 
@@ -217,9 +218,9 @@ def _texts_or_pairs(inputs: str | list[str | list[str]]) -> tuple[bool, list[Any
     """Return whether there is one input, and all of them: texts, and pairs of texts."""
     if isinstance(inputs, str):
         return True, [_text_or_pair([inputs])]
-    if all(isinstance(one, str) for one in inputs):
+    if all(isinstance(item, str) for item in inputs):
         return True, [_text_or_pair(inputs)]
-    return False, [_text_or_pair(one) for one in inputs]
+    return False, [_text_or_pair(item) for item in inputs]
 
 
 def _text_or_pair(texts: Any) -> Any:
