@@ -2,14 +2,15 @@
 
 import platform
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from torchless.errors import CheckpointError, OptionError, nearest
+from torchless.errors import CheckpointError, ExportError, ExportWarning, OptionError, check_whole_number, nearest
 from torchless.folder.manifest import Manifest, Variant
 from torchless.folder.model_folder import ModelFolder
 from torchless.tasks import find_task
@@ -21,37 +22,37 @@ from torchless_export.quantization.variants import VARIANTS, Feeds, declare_data
 from torchless_export.source.loading import load
 from torchless_export.source.source import ReadOptions, find_source
 from torchless_export.staging import check_destination, staged
+from torchless_export.verification.samples import make_samples
 from torchless_export.verification.texts import calibration_texts, digest, verification_texts
-from torchless_export.verification.verify import Track, reference_answers, verify
+from torchless_export.verification.verify import Track, check, default_min_agreement, measure, reference_answers
 
-__all__ = ["MIN_AGREEMENT", "Progress", "Silent", "export"]
+__all__ = ["Progress", "Silent", "export"]
 
-MIN_AGREEMENT = 0.99
 _MAKERS = ("torchless", "torch", "transformers", "tokenizers", "optimum", "optimum-onnx", "onnx", "onnxruntime")
 
 
 class Progress(Protocol):
-    """Where an export says what it is doing."""
+    """Shows the steps of an export."""
 
     @property
     def step(self) -> Callable[[str], AbstractContextManager[None]]:
-        """Announces a step, and its end."""
+        """Shows a step while it lasts."""
 
     @property
     def track(self) -> Track:
-        """Wraps a loop over texts, to show how far it is."""
+        """Wraps a loop, to show its progress."""
 
 
 class Silent:
-    """Progress that nobody watches."""
+    """Shows nothing."""
 
     def step(self, _title: str) -> AbstractContextManager[None]:
-        """Say nothing."""
+        """Show nothing."""
         return nullcontext()
 
-    def track(self, texts: Sequence[str], _title: str) -> Iterable[str]:
-        """Return the texts as they are."""
-        return texts
+    def track(self, items: Sequence[Any], _title: str) -> Iterable[Any]:
+        """Return the items as they are."""
+        return items
 
 
 def export(
@@ -64,7 +65,9 @@ def export(
     dtypes: tuple[str, ...] = ("fp32",),
     verify_with: Path | None = None,
     calibrate_with: Path | None = None,
-    min_agreement: float = MIN_AGREEMENT,
+    min_agreement: float | None = None,
+    max_tokens: int | None = None,
+    keep_passing: bool = False,
     max_graph_bytes: int = MAX_GRAPH_BYTES,
     force: bool = False,
 ) -> tuple[Manifest, bool]:
@@ -79,7 +82,10 @@ def export(
         dtypes: The variants to write, in this order. fp32 is made and verified in any case: the others come from it.
         verify_with: A text file to verify on, one input a line; by default texts of the sample.
         calibrate_with: The same to calibrate on; by default other texts of the sample.
-        min_agreement: The least agreement with PyTorch that a variant other than fp32 may have, 0 to 1.
+        min_agreement: The least agreement with PyTorch that a variant other than fp32 may have, 0 to 1; by default
+            `default_min_agreement`.
+        max_tokens: The most tokens of a text that is verified, and that the runtime then takes.
+        keep_passing: Keep the variants that pass where others fail.
         max_graph_bytes: A graph that is larger keeps its weights in a file of their own.
         force: Export again even if nothing changed.
 
@@ -88,13 +94,15 @@ def export(
 
     Raises:
         ExportError: The checkpoint cannot be found, loaded or converted, or its answers differ from PyTorch's.
-        OptionError: There is no such dtype, one is named twice, or the agreement is not between 0 and 1.
+        OptionError: There is no such dtype, a dtype is named twice, or a number is not possible.
         TaskError: There is no such task.
 
     Warns:
-        ExportWarning: Pickles are read, code is run, or weights are random, because that was allowed.
+        ExportWarning: Pickles are read, code is run, or weights are random, because that was allowed; or a variant is
+            left out.
     """
     _check_options(dtypes, min_agreement)
+    check_whole_number("max_tokens", max_tokens, at_least=4, hint="Give a number of tokens from 4.")
     texts = verification_texts(verify_with)
     shown = {"verification": digest(texts)}
     calibration: list[str] = []
@@ -107,9 +115,15 @@ def export(
         chosen = chosen or source.task()
         if any(is_calibrated(dtype, chosen) for dtype in dtypes):
             shown["calibration"] = digest(calibration)
-        planned = Manifest(task=chosen.name, source={**source.record(), "texts": shown}, versions=_versions())
+        planned = Manifest(
+            task=chosen.name,
+            source={**source.record(), "texts": shown},
+            versions=_versions(),
+            max_tokens=max_tokens,
+        )
+    least = default_min_agreement(chosen) if min_agreement is None else min_agreement
     current = _current(out)
-    if current and not force and _same(current, planned, dtypes, min_agreement):
+    if current and not force and _same(current, planned, dtypes, least):
         return current, False
 
     with progress.step("Loading PyTorch, and checking that this can be exported"):
@@ -124,36 +138,59 @@ def export(
             for name, path in source.sentence_files():
                 (folder / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(path, folder / name)
-        with progress.step(f"Asking PyTorch about {len(texts)} texts"):
-            reference = reference_answers(loaded, chosen, texts, progress.track)
+        samples = make_samples(loaded, chosen, texts, max_tokens=max_tokens)
+        with progress.step(f"Answering {len(samples)} texts with PyTorch"):
+            reference = reference_answers(loaded, chosen, samples, progress.track)
         variants: dict[str, Variant] = {}
+        rejected: dict[str, str] = {}
         feeds: Feeds = ()
         for dtype in ("fp32", *(dtype for dtype in dtypes if dtype != "fp32")):
             if is_calibrated(dtype, chosen) and not feeds:
                 feeds = calibration_feeds(folder, chosen, calibration, loaded.tokenizer.mask_token or "")
             with progress.step("Verifying fp32" if dtype == "fp32" else f"Making and verifying {dtype}"):
                 variant = make_variant(folder, chosen, dtype, feeds, max_graph_bytes=max_graph_bytes)
-                measured = verify(
-                    folder,
-                    chosen,
-                    dtype,
-                    reference,
-                    progress.track,
-                    min_agreement=min_agreement,
-                    calibrated=is_calibrated(dtype, chosen),
-                )
-                variants[dtype] = replace(variant, verification=measured)
-        verified = {dtype: variants[dtype] for dtype in dtypes}
-        for part in () if "fp32" in dtypes else variants["fp32"].parts:
-            (folder / part.file).unlink()
+                measured = measure(folder, chosen, dtype, reference, progress.track)
+                try:
+                    verification = check(
+                        dtype,
+                        reference,
+                        measured,
+                        chosen,
+                        min_agreement=least,
+                        calibrated=is_calibrated(dtype, chosen),
+                    )
+                except ExportError as error:
+                    if dtype == "fp32" or not keep_passing:
+                        raise
+                    rejected[dtype] = error.problem.splitlines()[0]
+                    _remove(variant, folder)
+                    continue
+            variants[dtype] = replace(
+                variant,
+                verification=verification,
+                batch_dependent=variant.batch_dependent or measured.batch_dependent,
+            )
+        if "fp32" not in dtypes:
+            _remove(variants.pop("fp32"), folder)
+        verified = {dtype: variants[dtype] for dtype in dtypes if dtype in variants}
+        if not verified:
+            raise ExportError(f"No variant passed: {'; '.join(rejected.values())}.", hint="Add fp32 to --dtype.")
+        for dtype, reason in rejected.items():
+            warnings.warn(f"{dtype} is left out. {reason}", ExportWarning, stacklevel=2)
         declare_data(folder, verified)
+        planned = replace(planned, rejected=rejected)
         manifest = replace(planned, variants=verified)
         manifest = replace(manifest, files=other_files(folder, manifest))
         manifest.write(folder)
     return manifest, True
 
 
-def _check_options(dtypes: tuple[str, ...], min_agreement: float) -> None:
+def _remove(variant: Variant, folder: Path) -> None:
+    for part in variant.parts:
+        (folder / part.file).unlink()
+
+
+def _check_options(dtypes: tuple[str, ...], min_agreement: float | None) -> None:
     if not dtypes:
         raise OptionError("There is no dtype to export.", hint=f"Name one or more of: {', '.join(VARIANTS)}")
     for dtype in dtypes:
@@ -164,8 +201,8 @@ def _check_options(dtypes: tuple[str, ...], min_agreement: float) -> None:
         raise OptionError(
             f"The dtype {twice!r} is named twice.", hint=f"Name each once: {','.join(dict.fromkeys(dtypes))}"
         )
-    if not 0 <= min_agreement <= 1:
-        raise OptionError(f"The agreement asked for is {min_agreement}.", hint="Give a share of texts, 0 to 1.")
+    if min_agreement is not None and not 0 <= min_agreement <= 1:
+        raise OptionError(f"min_agreement={min_agreement} is not a share.", hint="Give a share of texts, 0 to 1.")
 
 
 def _versions() -> dict[str, str]:

@@ -44,8 +44,18 @@ def export(
         Path | None, typer.Option(help="A file to calibrate q8 on, one input a line.  [default: the same]")
     ] = None,
     min_agreement: Annotated[
-        float, typer.Option(help="The least agreement with PyTorch that a variant may have, 0 to 1.")
-    ] = 0.99,
+        float | None,
+        typer.Option(
+            help="The least agreement with PyTorch that a variant may have, 0 to 1.  "
+            "[default: 0.99; for the next token of a decoder 0.9]"
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="The most tokens of a text.  [default: what the model takes]")
+    ] = None,
+    keep_passing: Annotated[
+        bool, typer.Option("--keep-passing", help="Keep the variants that pass the verification where others fail.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Export again even if nothing changed.")] = False,
 ) -> None:
     """Turn a checkpoint into a folder that runs without PyTorch, and verify it."""
@@ -74,6 +84,8 @@ def export(
         verify_with=verify_with,
         calibrate_with=calibrate_with,
         min_agreement=min_agreement,
+        max_tokens=max_tokens,
+        keep_passing=keep_passing,
         force=force,
     )
     state = "Exported" if anew else "Up to date (--force exports again):"

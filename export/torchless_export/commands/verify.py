@@ -26,8 +26,17 @@ from torchless_export.commands.console import (
 from torchless_export.hashes import faults, unlisted
 from torchless_export.source.loading import load
 from torchless_export.source.source import ReadOptions, Source, find_source
+from torchless_export.verification.samples import make_samples
 from torchless_export.verification.texts import verification_texts
-from torchless_export.verification.verify import Measurement, failure, measure, reference_answers
+from torchless_export.verification.verify import (
+    Measurement,
+    Reference,
+    default_min_agreement,
+    failure,
+    measure,
+    reference_answers,
+    with_float32_tolerance,
+)
 
 __all__ = ["verify"]
 
@@ -48,8 +57,14 @@ def verify(
         Path | None, typer.Option(help="A file of texts, one input a line.  [default: texts of a sample]")
     ] = None,
     min_agreement: Annotated[
-        float, typer.Option(min=0, max=1, help="The least agreement with PyTorch that a variant may have.")
-    ] = 0.99,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="The least agreement with PyTorch that a variant may have.  "
+            "[default: 0.99; for the next token of a decoder 0.9]",
+        ),
+    ] = None,
 ) -> None:
     """Check a folder's files against its manifest and, with --against, its answers against PyTorch."""
     if against is None and (base_model or revision or verify_with or allow_pickle or trust_remote_code):
@@ -87,9 +102,12 @@ def verify(
         if exported.manifest
         else dict.fromkeys(exported.dtypes())
     )
-    measured = _measured(exported, list(declared), source, verification_texts(verify_with), ConsoleProgress(console))
+    reference, measured = _measured(
+        exported, list(declared), source, verification_texts(verify_with), ConsoleProgress(console)
+    )
     console.print(_table(declared, measured))
-    problems = [failure(dtype, measurement, min_agreement=min_agreement) for dtype, measurement in measured.items()]
+    least = default_min_agreement(exported.task()) if min_agreement is None else min_agreement
+    problems = [failure(dtype, reference, found, min_agreement=least) for dtype, found in measured.items()]
     failures = [problem for problem in problems if problem]
     if failures:
         raise ExportError(
@@ -121,14 +139,18 @@ def _hashes(record: Mapping[str, Any]) -> list[Any]:
 
 def _measured(
     folder: ModelFolder, dtypes: Sequence[str], source: Source, texts: Sequence[str], progress: ConsoleProgress
-) -> dict[str, Measurement]:
-    """Return how each variant compares with PyTorch today."""
+) -> tuple[Reference, dict[str, Measurement]]:
+    """Return PyTorch's answers, and how each variant compares with them today."""
     task = folder.task()
     with progress.step(f"Loading {source.name}"):
         loaded = load(source, task)
-    with progress.step(f"Measuring on {len(texts)} texts"):
-        reference = reference_answers(loaded, task, texts, progress.track)
-        return {dtype: measure(folder.path, task, dtype, reference, progress.track) for dtype in dtypes}
+    samples = make_samples(loaded, task, texts, max_tokens=folder.manifest.max_tokens if folder.manifest else None)
+    with progress.step(f"Measuring on {len(samples)} texts"):
+        reference = reference_answers(loaded, task, samples, progress.track)
+        measured = {dtype: measure(folder.path, task, dtype, reference, progress.track) for dtype in dtypes}
+    if "fp32" in measured:
+        reference = with_float32_tolerance(reference, measured["fp32"], task)
+    return reference, measured
 
 
 def _table(declared: Mapping[str, Verification | None], measured: Mapping[str, Measurement]) -> Table:

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from torchless.errors import ExportError, nearest
 from torchless.folder.layout import graph_names
 from torchless.tasks import Task
+from torchless_export.converters.rotary import traceable_rotary
 from torchless_export.graph.branches import merge
 from torchless_export.graph.classifier_head import prune_to_first_token
 from torchless_export.graph.decoder import optimize_decoder
@@ -67,7 +68,8 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
         loaded.model.config.name_or_path = scratch
         try:
             name = f"{task.graph}-with-past" if task.cached else task.graph
-            onnx_export_from_model(loaded.model, output=scratch, task=name, do_validation=False)
+            with traceable_rotary(loaded.model):
+                onnx_export_from_model(loaded.model, output=scratch, task=name, do_validation=False)
         except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
             raise ExportError(
                 f"optimum cannot export {type(loaded.model).__name__} for {task.name}: {error}",

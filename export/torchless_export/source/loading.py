@@ -10,6 +10,7 @@ from typing import Any
 from torchless.errors import ExportError, ExportWarning, TorchlessError
 from torchless.folder.json_files import read_json
 from torchless.tasks import Task
+from torchless_export.source.model_state import ModelState
 from torchless_export.source.slow_tokenizers import load_tokenizer
 from torchless_export.source.source import Source
 from torchless_export.source.transformers5 import (
@@ -25,12 +26,19 @@ __all__ = ["LoadedModel", "load", "load_config"]
 _TOKENIZERS = ("tokenizer_config.json", "tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.spm")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A checkpoint in memory: PyTorch's model in evaluation mode, and transformers' fast tokenizer."""
+    """A checkpoint in memory.
+
+    Attributes:
+        model: PyTorch's model in evaluation mode.
+        tokenizer: The fast tokenizer of transformers.
+        state: The model's state before its first text.
+    """
 
     model: Any
     tokenizer: Any
+    state: ModelState
 
 
 def load_config(source: Source, task: Task) -> Any:
@@ -91,7 +99,7 @@ def load(source: Source, task: Task) -> LoadedModel:
             ExportWarning,
             stacklevel=2,
         )
-    return LoadedModel(model=model.eval(), tokenizer=tokenizer)
+    return LoadedModel(model.eval(), tokenizer, ModelState(model))
 
 
 def _load_tokenizer(source: Source) -> Any:

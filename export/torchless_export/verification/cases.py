@@ -3,21 +3,31 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 import torchless
 from torchless.models.generative import GenerativeModel
-from torchless.models.model import Model
 from torchless.tasks import Task
 from torchless.tokenization.tokenizer import Tokenizer
 from torchless_export.source.loading import LoadedModel
-from torchless_export.verification.session_hooks import SessionHook, add_session_hook
-from torchless_export.verification.teacher_forcing import greedy_logits, teacher_forced_logits
+from torchless_export.verification.teacher_forcing import greedy_logits, scored_logits, teacher_forced_logits
 
-__all__ = ["CASES", "FP32_TOLERANCE", "Answerer", "Case", "Difference", "exported_pipeline", "reference_pipeline"]
+__all__ = [
+    "CASES",
+    "FP32_TOLERANCE",
+    "Answerer",
+    "Case",
+    "Decode",
+    "Difference",
+    "exported_pipeline",
+    "reference_pipeline",
+]
+
+Decode: TypeAlias = Callable[[Sequence[int]], str]
+"""Turns token ids into text."""
 
 FP32_TOLERANCE = 1e-4
 """How far an fp32 score may be from PyTorch's; for hidden states and logits, relative to their scale."""
@@ -43,18 +53,25 @@ class Case:
     Attributes:
         compare: Compares (PyTorch's answer, ours).
         options: The options of each call.
+        length_option: The option that limits a row's tokens, where the tokenizer's limit does not.
         make_input: Makes an input from a text and the tokenizer's mask token.
         force: Makes the exported model's input from the same input and PyTorch's answer.
+        describe: Returns both answers in words, from (PyTorch's answer, ours, the function that decodes token ids).
     """
 
     compare: Callable[[Any, Any], Difference]
     options: Mapping[str, Any] = field(default_factory=dict)
+    length_option: str | None = None
     make_input: Callable[[str, str], Any] = lambda text, _mask: text
     force: Callable[[Any, Any], Any] = lambda question, _answer: question
+    describe: Callable[[Any, Any, Decode], tuple[str, str]] = lambda expected, got, _decode: (str(expected), str(got))
 
 
 class Answerer(Protocol):
     """What answers inputs with a model of ours."""
+
+    model: Any
+    tokenizer: Any
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """Answer one input."""
@@ -78,14 +95,13 @@ def reference_pipeline(loaded: LoadedModel, task: Task) -> Callable[..., Any]:
     return pipe
 
 
-def exported_pipeline(folder: Path, task: Task, dtype: str, hook: SessionHook) -> Answerer:
+def exported_pipeline(folder: Path, task: Task, dtype: str) -> Answerer:
     """Return what answers a task with torchless: the pipeline, or the bare model where there is none.
 
     Args:
         folder: The exported folder.
         task: The task.
         dtype: The variant.
-        hook: Called after each run of its graphs.
     """
     if task.encoder_decoder:
         answerer: Any = _TeacherForced(
@@ -99,8 +115,6 @@ def exported_pipeline(folder: Path, task: Task, dtype: str, hook: SessionHook) -
         )
     else:
         answerer = torchless.pipeline(task.graph, folder, dtype=dtype)
-    for session in answerer.model.sessions:
-        add_session_hook(session, hook)
     pipe: Answerer = answerer
     return pipe
 
@@ -121,12 +135,12 @@ class _TeacherForced:
 class _Continuation:
     """Gives the next token after each token of a text."""
 
-    model: Model
+    model: GenerativeModel
     tokenizer: Tokenizer
 
     def __call__(self, inputs: str, **_: Any) -> "_NextTokens":
-        encoded = self.tokenizer([inputs], truncation=True, return_tensors="np")
-        return _next_tokens(self.model(**encoded).logits[0])
+        token_ids = self.tokenizer([inputs], truncation=True)["input_ids"][0]
+        return _next_tokens(scored_logits(self.model, token_ids), token_ids)
 
 
 def _choose(loaded: LoadedModel, question: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -150,21 +164,44 @@ class _NextTokens:
         logits: Those of about a thousand tokens, spread over the vocabulary, (tokens, some); every text's whole
             vocabulary would fill the memory.
         decoder_input_ids: For an encoder-decoder, the decoder's input ids.
+        negative_log_likelihood: For a decoder alone, the sum over the text's tokens but the first.
+        scored_tokens: How many tokens that sum has.
     """
 
     best: NDArray[np.intp]
     margins: NDArray[np.floating]
     logits: NDArray[np.floating]
     decoder_input_ids: Sequence[int] = ()
+    negative_log_likelihood: float = 0.0
+    scored_tokens: int = 0
 
 
-def _next_tokens(logits: NDArray[np.floating]) -> _NextTokens:
-    """Keep of logits, (tokens, vocabulary), what is compared."""
+def _next_tokens(logits: NDArray[np.floating], token_ids: Sequence[int] = ()) -> _NextTokens:
+    """Keep of logits what is compared.
+
+    Args:
+        logits: (tokens, vocabulary).
+        token_ids: The text's, if its likelihood counts.
+    """
     best = logits.argpartition(-2)[:, -2:]
     scores = np.take_along_axis(logits, best, axis=-1)
     order = (-scores).argsort()
     spread = logits[:, :: max(1, logits.shape[-1] // 1000)].copy()
-    return _NextTokens(np.take_along_axis(best, order, axis=-1), np.ptp(scores, axis=-1), spread)
+    following = np.asarray(token_ids[1:], dtype=np.intp)
+    likelihoods = [row[token_id] - _log_sum_exp(row) for row, token_id in zip(logits, following, strict=False)]
+    return _NextTokens(
+        np.take_along_axis(best, order, axis=-1),
+        np.ptp(scores, axis=-1),
+        spread,
+        negative_log_likelihood=-float(sum(likelihoods)),
+        scored_tokens=len(following),
+    )
+
+
+def _log_sum_exp(logits: NDArray[np.floating]) -> float:
+    """Return the logarithm of the sum of exponentials, without overflow."""
+    greatest = logits.max()
+    return float(greatest + np.log(np.exp(logits - greatest).sum()))
 
 
 def _continue(loaded: LoadedModel, text: str) -> _NextTokens:
@@ -172,7 +209,8 @@ def _continue(loaded: LoadedModel, text: str) -> _NextTokens:
 
     inputs = loaded.tokenizer(text, truncation=True, return_tensors="pt", return_token_type_ids=False)
     with torch.inference_mode():
-        return _next_tokens(loaded.model(**inputs).logits[0].numpy())
+        logits = loaded.model(**inputs).logits[0].numpy()
+    return _next_tokens(logits, inputs["input_ids"][0].tolist())
 
 
 def _reply(loaded: LoadedModel, text: str) -> _NextTokens:
@@ -186,6 +224,23 @@ def _compare_next_tokens(expected: _NextTokens, got: _NextTokens) -> Difference:
     tied = (got.best[:, 0] == expected.best[:, 1]) & (expected.margins <= FP32_TOLERANCE * scale)
     same = (got.best[:, 0] == expected.best[:, 0]) | tied  # (tokens,)
     return Difference(float(same.mean()), np.abs(got.logits - expected.logits) / scale)
+
+
+def _describe_next_tokens(expected: _NextTokens, got: _NextTokens, decode: Decode) -> tuple[str, str]:
+    """Return the likeliest token of both where they first differ, or else after the last token."""
+    differing = np.flatnonzero(got.best[:, 0] != expected.best[:, 0])
+    index = int(differing[0]) if differing.size else len(expected.best) - 1
+    first, second = (repr(decode([int(answer.best[index, 0])])) for answer in (expected, got))
+    return f"continues token {index + 1} with {first}", f"with {second}"
+
+
+def _describe_hidden_states(expected: Any, got: Any, _decode: Decode) -> tuple[str, str]:
+    """Return the lengths of both hidden states where they point in the most different directions."""
+    theirs, ours = np.asarray(expected[0]), np.asarray(got[0])  # (tokens, hidden)
+    cosines = _cosines(ours, theirs)
+    index = int(cosines.argmin())
+    first, second = (f"{np.linalg.norm(hidden[index]):.4g}" for hidden in (theirs, ours))
+    return f"has token {index + 1} at length {first}", f"at length {second}, cosine {cosines[index]:.4f}"
 
 
 def _compare_by(name: str) -> Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], Difference]:
@@ -202,8 +257,12 @@ def _compare_by(name: str) -> Callable[[Sequence[Mapping[str, Any]], Sequence[Ma
 def _compare_hidden_states(expected: Any, got: Any) -> Difference:
     """Compare the hidden state of each token: two are the same if their cosine is 0.99 or more."""
     ours, theirs = np.asarray(got[0]), np.asarray(expected[0])  # (tokens, hidden)
-    cosines = (ours * theirs).sum(-1) / (np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1))  # (tokens,)
-    return Difference(float((cosines >= 0.99).mean()), np.abs(ours - theirs) / np.abs(theirs).max())
+    return Difference(float((_cosines(ours, theirs) >= 0.99).mean()), np.abs(ours - theirs) / np.abs(theirs).max())
+
+
+def _cosines(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the cosine of each token's hidden states, (tokens,)."""
+    return (ours * theirs).sum(-1) / (np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1))
 
 
 def _compare_entities(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> Difference:
@@ -236,19 +295,24 @@ def _make_choice(text: str, _mask: str) -> dict[str, Any]:
 
 
 CASES: Mapping[str, Case] = {
-    "feature-extraction": Case(compare=_compare_hidden_states, options={"truncation": True}),
+    "feature-extraction": Case(
+        compare=_compare_hidden_states, options={"truncation": True}, describe=_describe_hidden_states
+    ),
     "fill-mask": Case(
         compare=_compare_by("token"), options={"tokenizer_kwargs": {"truncation": True}}, make_input=_mask_middle_word
     ),
     "multiple-choice": Case(compare=_compare_by("index"), options={"truncation": True}, make_input=_make_choice),
     "question-answering": Case(
         compare=_compare_answers,
+        length_option="max_seq_len",
         make_input=lambda text, _mask: {"question": "What is said of the film?", "context": text},
     ),
     "text-classification": Case(compare=_compare_by("label"), options={"truncation": True, "top_k": None}),
-    "text-generation": Case(compare=_compare_next_tokens),
+    "text-generation": Case(compare=_compare_next_tokens, describe=_describe_next_tokens),
     "text2text-generation": Case(
-        compare=_compare_next_tokens, force=lambda text, answer: (text, answer.decoder_input_ids)
+        compare=_compare_next_tokens,
+        force=lambda text, answer: (text, answer.decoder_input_ids),
+        describe=_describe_next_tokens,
     ),
     "token-classification": Case(compare=_compare_entities, options={"ignore_labels": []}),
 }

@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from torchless.generation.config import GenerationConfig
 from torchless.models.generative import GenerativeModel
 from torchless.tokenization.tokenizer import Tokenizer
 from torchless_export.source.loading import LoadedModel
 
-__all__ = ["greedy_logits", "teacher_forced_logits"]
+__all__ = ["greedy_logits", "scored_logits", "teacher_forced_logits"]
 
 _MAX_TOKENS = 8
+# How many tokens of a text a decoder alone is given one at a time.
+_STEPS = 2
+_SCORING = GenerationConfig(max_new_tokens=1)
 
 
 def greedy_logits(loaded: LoadedModel, text: str) -> tuple[list[int], NDArray[np.float32]]:
@@ -74,6 +78,24 @@ def teacher_forced_logits(
     logits = [prompts.steps.begin(first, prompts.attention_mask)[0].copy()]
     logits += [prompts.steps.advance(np.array([token_id]))[0].copy() for token_id in decoder_input_ids[1:]]
     return np.stack(logits)
+
+
+def scored_logits(model: GenerativeModel, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    """Return the logits after each token of a text: the last tokens are run with a past, one at a time.
+
+    Args:
+        model: The exported decoder; its steps are those of generation.
+        token_ids: The text's.
+
+    Returns:
+        (tokens, vocabulary).
+    """
+    ids = np.array([token_ids])
+    begun = max(1, len(token_ids) - _STEPS)
+    prompts = model.prompts(ids[:, :begun], np.ones_like(ids[:, :begun]), _SCORING)
+    logits = [prompts.steps.score(prompts.ids, prompts.attention_mask)[0]]
+    logits += [prompts.steps.advance(ids[:, index]).copy() for index in range(begun, len(token_ids))]
+    return np.concatenate(logits)
 
 
 def _start(*configurations: dict[str, Any]) -> int:

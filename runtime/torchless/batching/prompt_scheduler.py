@@ -58,7 +58,7 @@ class PromptScheduler:
         self._has_encoder = model.task.encoder_decoder
         self._max_batch_tokens = max_batch_tokens
         self._max_batch_sequences = max_batch_sequences
-        self._max_batch_rows = 1 if max_batch_rows is None and model.batch_dependent else max_batch_rows
+        self._max_batch_rows = max_batch_rows
 
     def run(
         self,
@@ -82,7 +82,10 @@ class PromptScheduler:
             InputError: A prompt leaves no room for the tokens that it asks for.
         """
         prompts = [row for row in rows if isinstance(row, Prompt)]
-        batches = self._plan(prompts, max_batch_rows or self._max_batch_rows)
+        most = max_batch_rows or self._max_batch_rows
+        if most is None and len(prompts) > 1 and self._model.batch_dependent:
+            most = 1
+        batches = self._plan(prompts, most)
         return in_order(
             batches, (self._generate([prompts[index] for index in batch], should_continue) for batch in batches)
         )

@@ -34,7 +34,8 @@ class Scheduler:
     ) -> None:
         self._runner = BatchRunner(model, tokenizer)
         self._max_batch_tokens = max_batch_tokens
-        self._max_batch_rows = 1 if max_batch_rows is None and model.batch_dependent else max_batch_rows
+        self._model = model
+        self._max_batch_rows = max_batch_rows
         self._workers = ThreadPoolExecutor(model.session.workers, thread_name_prefix="torchless")
 
     def run(self, rows: Sequence[Row], *, max_batch_rows: int | None = None) -> list[RowOutput]:
@@ -76,11 +77,8 @@ class Scheduler:
             yield running.outputs()
 
     def _submit(self, rows: Sequence[Row], max_batch_rows: int | None) -> "_Run":
-        batches = plan(
-            [len(row) for row in rows],
-            max_batch_tokens=self._max_batch_tokens,
-            max_batch_rows=max_batch_rows or self._max_batch_rows,
-        )
+        most = max_batch_rows or self._max_batch_rows or (1 if self._model.batch_dependent else None)
+        batches = plan([len(row) for row in rows], max_batch_tokens=self._max_batch_tokens, max_batch_rows=most)
         futures = [self._workers.submit(self._runner.run, [rows[index] for index in batch]) for batch in batches]
         return _Run(batches, futures)
 

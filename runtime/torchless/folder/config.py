@@ -18,17 +18,25 @@ _COUNTED_FROM_PADDING = frozenset({
     "xmod",
 })  # fmt: skip
 
+# Families that compute their past anew where their rotary frequencies change.
+_RECOMPUTES = frozenset({"phi3", "phimoe"})
+
 
 class ModelConfig:
     """The model's `config.json`, its keys as attributes, with the defaults that `transformers` gives to labels.
+
+    Args:
+        values: The values of `config.json`.
+        max_tokens: The most tokens that the graphs are known to answer; by default as many as the positions allow.
 
     Attributes:
         id2label: What each logit stands for.
         label2id: The inverse of `id2label`.
     """
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], *, max_tokens: int | None = None) -> None:
         self._values = dict(values)
+        self._max_tokens = max_tokens
         labels = values.get("id2label") or {index: f"LABEL_{index}" for index in range(values.get("num_labels", 2))}
         self.id2label: dict[int, str] = {int(index): label for index, label in labels.items()}
         self.label2id: dict[str, int] = values.get("label2id") or {
@@ -47,7 +55,21 @@ class ModelConfig:
 
     @cached_property
     def max_tokens(self) -> int | None:
-        """The longest input in tokens, special ones included, or None where positions have no end."""
+        """The longest input in tokens, special ones included, or None without a limit."""
+        limits = (self._max_positions, self._max_tokens)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @property
+    def recompute_above(self) -> int | None:
+        """The tokens above which Phi-3 computes its past anew, with other rotary frequencies; None of other models.
+
+        Source: `Phi3ForCausalLM.prepare_inputs_for_generation` in transformers 4.57.6, modeling_phi3.py.
+        """
+        is_phi3 = self.get("model_type") in _RECOMPUTES and bool(self.get("rope_scaling"))
+        return int(self.get("original_max_position_embeddings")) if is_phi3 else None
+
+    @property
+    def _max_positions(self) -> int | None:
         model_type, positions = self.get("model_type"), self.get("max_position_embeddings", self.get("n_positions"))
         if not isinstance(positions, int) or not self.get("position_biased_input", True):
             return None

@@ -27,6 +27,10 @@ class Verification:
         mean_abs_diff: The mean of the same.
         ms_per_text: The median time of one text through this variant, alone, in milliseconds.
         reference_ms_per_text: The same through PyTorch.
+        lengths: The lengths in tokens of the texts that were made to cross each switch of the model.
+        tolerance: How far an fp32 score may be from PyTorch's; above 1e-4 if PyTorch in float32 is as far from float64.
+        perplexity: Of a decoder alone, the perplexity of the texts.
+        reference_perplexity: The same in PyTorch.
     """
 
     texts: int
@@ -35,6 +39,10 @@ class Verification:
     mean_abs_diff: float
     ms_per_text: float
     reference_ms_per_text: float
+    lengths: tuple[int, ...] = ()
+    tolerance: float | None = None
+    perplexity: float | None = None
+    reference_perplexity: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +101,8 @@ class Manifest:
         versions: The packages that made it.
         variants: What answers, by dtype.
         files: The SHA-256 of every other file of the folder, by its path.
+        max_tokens: The most tokens that the graphs answer as the checkpoint does; None sets no limit beside the model's.
+        rejected: Why variants that the caller asked for are not here, by dtype.
         schema_version: The version of this schema.
     """
 
@@ -101,6 +111,8 @@ class Manifest:
     versions: Mapping[str, str]
     variants: Mapping[str, Variant] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    max_tokens: int | None = None
+    rejected: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -156,6 +168,7 @@ def _variant(values: Mapping[str, Any]) -> Variant:
     verification = values.pop("verification", None)
     return Variant(
         parts=tuple(Part(**part) for part in values.pop("parts")),
-        verification=verification and Verification(**verification),
+        verification=verification
+        and Verification(**{**verification, "lengths": tuple(verification.get("lengths", ()))}),
         **values,
     )

@@ -56,8 +56,9 @@ class ModelFolder:
                 f"{self._title} holds native code, {library}.",
                 hint="Only data is loaded from a folder; remove the file if the graphs do without it.",
             )
-        self.config = ModelConfig(self.read_json("config.json"))
+        values = self.read_json("config.json")
         self.manifest = Manifest.read(self.path)
+        self.config = ModelConfig(values, max_tokens=self.manifest and self.manifest.max_tokens)
 
     def has(self, name: str) -> bool:
         """Whether the folder holds a file."""
@@ -181,8 +182,8 @@ class ModelFolder:
         variants = self.manifest.variants.values() if self.manifest else ()
         return next((variant for variant in variants if any(part.file == name for part in variant.graphs)), None)
 
-    def batch_dependent(self, graph: Path) -> bool:
-        """Whether an answer of a graph depends on the rows that share its batch.
+    def batch_dependent(self, graph: Path) -> bool | None:
+        """Whether an answer of a graph depends on the rows that share its batch; None where only a run can show it.
 
         The manifest says. Where it does not, the graph is searched for operators that choose one scale for all rows:
         the folders of optimum and transformers.js hold such graphs. 90 MB take 25 ms.
@@ -191,7 +192,7 @@ class ModelFolder:
             graph: An ONNX file of the folder.
         """
         variant = self.variant_of(graph.relative_to(self.path).as_posix())
-        return variant.batch_dependent if variant else _holds(graph, _SCALES_A_BATCH)
+        return variant.batch_dependent if variant else _holds(graph, _SCALES_A_BATCH) or None
 
 
 def _holds(path: Path, name: bytes) -> bool:

@@ -20,7 +20,6 @@ _GIVEN = frozenset({
     "attention_mask", "encoder_attention_mask", "encoder_hidden_states", "input_ids", "position_ids", "use_cache_branch",
     _KEPT_LOGITS,
 })  # fmt: skip
-_ONE = np.array(1, np.int64)
 
 
 class DecoderSteps:
@@ -35,6 +34,7 @@ class DecoderSteps:
         encoded: What an encoder gave: `encoder_hidden_states`, (rows, tokens, hidden), and `encoder_attention_mask`,
             (rows, tokens).
         limit: How many tokens a row may have, by the model's positions; None without a limit.
+        recompute_above: Once a row has more tokens, all of its past is computed anew; None never does.
 
     Raises:
         CheckpointError: The graph takes no past, or what is not known.
@@ -45,11 +45,17 @@ class DecoderSteps:
     """
 
     def __init__(
-        self, session: Session, *, encoded: Mapping[str, NDArray[Any]] | None = None, limit: int | None = None
+        self,
+        session: Session,
+        *,
+        encoded: Mapping[str, NDArray[Any]] | None = None,
+        limit: int | None = None,
+        recompute_above: int | None = None,
     ) -> None:
         self._session = session
         self._encoded = encoded or {}
         self._limit = limit
+        self._recompute_above = recompute_above
         self._past = tuple(name for name in session.inputs if name.startswith(_PAST))
         others = session.inputs.keys() - set(self._past)
         if not self._past or not others <= _GIVEN:
@@ -71,6 +77,26 @@ class DecoderSteps:
         Raises:
             InputError: A prompt is longer than the model takes, or padded where the graph takes no mask.
         """
+        return _last(self._begin(ids, attention_mask, all_logits=False))
+
+    def score(self, ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Run the prompts as `begin` does, and return the logits after each of their tokens.
+
+        Args:
+            ids: Token ids, (rows, tokens), padded on the left.
+            attention_mask: 1 where a token counts and 0 where it is padding, (rows, tokens).
+
+        Returns:
+            (rows, tokens, vocabulary).
+
+        Raises:
+            InputError: As of `begin`.
+        """
+        return np.ascontiguousarray(self._begin(ids, attention_mask, all_logits=True), np.float32)
+
+    def _begin(
+        self, ids: NDArray[np.int64], attention_mask: NDArray[np.int64], *, all_logits: bool
+    ) -> NDArray[np.floating]:
         if "attention_mask" not in self._session.inputs and not attention_mask.all():
             raise InputError(
                 "The decoder's first tokens are padded, and its graph takes no mask.",
@@ -83,7 +109,9 @@ class DecoderSteps:
         cache.kept["position_ids"] = np.where(attention_mask == 1, counts - 1, 1)
         cache.kept.update(empty_past(self._session, self._past, rows=len(ids)))
         cache.shared.update({name: array.copy() for name, array in self._encoded.items()})
-        logits = self._run(ids, self._past, cached=False)
+        if self._recompute_above is not None:
+            cache.kept["input_ids"] = ids.copy()
+        logits = self._run(ids, self._past, cached=False, all_logits=all_logits)
         cache.kept["position_ids"] = counts[:, -1:] - 1
         cache.shared.update({name: cache.kept.pop(name) for name in self._past if _OF_ENCODER in name})
         return logits
@@ -103,24 +131,32 @@ class DecoderSteps:
         self._check_length(positions + 1)
         cache.kept["position_ids"] = positions
         cache.kept["attention_mask"] = np.concatenate([cache.kept["attention_mask"], np.ones_like(ids)], axis=1)
-        logits = self._run(ids, self._growing, cached=True)
+        if self._recompute_above is not None:
+            cache.kept["input_ids"] = np.concatenate([cache.kept["input_ids"], ids], axis=1)
+            if (positions == self._recompute_above).any():
+                return self.begin(cache.kept["input_ids"][cache.slots], cache.kept["attention_mask"][cache.slots])
+        logits = _last(self._run(ids, self._growing, cached=True))
         return logits if cache.in_order else logits[cache.slots]
 
-    def _run(self, ids: NDArray[np.int64], past: tuple[str, ...], *, cached: bool) -> NDArray[np.float32]:
-        """Run the graph on tokens and the cache, take over what past it answers, and return the last logits, (slots, vocabulary)."""
+    def _run(
+        self, ids: NDArray[np.int64], past: tuple[str, ...], *, cached: bool, all_logits: bool = False
+    ) -> NDArray[np.floating]:
+        """Run the graph on tokens and the cache, keep the past that it answers, and return logits, (slots, tokens, vocabulary).
+
+        The logits are those of the last token, unless all are asked for or the graph gives no other.
+        """
         cache = self._cache
         offered = {
             **cache.shared,
             **cache.kept,
             "input_ids": ids,
             "use_cache_branch": np.array([cached]),
-            _KEPT_LOGITS: _ONE,
+            _KEPT_LOGITS: np.array(0 if all_logits else 1, np.int64),
         }
         feeds = {name: offered[name] for name in self._taken}
         logits, *present = self._session.run(feeds, self._asked[past])
         cache.kept.update(zip(past, present, strict=True))
-        # Where a prompt's logits all come back, the copy lets go of the others. Of one token it is none.
-        return np.ascontiguousarray(logits[:, -1], np.float32)
+        return logits
 
     def _check_length(self, counts: NDArray[np.int64]) -> None:
         if self._limit is not None and counts.max(initial=0) > self._limit:
@@ -128,6 +164,11 @@ class DecoderSteps:
                 f"The text has {counts.max()} tokens, and this model takes {self._limit}.",
                 hint=f"Cut the prompt, or ask for less: prompt and continuation have room for {self._limit} tokens.",
             )
+
+
+def _last(logits: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the logits of the last token, (slots, vocabulary). A copy of them lets go of those of a whole prompt."""
+    return np.ascontiguousarray(logits[:, -1], np.float32)
 
 
 def empty_past(session: Session, names: Iterable[str], *, rows: int) -> dict[str, NDArray[Any]]:

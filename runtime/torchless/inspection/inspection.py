@@ -175,7 +175,7 @@ def _variants(folder: ModelFolder) -> Iterator[VariantInspection]:
             dtype=own_dtype,
             files={file: _size(folder.path / file) for file in files},
             scheme="",
-            batch_dependent=any(folder.batch_dependent(folder.path / name) for name in names),
+            batch_dependent=any(folder.batch_dependent(folder.path / name) or False for name in names),
             verification=None,
         )
 

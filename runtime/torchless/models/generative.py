@@ -1,7 +1,7 @@
 """Generative models: decoders, alone and after an encoder."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,11 @@ class GenerativeModel(Model):
             InputError: As for `generate`.
         """
 
+    def _answer_row(self, ids: NDArray[np.int64], mask: NDArray[np.int64], _tokens: int) -> Sequence[NDArray[Any]]:
+        """Run prompts, and return the logits after the first one."""
+        prompts = self.prompts(ids, mask, self.generation_config.updated(max_new_tokens=1))
+        return [prompts.steps.begin(prompts.ids, prompts.attention_mask)[0]]
+
     def _ids_and_mask(
         self, input_ids: ArrayLike | None, attention_mask: ArrayLike | None, config: GenerationConfig
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -181,7 +186,7 @@ class AutoModelForCausalLM(GenerativeModel):
             )
         limit, width = self.config.max_tokens, ids.shape[1]
         self._check_room(int(mask.sum(axis=1).max()), config.max_total_length(width, max_positions=limit) - width)
-        steps = DecoderSteps(self.session, limit=limit)
+        steps = DecoderSteps(self.session, limit=limit, recompute_above=self.config.recompute_above)
         return Prompts(steps=steps, ids=ids, attention_mask=mask, max_positions=limit)
 
     def _answered(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:

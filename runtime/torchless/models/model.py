@@ -1,6 +1,7 @@
 """A graph with its configuration, called with arrays: the lower-level API."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -11,10 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from torchless.errors import CheckpointError, InputError
 from torchless.folder.hub import open_folder
 from torchless.folder.model_folder import ModelFolder
+from torchless.models.batch_dependence import padding_changes_answers
 from torchless.ort.session import Session
 from torchless.tasks import Task
 
 __all__ = ["Model", "ModelOutput"]
+
+# Token ids below this one are in any vocabulary, where the configuration does not say its size.
+_FEW_TOKENS = 64
 
 
 class ModelOutput(Mapping[str, NDArray[Any]]):
@@ -59,7 +64,6 @@ class Model:
     Attributes:
         task: The row of the table that this class serves.
         config: The model's configuration.
-        batch_dependent: Whether an answer depends on the rows that share its batch.
 
     Raises:
         CheckpointError: The graph's outputs do not fit the task or the labels.
@@ -72,12 +76,39 @@ class Model:
         self.folder = folder
         self.config = folder.config
         self.session = session
-        self.batch_dependent = folder.batch_dependent(session.graph)
 
     @property
     def sessions(self) -> tuple[Session, ...]:
         """All its graphs, loaded."""
         return (self.session,)
+
+    @cached_property
+    def batch_dependent(self) -> bool:
+        """Whether an answer depends on the rows that share its batch.
+
+        The manifest or the graph's operators say; otherwise two short runs show it, the first time that rows share a batch.
+        """
+        known = self.folder.batch_dependent(self.session.graph)
+        if known is not None:
+            return known
+        return padding_changes_answers(
+            self._answer_row,
+            vocab_size=self.config.get("vocab_size") or _FEW_TOKENS,
+            pad_token_id=self.config.get("pad_token_id") or 0,
+            padding_side="left" if self.task.cached and not self.task.encoder_decoder else "right",
+            max_tokens=self.config.max_tokens,
+        )
+
+    def _answer_row(self, ids: NDArray[np.int64], mask: NDArray[np.int64], tokens: int) -> Sequence[NDArray[Any]]:
+        """Run rows, and return the first one's answers, cut to its tokens."""
+        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        if "choices" in self.task.input_axes:
+            given = {name: array[:, None] for name, array in given.items()}
+        output = self.run(given)
+        return [
+            output[name][0, :tokens] if "tokens" in axes else output[name][0]
+            for name, axes in self.task.outputs.items()
+        ]
 
     @classmethod
     def from_pretrained(

@@ -1,0 +1,156 @@
+"""What PyTorch and an export both answer: texts, pairs of texts, and texts of the lengths at which a model may change its way."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torchless.folder.config import ModelConfig
+from torchless.tasks import Task
+from torchless.tokenization.padding import NO_LIMIT_ABOVE
+from torchless_export.sample import sample_texts
+from torchless_export.source.loading import LoadedModel
+from torchless_export.verification.cases import CASES
+
+__all__ = ["Sample", "cut_to", "make_samples", "max_tokens_of", "regime_lengths"]
+
+_SHORTEST = 4
+# Without a switch that is named, longer texts are computed as this one is; the logits of each would take gigabytes.
+_LONGEST = 1024
+_PAIRS = 4
+# Keys of configurations whose value is the size of a block, a window or a group of tokens.
+_WINDOWS = (
+    "attention_window", "block_size", "global_block_size", "local_attention", "num_landmarks",
+    "relative_attention_max_distance", "sliding_window", "window_size",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An input that PyTorch and an export answer.
+
+    Attributes:
+        inputs: A single input of the task.
+        max_tokens: What both tokenizers cut it to; None cuts nothing.
+        length: The length in tokens that it was made for; None of a text of the user or of the sample.
+    """
+
+    inputs: Any
+    max_tokens: int | None
+    length: int | None = None
+
+
+class _Cutter(Protocol):
+    model_max_length: int
+
+
+@contextmanager
+def cut_to(tokenizer: _Cutter, max_tokens: int | None) -> Iterator[None]:
+    """Within the context, a tokenizer cuts to so many tokens.
+
+    Args:
+        tokenizer: The tokenizer, of transformers or of torchless.
+        max_tokens: The most tokens; None leaves what the tokenizer declares.
+    """
+    declared = tokenizer.model_max_length
+    tokenizer.model_max_length = declared if max_tokens is None else max_tokens
+    try:
+        yield
+    finally:
+        tokenizer.model_max_length = declared
+
+
+def max_tokens_of(loaded: LoadedModel, max_tokens: int | None = None) -> int | None:
+    """Return the most tokens that a model, its tokenizer and the caller allow; None without a limit.
+
+    Args:
+        loaded: The model and its tokenizer.
+        max_tokens: The caller's limit.
+    """
+    declared = int(loaded.tokenizer.model_max_length)
+    positions = ModelConfig(loaded.model.config.to_dict()).max_tokens
+    limits = (positions, max_tokens, None if declared > NO_LIMIT_ABOVE else declared)
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def make_samples(loaded: LoadedModel, task: Task, texts: Sequence[str], *, max_tokens: int | None) -> list[Sample]:
+    """Return what an export is verified on.
+
+    Args:
+        loaded: The model and its tokenizer.
+        task: The task.
+        texts: The texts of the user or of the sample.
+        max_tokens: The most tokens that the export shall answer.
+    """
+    case, mask = CASES[task.graph], loaded.tokenizer.mask_token or ""
+    limit = max_tokens_of(loaded, max_tokens)
+    samples = [Sample(case.make_input(text, mask), limit) for text in texts]
+    if task.graph == "text-classification" and _makes_pairs(loaded.tokenizer):
+        pairs = zip(texts[:_PAIRS], reversed(texts[-_PAIRS:]), strict=True)
+        samples += [Sample({"text": first, "text_pair": second}, limit) for first, second in pairs]
+    return [
+        *samples,
+        *(
+            Sample(case.make_input(_text_of(length, loaded.tokenizer), mask), length, length)
+            for length in regime_lengths(loaded.model.config.to_dict(), limit)
+        ),
+    ]
+
+
+def regime_lengths(config: Mapping[str, Any], max_tokens: int | None) -> list[int]:
+    """Return the lengths in tokens on both sides of which a model may compute in another way, the shortest first.
+
+    They are the shortest and the longest text, those around each block or window that the configuration names, and those
+    beyond each length at which it changes its rotary frequencies or its attention.
+
+    Args:
+        config: The values of `config.json`.
+        max_tokens: The most tokens that the model takes; None without a limit.
+    """
+    windows = {size for name in _WINDOWS for size in _numbers(config.get(name))}
+    if "local_radius" in config:  # LongT5's blocks
+        windows |= {config["local_radius"] + 1, 3 * (config["local_radius"] + 1)}
+    switches = set(_switches(config))
+    context = config.get("max_position_embeddings") or _LONGEST
+    longest = min(limit for limit in (max_tokens, context, _LONGEST) if limit is not None)
+    lengths = {_SHORTEST, longest}
+    lengths |= {length for size in windows for length in (size - 1, size, size + 1)}
+    lengths |= {length for size in switches for length in (size, size + 1, size + size // 4)}
+    return sorted(length for length in lengths if length >= _SHORTEST and (max_tokens is None or length <= max_tokens))
+
+
+def _switches(config: Mapping[str, Any]) -> Iterator[int]:
+    """Yield the lengths above which a model computes all of a text in another way."""
+    rope = config.get("rope_scaling") or {}
+    rope_type = str(rope.get("rope_type") or rope.get("type"))
+    original = config.get("original_max_position_embeddings") or rope.get("original_max_position_embeddings")
+    if "dynamic" in rope_type or rope_type == "longrope":
+        yield from _numbers(original or config.get("max_position_embeddings"))
+    if "num_random_blocks" in config:  # BigBird: above it attention is sparse
+        yield (5 + 2 * config["num_random_blocks"]) * config["block_size"]
+
+
+def _numbers(value: Any) -> set[int]:
+    return {
+        number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int) and number > 0
+    }
+
+
+def _makes_pairs(tokenizer: Any) -> bool:
+    """Return whether a tokenizer puts tokens of its own between two texts."""
+    return bool(tokenizer.num_special_tokens_to_add(pair=True) > tokenizer.num_special_tokens_to_add(pair=False))
+
+
+def _text_of(tokens: int, tokenizer: Any) -> str:
+    """Return a text of a few tokens more than `tokens`, for a tokenizer to cut."""
+    words = " ".join(sample_texts()).split()
+    words *= 1 + tokens // len(words)
+    enough = tokens + min(8, tokens // 4)
+    low, high = 1, min(len(words), enough)  # a word has a token or more
+    while low < high:
+        middle = (low + high) // 2
+        if len(tokenizer(" ".join(words[:middle]), verbose=False)["input_ids"]) < enough:
+            low = middle + 1
+        else:
+            high = middle
+    return " ".join(words[:low])
