@@ -122,7 +122,7 @@ def complete(app: Litestar, *, models: Sequence[str]) -> None:
     """
     document = app.openapi_schema
     for item in (document.paths or {}).values():
-        for operation in (getattr(item, field.name) for field in fields(item)):
+        for operation in (getattr(item, declared.name) for declared in fields(item)):
             for parameter in getattr(operation, "parameters", None) or ():
                 if isinstance(parameter.schema, WrittenSchema):
                     parameter.schema = WrittenSchema(written=_naming(parameter.schema.written, models))
