@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from torchless.errors import CheckpointError, ExportError, ExportWarning, OptionError, check_whole_number, nearest
 from torchless.folder.manifest import Manifest, Variant
 from torchless.folder.model_folder import ModelFolder
-from torchless.tasks import find_task
+from torchless.tasks import Task, find_task
 from torchless_export.graph.onnx_files import MAX_GRAPH_BYTES
 from torchless_export.hashes import other_files
 from torchless_export.preflight import preflight
@@ -24,7 +24,14 @@ from torchless_export.source.source import ReadOptions, find_source
 from torchless_export.staging import check_destination, staged
 from torchless_export.verification.samples import make_samples
 from torchless_export.verification.texts import calibration_texts, digest, verification_texts
-from torchless_export.verification.verify import Track, check, default_min_agreement, measure, reference_answers
+from torchless_export.verification.verify import (
+    Reference,
+    Track,
+    check,
+    default_min_agreement,
+    measure,
+    reference_answers,
+)
 
 __all__ = ["Progress", "Silent", "export"]
 
@@ -141,48 +148,105 @@ def export(
         samples = make_samples(loaded, chosen, texts, max_tokens=max_tokens)
         with progress.step(f"Answering {len(samples)} texts with PyTorch"):
             reference = reference_answers(loaded, chosen, samples, progress.track)
-        variants: dict[str, Variant] = {}
-        rejected: dict[str, str] = {}
+        gate = _Gate(
+            folder, chosen, reference, progress, min_agreement=least, max_graph_bytes=max_graph_bytes, keep=keep_passing
+        )
         feeds: Feeds = ()
         for dtype in ("fp32", *(dtype for dtype in dtypes if dtype != "fp32")):
             if is_calibrated(dtype, chosen) and not feeds:
                 feeds = calibration_feeds(folder, chosen, calibration, loaded.tokenizer.mask_token or "")
-            with progress.step("Verifying fp32" if dtype == "fp32" else f"Making and verifying {dtype}"):
-                variant = make_variant(folder, chosen, dtype, feeds, max_graph_bytes=max_graph_bytes)
-                measured = measure(folder, chosen, dtype, reference, progress.track)
-                try:
-                    verification = check(
-                        dtype,
-                        reference,
-                        measured,
-                        chosen,
-                        min_agreement=least,
-                        calibrated=is_calibrated(dtype, chosen),
-                    )
-                except ExportError as error:
-                    if dtype == "fp32" or not keep_passing:
-                        raise
-                    rejected[dtype] = error.problem.splitlines()[0]
-                    _remove(variant, folder)
-                    continue
-            variants[dtype] = replace(
-                variant,
-                verification=verification,
-                batch_dependent=variant.batch_dependent or measured.batch_dependent,
-            )
-        if "fp32" not in dtypes:
-            _remove(variants.pop("fp32"), folder)
-        verified = {dtype: variants[dtype] for dtype in dtypes if dtype in variants}
-        if not verified:
-            raise ExportError(f"No variant passed: {'; '.join(rejected.values())}.", hint="Add fp32 to --dtype.")
-        for dtype, reason in rejected.items():
-            warnings.warn(f"{dtype} is left out. {reason}", ExportWarning, stacklevel=2)
+            gate.make(dtype, feeds)
+        verified = gate.passed(dtypes)
         declare_data(folder, verified)
-        planned = replace(planned, rejected=rejected)
+        planned = replace(planned, rejected=gate.rejected)
         manifest = replace(planned, variants=verified)
         manifest = replace(manifest, files=other_files(folder, manifest))
         manifest.write(folder)
     return manifest, True
+
+
+class _Gate:
+    """Makes variants, and keeps those that answer as PyTorch does.
+
+    Args:
+        folder: It holds the fp32 graphs.
+        task: What they answer.
+        reference: PyTorch's answers.
+        progress: Where to say what is done.
+        min_agreement: The least agreement of a variant other than fp32.
+        max_graph_bytes: A graph that is larger keeps its weights in a file of their own.
+        keep: Go on where a variant fails.
+
+    Attributes:
+        rejected: Why variants failed, by dtype.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        task: Task,
+        reference: Reference,
+        progress: Progress,
+        *,
+        min_agreement: float,
+        max_graph_bytes: int,
+        keep: bool,
+    ) -> None:
+        self.rejected: dict[str, str] = {}
+        self._variants: dict[str, Variant] = {}
+        self._folder, self._task, self._reference, self._progress = folder, task, reference, progress
+        self._min_agreement, self._max_graph_bytes, self._keep = min_agreement, max_graph_bytes, keep
+
+    def make(self, dtype: str, feeds: Feeds) -> None:
+        """Make a variant, and verify it.
+
+        Args:
+            dtype: The variant.
+            feeds: What it is calibrated with.
+
+        Raises:
+            ExportError: It fails, and is fp32 or none may fail.
+        """
+        folder, task, calibrated = self._folder, self._task, is_calibrated(dtype, self._task)
+        with self._progress.step("Verifying fp32" if dtype == "fp32" else f"Making and verifying {dtype}"):
+            variant = make_variant(folder, task, dtype, feeds, max_graph_bytes=self._max_graph_bytes)
+            measured = measure(folder, task, dtype, self._reference, self._progress.track)
+            try:
+                verification = check(
+                    dtype, self._reference, measured, task, min_agreement=self._min_agreement, calibrated=calibrated
+                )
+            except ExportError as error:
+                if dtype == "fp32" or not self._keep:
+                    raise
+                self.rejected[dtype] = error.problem.splitlines()[0]
+                _remove(variant, folder)
+                return
+        self._variants[dtype] = replace(
+            variant,
+            verification=verification,
+            batch_dependent=variant.batch_dependent or measured.batch_dependent,
+        )
+
+    def passed(self, dtypes: Sequence[str]) -> dict[str, Variant]:
+        """Return the variants that passed; the files of fp32 are removed if nobody asked for it.
+
+        Args:
+            dtypes: The variants that the caller asked for.
+
+        Raises:
+            ExportError: None of them passed.
+
+        Warns:
+            ExportWarning: One of them failed.
+        """
+        if "fp32" not in dtypes:
+            _remove(self._variants.pop("fp32"), self._folder)
+        found = {dtype: self._variants[dtype] for dtype in dtypes if dtype in self._variants}
+        if not found:
+            raise ExportError(f"No variant passed: {'; '.join(self.rejected.values())}", hint="Add fp32 to --dtype.")
+        for dtype, reason in self.rejected.items():
+            warnings.warn(f"{dtype} is left out. {reason}", ExportWarning, stacklevel=3)
+        return found
 
 
 def _remove(variant: Variant, folder: Path) -> None:

@@ -53,7 +53,8 @@ def _traceable_forward(module: Any) -> Callable[..., Any]:
         forward = partial(_forward, module, frequencies, repeated)
         found = forward(example, positions)
         if all(
-            one.shape == other.shape and torch.allclose(one, other) for one, other in zip(found, expected, strict=True)
+            first.shape == second.shape and torch.allclose(first, second)
+            for first, second in zip(found, expected, strict=True)
         ):
             return forward
     raise ExportError(
@@ -69,7 +70,8 @@ def _forward(
     """Return cosines and sines, (rows, tokens, dimensions)."""
     last = position_ids.amax(dim=-1, keepdim=True) + 1  # (rows, 1)
     angles = repeated(position_ids[:, :, None].float() * frequencies(last)[:, None, :])
-    return tuple((wave * module.attention_scaling).to(x.dtype) for wave in (angles.cos(), angles.sin()))  # type: ignore[return-value]
+    cosines, sines = ((wave * module.attention_scaling).to(x.dtype) for wave in (angles.cos(), angles.sin()))
+    return cosines, sines
 
 
 def _halves(angles: Any) -> Any:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from torchless.folder.model_folder import ModelFolder
 from torchless.tasks import Task
 from torchless_export.verification.cases import CASES, exported_pipeline
+from torchless_export.verification.samples import cut_to
+from torchless_export.verification.session_hooks import add_session_hook
 
 __all__ = ["calibration_feeds"]
 
@@ -34,7 +36,10 @@ def calibration_feeds(folder: Path, task: Task, texts: Sequence[str], mask: str)
         if graph == calibrated:
             seen.append(dict(feeds))
 
-    pipe = exported_pipeline(folder, task, "fp32", keep)
-    for text in texts:
-        pipe(case.make_input(text, mask), **case.options)
+    pipe = exported_pipeline(folder, task, "fp32")
+    for session in pipe.model.sessions:
+        add_session_hook(session, keep)
+    with cut_to(pipe.tokenizer, pipe.model.config.max_tokens):
+        for text in texts:
+            pipe(case.make_input(text, mask), **case.options)
     return seen

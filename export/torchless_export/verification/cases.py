@@ -262,7 +262,8 @@ def _compare_hidden_states(expected: Any, got: Any) -> Difference:
 
 def _cosines(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the cosine of each token's hidden states, (tokens,)."""
-    return (ours * theirs).sum(-1) / (np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1))
+    norms = np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1)
+    return np.asarray((ours * theirs).sum(-1) / norms)
 
 
 def _compare_entities(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> Difference:

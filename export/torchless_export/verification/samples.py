@@ -46,14 +46,14 @@ class _Cutter(Protocol):
 
 @contextmanager
 def cut_to(tokenizer: _Cutter, max_tokens: int | None) -> Iterator[None]:
-    """Within the context, a tokenizer cuts to so many tokens.
+    """Within the context, a tokenizer cuts to so many tokens, or to fewer where it declares that.
 
     Args:
         tokenizer: The tokenizer, of transformers or of torchless.
         max_tokens: The most tokens; None leaves what the tokenizer declares.
     """
     declared = tokenizer.model_max_length
-    tokenizer.model_max_length = declared if max_tokens is None else max_tokens
+    tokenizer.model_max_length = declared if max_tokens is None else min(declared, max_tokens)
     try:
         yield
     finally:

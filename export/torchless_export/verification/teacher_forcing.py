@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.generation.config import GenerationConfig
+from torchless.generation.decoders import DecoderSteps
 from torchless.models.generative import GenerativeModel
 from torchless.tokenization.tokenizer import Tokenizer
 from torchless_export.source.loading import LoadedModel
@@ -17,7 +17,6 @@ __all__ = ["greedy_logits", "scored_logits", "teacher_forced_logits"]
 _MAX_TOKENS = 8
 # How many tokens of a text a decoder alone is given one at a time.
 _STEPS = 2
-_SCORING = GenerationConfig(max_new_tokens=1)
 
 
 def greedy_logits(loaded: LoadedModel, text: str) -> tuple[list[int], NDArray[np.float32]]:
@@ -92,9 +91,9 @@ def scored_logits(model: GenerativeModel, token_ids: Sequence[int]) -> NDArray[n
     """
     ids = np.array([token_ids])
     begun = max(1, len(token_ids) - _STEPS)
-    prompts = model.prompts(ids[:, :begun], np.ones_like(ids[:, :begun]), _SCORING)
-    logits = [prompts.steps.score(prompts.ids, prompts.attention_mask)[0]]
-    logits += [prompts.steps.advance(ids[:, index]).copy() for index in range(begun, len(token_ids))]
+    steps = DecoderSteps(model.session, limit=model.config.max_tokens, recompute_above=model.config.recompute_above)
+    logits = [steps.score(ids[:, :begun], np.ones_like(ids[:, :begun]))[0]]
+    logits += [steps.advance(ids[:, index]).copy() for index in range(begun, len(token_ids))]
     return np.concatenate(logits)
 
 

@@ -58,7 +58,7 @@ class ModelFolder:
             )
         values = self.read_json("config.json")
         self.manifest = Manifest.read(self.path)
-        self.config = ModelConfig(values, max_tokens=self.manifest and self.manifest.max_tokens)
+        self.config = ModelConfig(values, max_tokens=None if self.manifest is None else self.manifest.max_tokens)
 
     def has(self, name: str) -> bool:
         """Whether the folder holds a file."""
