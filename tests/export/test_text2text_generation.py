@@ -124,7 +124,7 @@ def test_a_wrong_branch_is_found(tiny, tmp_path, monkeypatch):
         return [-array for array in arrays] if feeds.get("use_cache_branch", [False])[0] else arrays
 
     monkeypatch.setattr(Session, "run", run)
-    with pytest.raises(ExportError, match="fp32 gives other answers than PyTorch on 20 of 20 texts"):
+    with pytest.raises(ExportError, match=r"fp32 gives other answers than PyTorch on (\d+) of \1 texts"):
         export(str(tiny.checkpoint("bart", TASK)), tmp_path / "out", Silent(), verify_with=tiny.few_texts())
 
 

@@ -75,7 +75,7 @@ def test_a_wrong_weight_is_found(tiny, tmp_path, monkeypatch):
         onnx.save(graph, path)
 
     monkeypatch.setattr(torchless_export.converters.optimum, "convert", broken)
-    with pytest.raises(ExportError, match=r"fp32 gives other answers than PyTorch on 250 of 250 texts"):
+    with pytest.raises(ExportError, match=r"fp32 gives other answers than PyTorch on (\d+) of \1 texts"):
         export(str(tiny.checkpoint("llama", TASK)), tmp_path / "out", Silent())
 
 

@@ -15,6 +15,8 @@ from torchless_export.verification.cases import CASES
 __all__ = ["Sample", "cut_to", "make_samples", "max_tokens_of", "regime_lengths"]
 
 _SHORTEST = 4
+# A window must hold the question, and some of the text.
+_SHORTEST_WINDOW = 64
 # Without a switch that is named, longer texts are computed as this one is; the logits of each would take gigabytes.
 _LONGEST = 1024
 _PAIRS = 4
@@ -93,6 +95,7 @@ def make_samples(loaded: LoadedModel, task: Task, texts: Sequence[str], *, max_t
         *(
             Sample(case.make_input(_text_of(length, loaded.tokenizer), mask), length, length)
             for length in regime_lengths(loaded.model.config.to_dict(), limit)
+            if length >= (_SHORTEST_WINDOW if case.length_option else _SHORTEST)
         ),
     ]
 

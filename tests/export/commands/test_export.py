@@ -26,7 +26,7 @@ def test_export_and_run(tiny, tmp_path):
     first = torchless("export", checkpoint, tmp_path / "out")
     assert first.returncode == 0, first.stderr
     assert "fp32" in first.stdout
-    assert "100.0% of 250" in first.stdout
+    assert "100.0% of 256" in first.stdout
     again = torchless("export", checkpoint, tmp_path / "out")
     assert "Up to date" in again.stdout
     assert "Converting" not in again.stdout
@@ -45,7 +45,7 @@ def test_variants(tiny, tmp_path):
     assert made.stderr == ""
     (row,) = [line.split("│") for line in made.stdout.splitlines() if "int8" in line and "│" in line]
     assert row[2].strip() == "1.1 MB (26%)"
-    assert row[5].strip().endswith("% of 20")
+    assert row[5].strip().endswith("% of 26")
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_a_variant_is_what_the_manifest_says(folder, variants, dtype):
     assert variant.size_bytes < variants["fp32"].size_bytes
     assert variant.scheme == VARIANTS[dtype].scheme
     assert variant.batch_dependent == (dtype in BATCH_DEPENDENT)
-    assert variant.verification.texts == 20
+    assert variant.verification.texts == 20 + 4 + 2  # pairs, and the shortest and the longest text
     assert 0 < variant.verification.mean_abs_diff < variant.verification.max_abs_diff < 0.2
     onnx.checker.check_model(graph)
 
