@@ -22,13 +22,14 @@ from torchless_export.quantization.variants import VARIANTS, Feeds, declare_data
 from torchless_export.source.loading import load
 from torchless_export.source.source import ReadOptions, find_source
 from torchless_export.staging import check_destination, staged
+from torchless_export.verification.answers import Track
 from torchless_export.verification.samples import make_samples
 from torchless_export.verification.texts import calibration_texts, digest, verification_texts
 from torchless_export.verification.verify import (
     Reference,
-    Track,
     check,
     default_min_agreement,
+    failure,
     measure,
     reference_answers,
 )
@@ -211,16 +212,14 @@ class _Gate:
         with self._progress.step("Verifying fp32" if dtype == "fp32" else f"Making and verifying {dtype}"):
             variant = make_variant(folder, task, dtype, feeds, max_graph_bytes=self._max_graph_bytes)
             measured = measure(folder, task, dtype, self._reference, self._progress.track)
-            try:
-                verification = check(
-                    dtype, self._reference, measured, task, min_agreement=self._min_agreement, calibrated=calibrated
-                )
-            except ExportError as error:
-                if dtype == "fp32" or not self._keep:
-                    raise
-                self.rejected[dtype] = error.problem.splitlines()[0]
+            problem = failure(dtype, self._reference, measured, min_agreement=self._min_agreement)
+            if problem and self._keep and dtype != "fp32":
+                self.rejected[dtype] = f"{problem}."
                 _remove(variant, folder)
                 return
+            verification = check(
+                dtype, self._reference, measured, task, min_agreement=self._min_agreement, calibrated=calibrated
+            )
         self._variants[dtype] = replace(
             variant,
             verification=verification,
@@ -243,7 +242,7 @@ class _Gate:
             _remove(self._variants.pop("fp32"), self._folder)
         found = {dtype: self._variants[dtype] for dtype in dtypes if dtype in self._variants}
         if not found:
-            raise ExportError(f"No variant passed: {'; '.join(self.rejected.values())}", hint="Add fp32 to --dtype.")
+            raise ExportError(f"No variant passed: {' '.join(self.rejected.values())}", hint="Add fp32 to --dtype.")
         for dtype, reason in self.rejected.items():
             warnings.warn(f"{dtype} is left out. {reason}", ExportWarning, stacklevel=3)
         return found

@@ -13,7 +13,12 @@ from torchless.models.generative import GenerativeModel
 from torchless.tasks import Task
 from torchless.tokenization.tokenizer import Tokenizer
 from torchless_export.source.loading import LoadedModel
-from torchless_export.verification.teacher_forcing import greedy_logits, scored_logits, teacher_forced_logits
+from torchless_export.verification.teacher_forcing import (
+    first_tokens,
+    greedy_logits,
+    scored_logits,
+    teacher_forced_logits,
+)
 
 __all__ = [
     "CASES",
@@ -207,10 +212,14 @@ def _log_sum_exp(logits: NDArray[np.floating]) -> float:
 def _continue(loaded: LoadedModel, text: str) -> _NextTokens:
     import torch
 
-    inputs = loaded.tokenizer(text, truncation=True, return_tensors="pt", return_token_type_ids=False)
+    ids = loaded.tokenizer(text, truncation=True, return_tensors="pt")["input_ids"]
+    begun, logits, past = first_tokens(ids.shape[1]), [], None
     with torch.inference_mode():
-        logits = loaded.model(**inputs).logits[0].numpy()
-    return _next_tokens(logits, inputs["input_ids"][0].tolist())
+        for step in (ids[:, :begun], *ids[:, begun:].split(1, dim=1)):
+            output = loaded.model(input_ids=step, past_key_values=past, use_cache=True)
+            past = output.past_key_values
+            logits.append(output.logits[0].numpy())
+    return _next_tokens(np.concatenate(logits), ids[0].tolist())
 
 
 def _reply(loaded: LoadedModel, text: str) -> _NextTokens:
@@ -282,7 +291,9 @@ def _compare_answers(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Dif
 
 
 def _mask_middle_word(text: str, mask: str) -> str:
-    """Put a mask in the place of the word in the middle."""
+    """Put a mask in the place of the word in the middle, unless the text has one."""
+    if mask in text:
+        return text
     words = text.split()
     words[len(words) // 2] = mask
     return " ".join(words)

@@ -90,10 +90,12 @@ def make_samples(loaded: LoadedModel, task: Task, texts: Sequence[str], *, max_t
     if task.graph == "text-classification" and _makes_pairs(loaded.tokenizer):
         pairs = zip(texts[:_PAIRS], reversed(texts[-_PAIRS:]), strict=True)
         samples += [Sample({"text": first, "text_pair": second}, limit) for first, second in pairs]
+    # A mask in the middle could be cut off.
+    begin = f"{mask} " if task.graph == "fill-mask" else ""
     return [
         *samples,
         *(
-            Sample(case.make_input(_text_of(length, loaded.tokenizer), mask), length, length)
+            Sample(case.make_input(begin + _text_of(length, loaded.tokenizer), mask), length, length)
             for length in regime_lengths(loaded.model.config.to_dict(), limit)
             if length >= (_SHORTEST_WINDOW if case.length_option else _SHORTEST)
         ),

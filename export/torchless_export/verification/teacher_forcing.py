@@ -1,4 +1,4 @@
-"""Teacher forcing: the logits of an encoder-decoder for each next token, where the tokens before are given."""
+"""Teacher forcing: the logits of a decoder for each next token, where the tokens before are given."""
 
 from collections.abc import Sequence
 from inspect import signature
@@ -12,7 +12,7 @@ from torchless.models.generative import GenerativeModel
 from torchless.tokenization.tokenizer import Tokenizer
 from torchless_export.source.loading import LoadedModel
 
-__all__ = ["greedy_logits", "scored_logits", "teacher_forced_logits"]
+__all__ = ["first_tokens", "greedy_logits", "scored_logits", "teacher_forced_logits"]
 
 _MAX_TOKENS = 8
 # How many tokens of a text a decoder alone is given one at a time.
@@ -79,8 +79,19 @@ def teacher_forced_logits(
     return np.stack(logits)
 
 
+def first_tokens(tokens: int) -> int:
+    """Return how many tokens of a text a decoder alone is given at once; it is given the last ones one at a time.
+
+    Args:
+        tokens: The text's.
+    """
+    return max(1, tokens - _STEPS)
+
+
 def scored_logits(model: GenerativeModel, token_ids: Sequence[int]) -> NDArray[np.float32]:
     """Return the logits after each token of a text: the last tokens are run with a past, one at a time.
+
+    The past is never computed anew, as in `forward` of PyTorch.
 
     Args:
         model: The exported decoder; its steps are those of generation.
@@ -90,8 +101,8 @@ def scored_logits(model: GenerativeModel, token_ids: Sequence[int]) -> NDArray[n
         (tokens, vocabulary).
     """
     ids = np.array([token_ids])
-    begun = max(1, len(token_ids) - _STEPS)
-    steps = DecoderSteps(model.session, limit=model.config.max_tokens, recompute_above=model.config.recompute_above)
+    begun = first_tokens(len(token_ids))
+    steps = DecoderSteps(model.session, limit=model.config.max_tokens)
     logits = [steps.score(ids[:, :begun], np.ones_like(ids[:, :begun]))[0]]
     logits += [steps.advance(ids[:, index]).copy() for index in range(begun, len(token_ids))]
     return np.concatenate(logits)

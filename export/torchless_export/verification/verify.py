@@ -1,31 +1,37 @@
 """Every variant against PyTorch, on real text: the gate that an export must pass."""
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import exp
 from pathlib import Path
-from statistics import fmean, median
-from time import perf_counter
-from typing import Any, TypeAlias
+from statistics import fmean
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from torchless.errors import ExportError, TorchlessError, TruncationWarning
+from torchless.errors import ExportError, InputError
 from torchless.folder.manifest import Verification
 from torchless.tasks import Task
 from torchless_export.source.loading import LoadedModel
 from torchless_export.source.model_state import ModelState
+from torchless_export.verification.answers import (
+    ExportedPipe,
+    OutputWatch,
+    ReferencePipe,
+    Track,
+    short,
+    timed_answers,
+)
 from torchless_export.verification.cases import (
     CASES,
     FP32_TOLERANCE,
+    Case,
     Decode,
     Difference,
     exported_pipeline,
     reference_pipeline,
 )
-from torchless_export.verification.samples import Sample, cut_to
+from torchless_export.verification.samples import Sample
 from torchless_export.verification.session_hooks import add_session_hook
 
 __all__ = [
@@ -38,8 +44,6 @@ __all__ = [
     "reference_answers",
     "with_float32_tolerance",
 ]
-
-Track: TypeAlias = Callable[[Sequence[Any], str], Iterable[Any]]
 
 _MIN_AGREEMENT, _MIN_DECODER_AGREEMENT = 0.99, 0.9
 _WORST_TEXTS = 5
@@ -97,18 +101,18 @@ def reference_answers(loaded: LoadedModel, task: Task, samples: Sequence[Sample]
     Raises:
         ExportError: PyTorch cannot answer a sample.
     """
-    pipe = _Explained(reference_pipeline(loaded, task), loaded.tokenizer)
+    pipe = ReferencePipe(reference_pipeline(loaded, task), loaded.tokenizer)
 
     def in_float64(samples: Sequence[Sample]) -> Sequence[Any]:
         loaded.state.restore()
         loaded.model.double()
         try:
             state = ModelState(loaded.model)
-            return _timed(pipe, task, samples, lambda samples, _: samples, "PyTorch", before=state.restore)[0]
+            return timed_answers(pipe, task, samples, lambda samples, _: samples, "PyTorch", before=state.restore)[0]
         finally:
             loaded.model.float()
 
-    answers, ms_per_text = _timed(pipe, task, samples, track, "PyTorch", before=loaded.state.restore)
+    answers, ms_per_text = timed_answers(pipe, task, samples, track, "PyTorch", before=loaded.state.restore)
     return Reference(samples, answers, ms_per_text, loaded.tokenizer.decode, in_float64)
 
 
@@ -123,16 +127,16 @@ def measure(folder: Path, task: Task, dtype: str, reference: Reference, track: T
         track: Wraps a loop over samples, to show its progress.
     """
     with np.errstate(all="ignore"):  # a graph that overflows is the gate's to judge
-        watch, case = _Watch(), CASES[task.graph]
+        watch, case = OutputWatch(), CASES[task.graph]
         pipe = exported_pipeline(folder, task, dtype)
         batch_dependent = pipe.model.batch_dependent
         for session in pipe.model.sessions:
             add_session_hook(session, watch.keep)
-        pairs = zip(reference.samples, reference.answers, strict=True)
-        samples = [replace(sample, inputs=case.force(sample.inputs, answer)) for sample, answer in pairs]
-        answers, ms_per_text = _timed(pipe, task, samples, track, dtype, after=watch.look)
+        forced = zip(reference.samples, reference.answers, strict=True)
+        samples = [replace(sample, inputs=case.force(sample.inputs, answer)) for sample, answer in forced]
+        answers, ms_per_text = timed_answers(ExportedPipe(pipe), task, samples, track, dtype, after=watch.look)
         differences = [
-            case.compare(expected, got) if finite else Difference(0.0, np.array([np.nan]))
+            _difference(case, expected, got, finite=finite)
             for expected, got, finite in zip(reference.answers, answers, watch.finite, strict=True)
         ]
     values = np.concatenate([difference.values.ravel() for difference in differences] or [np.zeros(0)])
@@ -299,86 +303,13 @@ def _worst(
 
     def line(index: int) -> str:
         theirs, ours = describe(reference.answers[index], measured.answers[index], reference.decode)
-        return f"  {_short(repr(reference.samples[index].inputs))}: PyTorch {_short(theirs)}, {dtype} {_short(ours)}"
+        return f"  {short(repr(reference.samples[index].inputs))}: PyTorch {short(theirs)}, {dtype} {short(ours)}"
 
     indices = sorted(range(len(measured.differences)), key=badness, reverse=True)[:_WORST_TEXTS]
     return "\n".join(map(line, indices))
 
 
-@dataclass(frozen=True, slots=True)
-class _Explained:
-    """Answers with PyTorch, and says which input it cannot answer."""
-
-    pipe: Callable[..., Any]
-    tokenizer: Any
-
-    def __call__(self, inputs: Any, **options: Any) -> Any:
-        try:
-            return self.pipe(inputs, **options)
-        except TorchlessError:
-            raise
-        except Exception as error:  # each architecture has its own errors
-            reason = next(iter(str(error).splitlines()), "")
-            hint = (
-                'Set the inputs that the model takes in tokenizer_config.json: "model_input_names": ["input_ids", '
-                '"attention_mask"]'
-                if "token_type_ids" in reason
-                else "Check that transformers.pipeline answers it from this checkpoint."
-            )
-            raise ExportError(
-                f"PyTorch cannot answer {_short(repr(inputs))}: {type(error).__name__}: {reason}", hint=hint
-            ) from error
-
-
-class _Watch:
-    """Looks at the outputs of a graph: the answer that a task makes of them may hide NaN.
-
-    Attributes:
-        finite: For each input that was answered, whether all outputs are numbers.
-    """
-
-    def __init__(self) -> None:
-        self.finite: list[bool] = []
-        self._seen: list[NDArray[Any]] = []
-
-    def keep(self, _graph: Path, _feeds: Mapping[str, NDArray[Any]], arrays: Sequence[NDArray[Any]]) -> None:
-        """Keep the outputs of a run until `look`."""
-        self._seen += arrays
-
-    def look(self) -> None:
-        """Note whether the outputs since the last look are numbers. Minus infinity is a logit that a model may mean."""
-        self.finite.append(all(bool((array < np.inf).all()) for array in self._seen))
-        self._seen.clear()
-
-
-def _timed(
-    pipe: Any,
-    task: Task,
-    samples: Sequence[Sample],
-    track: Track,
-    title: str,
-    before: Callable[[], None] = lambda: None,
-    after: Callable[[], None] = lambda: None,
-) -> tuple[list[Any], float]:
-    """Return the answers, one sample at a time, and the median time of the texts in milliseconds.
-
-    What is called `before` and `after` each sample is not timed, nor are texts that were made for their length.
-    """
-    case = CASES[task.graph]
-    answers, times_ms = [], []
-    for sample in track(samples, title):
-        by_length = {case.length_option: sample.length} if case.length_option and sample.length else {}
-        before()
-        with cut_to(pipe.tokenizer, sample.max_tokens), warnings.catch_warnings():
-            warnings.simplefilter("ignore", TruncationWarning)  # both sides cut
-            start = perf_counter()
-            answers.append(pipe(sample.inputs, **case.options, **by_length))
-            if sample.length is None:
-                times_ms.append(1000 * (perf_counter() - start))
-        after()
-    return answers, median(times_ms or [0.0])
-
-
-def _short(answer: Any) -> str:
-    text = str(answer)
-    return text if len(text) <= 120 else f"{text[:119]}…"
+def _difference(case: Case, expected: Any, got: Any, *, finite: bool) -> Difference:
+    if isinstance(got, InputError):
+        return Difference(1.0, np.zeros(0))
+    return case.compare(expected, got) if finite else Difference(0.0, np.array([np.nan]))

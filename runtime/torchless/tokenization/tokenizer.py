@@ -48,6 +48,7 @@ class Tokenizer(Vocabulary):
 
     Attributes:
         model_max_length: The longest input in tokens that the checkpoint declares, or 1e30.
+        max_positions: The longest input in tokens that the model beside the tokenizer takes; None without a limit.
         language_frame: Where the language of a text to translate is said; None of a tokenizer that knows none.
         model_input_names: What calling the tokenizer returns by default.
         padding_side: `right` or `left`.
@@ -77,6 +78,7 @@ class Tokenizer(Vocabulary):
         self.pad_token_type_id = int(config.get("pad_token_type_id", 0))
         self.model_input_names = model_input_names(config)
         self.language_frame = language_frame(config)
+        self.max_positions: int | None = None
 
     @classmethod
     def from_pretrained(cls, source: str | PathLike[str], *, revision: str | None = None) -> Self:
@@ -109,7 +111,9 @@ class Tokenizer(Vocabulary):
         names = ("special_tokens_map.json", "tokenizer_config.json")
         special_tokens, settings = map(folder.read_optional_json, names)
         config = special_tokens | settings
-        return cls(backend, config, chat_template=read_templates(folder, config))
+        tokenizer = cls(backend, config, chat_template=read_templates(folder, config))
+        tokenizer.max_positions = folder.config.max_tokens
+        return tokenizer
 
     def __call__(
         self,
@@ -168,11 +172,12 @@ class Tokenizer(Vocabulary):
                 f"return_tensors={return_tensors!r} is not possible here.",
                 hint="Give return_tensors='np' for NumPy arrays, or leave it out for lists.",
             )
-        cut = self.truncation(
-            truncation,
+        implied = max_length is not None and padding is False
+        cut = read_truncation(
+            implied if truncation is None else truncation,
             max_length=max_length,
             stride=stride,
-            implied=max_length is not None and padding is False,
+            model_max_length=self._declared_length,
             side=truncation_side,
         )
         whole = self.encode_batch(
@@ -270,11 +275,11 @@ class Tokenizer(Vocabulary):
         implied: bool = False,
         side: TruncationSide | None = None,
     ) -> Truncation | None:
-        """Read `truncation=` and `max_length=` as `transformers` does.
+        """Read `truncation=` and `max_length=` as the pipelines of `transformers` do.
 
         Args:
             truncation: A strategy's name, True for `longest_first`, False for none, None for the default.
-            max_length: In tokens; by default `model_max_length`, and nothing is cut where that has no limit.
+            max_length: In tokens; by default `max_tokens`, and nothing is cut where that has no limit.
             stride: The tokens that windows overlap by.
             implied: None means `longest_first` here, since a `max_length` alone asks for it.
             side: What is cut, by default as the tokenizer says.
@@ -296,7 +301,12 @@ class Tokenizer(Vocabulary):
 
     @property
     def max_tokens(self) -> int | None:
-        """`model_max_length`, or None where the checkpoint declares no limit."""
+        """The longest input in tokens that both the tokenizer and its model declare; None where neither has a limit."""
+        limits = (self._declared_length, self.max_positions)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @property
+    def _declared_length(self) -> int | None:
         return None if self.model_max_length > NO_LIMIT_ABOVE else self.model_max_length
 
     def tokenize(self, text: str, pair: str | None = None, *, add_special_tokens: bool = False) -> list[str]:

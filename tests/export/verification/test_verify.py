@@ -70,7 +70,9 @@ class TestGate:
     def test_the_limit(self):
         nine = measured(*[difference(1.0, 0.1)] * 9, difference(0.0, 0.5))
         check("q8", self.reference, nine, CHECKED, min_agreement=0.9)
-        with pytest.raises(ExportError, match=r"q8 agrees with PyTorch on 90\.00% of 10 texts, and the least is 91\.00%"):
+        with pytest.raises(
+            ExportError, match=r"q8 agrees with PyTorch on 90\.00% of 10 texts, and the least is 91\.00%"
+        ):
             check("q8", self.reference, nine, CHECKED, min_agreement=0.91)
 
     def test_fp32_must_agree_entirely(self):

@@ -1,0 +1,123 @@
+"""Answers of PyTorch and of an export, one sample at a time, with what each costs and what goes wrong."""
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless.errors import ExportError, InputError, TorchlessError, TruncationWarning
+from torchless.tasks import Task
+from torchless_export.verification.cases import CASES, Answerer
+from torchless_export.verification.samples import Sample, cut_to
+
+__all__ = ["ExportedPipe", "OutputWatch", "ReferencePipe", "Track", "short", "timed_answers"]
+
+Track: TypeAlias = Callable[[Sequence[Any], str], Iterable[Any]]
+"""Wraps a loop over items under a title, to show its progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferencePipe:
+    """Answers with PyTorch, and says which input it cannot answer."""
+
+    pipe: Callable[..., Any]
+    tokenizer: Any
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        try:
+            return self.pipe(inputs, **options)
+        except TorchlessError:
+            raise
+        except Exception as error:  # each architecture has its own errors
+            reason = next(iter(str(error).splitlines()), "")
+            hint = (
+                'Set the inputs that the model takes in tokenizer_config.json: "model_input_names": ["input_ids", '
+                '"attention_mask"]'
+                if "token_type_ids" in reason
+                else "Check that transformers.pipeline answers it from this checkpoint."
+            )
+            raise ExportError(
+                f"PyTorch cannot answer {short(repr(inputs))}: {type(error).__name__}: {reason}", hint=hint
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedPipe:
+    """Answers with torchless; a pair that the graph has no input for is refused, here as by every pipeline."""
+
+    pipe: Answerer
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.pipe.tokenizer
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        try:
+            return self.pipe(inputs, **options)
+        except InputError as error:
+            if isinstance(inputs, Mapping) and "text_pair" in inputs:
+                return error
+            raise ExportError(
+                f"The export cannot answer {short(repr(inputs))}: {error.problem}", hint=error.hint
+            ) from error
+
+
+class OutputWatch:
+    """Looks at the outputs of a graph: the answer that a task makes of them may hide NaN.
+
+    Attributes:
+        finite: For each input that was answered, whether all outputs are numbers.
+    """
+
+    def __init__(self) -> None:
+        self.finite: list[bool] = []
+        self._seen: list[NDArray[Any]] = []
+
+    def keep(self, _graph: Path, _feeds: Mapping[str, NDArray[Any]], arrays: Sequence[NDArray[Any]]) -> None:
+        """Keep the outputs of a run until `look`."""
+        self._seen += arrays
+
+    def look(self) -> None:
+        """Note whether the outputs since the last look are numbers. Minus infinity is a logit that a model may mean."""
+        self.finite.append(all(bool((array < np.inf).all()) for array in self._seen))
+        self._seen.clear()
+
+
+def timed_answers(
+    pipe: Any,
+    task: Task,
+    samples: Sequence[Sample],
+    track: Track,
+    title: str,
+    before: Callable[[], None] = lambda: None,
+    after: Callable[[], None] = lambda: None,
+) -> tuple[list[Any], float]:
+    """Return the answers, one sample at a time, and the median time of the texts in milliseconds.
+
+    What is called `before` and `after` each sample is not timed, nor are texts that were made for their length.
+    """
+    case = CASES[task.graph]
+    answers, times_ms = [], []
+    for sample in track(samples, title):
+        by_length = {case.length_option: sample.length} if case.length_option and sample.length else {}
+        before()
+        with cut_to(pipe.tokenizer, sample.max_tokens), warnings.catch_warnings():
+            warnings.simplefilter("ignore", TruncationWarning)  # both sides cut
+            start = perf_counter()
+            answers.append(pipe(sample.inputs, **case.options, **by_length))
+            if sample.length is None:
+                times_ms.append(1000 * (perf_counter() - start))
+        after()
+    return answers, median(times_ms or [0.0])
+
+
+def short(answer: Any) -> str:
+    """Return the first characters of an answer or an input."""
+    text = str(answer)
+    return text if len(text) <= 120 else f"{text[:119]}…"
