@@ -96,9 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archive", type=Path, help="vaderSentiment-3.3.2.tar.gz")
     parser.add_argument("--out", type=Path, default=HERE, help="the folder for the adapter")
-    parser.add_argument(
-        "--sample", type=Path, default=SAMPLE, help="the file for the held-out snippets"
-    )
+    parser.add_argument("--sample", type=Path, default=SAMPLE, help="the file for the held-out snippets")
     arguments = parser.parse_args()
 
     torch.manual_seed(SEED)

@@ -1,4 +1,4 @@
-"""Goals: bounds on figures, and what becomes of them."""
+"""Goals: bounds on figures, and their verdicts."""
 
 import pytest
 from benchmarks.goals import GOALS, Goal, verdict, verdicts_table
@@ -24,7 +24,7 @@ def test_a_figure_meets_its_bound_or_misses_it(goal, figure, word):
 
 
 @pytest.mark.parametrize("figures", [{}, {"times": {}}, {"times": 3}, {"times": {"ours": None}}])
-def test_what_was_not_measured_is_not_met(figures):
+def test_a_goal_without_a_figure_is_not_met(figures):
     found = verdict(LEAST, figures)
     assert (found.word, found.met, found.figure) == ("not measured", False, None)
 
@@ -38,12 +38,12 @@ def test_the_table_lists_each_goal_with_its_figure():
 
 
 @pytest.mark.parametrize("goal", GOALS, ids=lambda goal: goal.name)
-def test_every_goal_has_one_bound_and_a_suite_with_its_peers(goal):
+def test_a_goal_has_exactly_one_bound_and_a_suite_with_its_peers(goal):
     assert (goal.at_least is None) != (goal.at_most is None)
     suite = SUITES[goal.suite]
     groups = [value for value in vars(suite).values() if isinstance(value, tuple)]
     names = {peer.name for group in groups for peer in group if hasattr(peer, "engine")}
-    if goal.suite == "quantisation":
+    if goal.suite == "quantization":
         names = {peer.name for peer in suite.peers("sentiment")}
-    named = [key for key in goal.path if "torchless, " in key or "transformers" in key]
-    assert set(named) <= names
+    peer_names = [key for key in goal.path if "torchless, " in key or "transformers" in key]
+    assert set(peer_names) <= names
