@@ -136,17 +136,19 @@ def _memory(canvas: Figure, figures: dict[str, Any]) -> None:
 def _generation(canvas: Figure, figures: dict[str, Any]) -> None:
     item = figures["inputs"]["gpt2"]
     values = {name: rate["median"] for name, rate in item["tokens_per_second"].items()}
-    more = {name: faster.get("PyTorch") for name, faster in item["times_faster"].items()}
-    _bars(canvas, values, more, "Tokens a second, one text, GPT-2 small's shape", "{:.0f}", than="as many")
+    ratios = {name: faster.get("PyTorch") for name, faster in item["times_faster"].items()}
+    _bars(
+        canvas, values, ratios, "Tokens per second, one text, the shape of GPT-2 small", "{:.0f}", comparison="as many"
+    )
 
 
 def _bars(
     canvas: Figure,
     values: Mapping[str, float],
-    times: Mapping[str, float | None],
+    ratios: Mapping[str, float | None],
     title: str,
     label: str,
-    than: str = "less",
+    comparison: str = "less",
 ) -> None:
     """Draw one bar per peer, with its value and its ratio to the reference."""
     canvas.set_size_inches(8, 1.2 + 0.6 * len(values))
@@ -154,7 +156,8 @@ def _bars(
     names = [*values][::-1]
     bars = axes.barh(names, [values[name] for name in names], color=[COLOURS[name] for name in names], height=0.6)
     labels = [
-        label.format(values[name]) + (f"   ({times[name]:.1f}× {than})" if times.get(name) else "") for name in names
+        label.format(values[name]) + (f"   ({ratios[name]:.1f}× {comparison})" if ratios.get(name) else "")
+        for name in names
     ]
     axes.bar_label(bars, labels, padding=6)
     axes.set_title(title, loc="left")
