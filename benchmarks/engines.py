@@ -1,6 +1,6 @@
-"""What is measured: each engine loads a model as its users do, and answers. Imported by workers alone.
+"""The engines of encoders. Each loads a model as a user of the library does, and answers. Only workers import this module.
 
-Every engine gets the same number of threads, answers on the CPU, and imports its library only when it is loaded.
+Every engine gets the same number of threads, runs on the CPU, and imports its library only when it loads a model.
 """
 
 import json
@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.loaded import Loaded
-from benchmarks.writing_engines import (
-    ctranslate2_writer,
-    optimum_writer,
-    pytorch_writer,
-    torchless_watched,
-    torchless_writer,
+from benchmarks.generative_engines import (
+    ctranslate2_generator,
+    optimum_generator,
+    pytorch_generator,
+    torchless_generator,
+    torchless_profiled,
 )
+from benchmarks.loaded_model import LoadedModel
 
 __all__ = ["ENGINES"]
 
@@ -26,47 +26,47 @@ def torchless(
     *,
     threads: int,
     task: str = "text-classification",
-    others: int = 0,
-    call_others: bool = False,
+    extra_pipelines: int = 0,
+    call_extra: bool = False,
     **options: Any,
-) -> Loaded:
-    """Load torchless, which finds out itself how many threads there are.
+) -> LoadedModel:
+    """Load torchless, which determines the number of threads itself.
 
     Args:
         folder: An exported folder.
-        threads: What the others are told.
-        task: The pipeline.
-        others: How many more pipelines to load.
-        call_others: Whether each of them is called before each call of the first; else once, after loading.
-        options: The pipeline's, `dtype` among them.
+        threads: Ignored; the other engines use it.
+        task: The task of the pipeline.
+        extra_pipelines: The number of additional pipelines to load.
+        call_extra: True calls each additional pipeline before each measured call. False calls it once, after loading.
+        options: The options of the pipeline, such as `dtype`.
     """
     from torchless import pipeline
 
     pipe = pipeline(task, folder, **options)
-    idle = [pipeline(task, folder, **options) for _ in range(others)]
+    idle = [pipeline(task, folder, **options) for _ in range(extra_pipelines)]
 
-    def call() -> None:
-        for other in idle:
-            other("A film that is called between.")
+    def call_idle() -> None:
+        for extra in idle:
+            extra("A film between two calls.")
 
-    call()
-    return Loaded(
+    call_idle()
+    return LoadedModel(
         answer=lambda inputs, batch_size: pipe(inputs, batch_size=batch_size),
-        between=call if call_others else lambda: None,
+        before_call=call_idle if call_extra else lambda: None,
     )
 
 
 def transformers_pipeline(
     folder: str, *, threads: int, dtype: str = "float32", compiled: bool = False, **options: Any
-) -> Loaded:
-    """Load `transformers.pipeline` on PyTorch, in inference mode, which its users could have too.
+) -> LoadedModel:
+    """Load `transformers.pipeline` on PyTorch, in inference mode, which is available to users too.
 
     Args:
         folder: A checkpoint.
-        threads: For PyTorch.
-        dtype: PyTorch's name of it.
-        compiled: Whether `torch.compile` makes the model's code.
-        options: The pipeline's.
+        threads: The threads of PyTorch.
+        dtype: The name of the dtype in PyTorch.
+        compiled: Whether to compile the model with `torch.compile`.
+        options: The options of the pipeline.
     """
     import torch
     import transformers
@@ -83,11 +83,11 @@ def transformers_pipeline(
         with torch.inference_mode():
             return pipe(inputs, batch_size=batch_size or 1)
 
-    return Loaded(answer=answer)
+    return LoadedModel(answer=answer)
 
 
-def pytorch_by_hand(folder: str, *, threads: int, dtype: str = "float32", max_length: int = 512) -> Loaded:
-    """Load a model and write out what a careful user of PyTorch would: sorted by length, padded within the batch."""
+def pytorch_loop(folder: str, *, threads: int, dtype: str = "float32", max_length: int = 512) -> LoadedModel:
+    """Load a model with an optimised PyTorch loop: sorts texts by length, and pads only within the batch."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -109,10 +109,10 @@ def pytorch_by_hand(folder: str, *, threads: int, dtype: str = "float32", max_le
                 answers[index] = {"label": model.config.id2label[label], "score": score}
         return answers
 
-    return Loaded(answer=answer)
+    return LoadedModel(answer=answer)
 
 
-def optimum(folder: str, *, threads: int, file_name: str) -> Loaded:
+def optimum(folder: str, *, threads: int, file_name: str) -> LoadedModel:
     """Load optimum's pipeline on ONNX Runtime."""
     from optimum.onnxruntime import ORTModelForSequenceClassification
     from optimum.onnxruntime import pipeline as optimum_pipeline
@@ -122,13 +122,13 @@ def optimum(folder: str, *, threads: int, file_name: str) -> Loaded:
         folder, file_name=file_name, session_options=_session_options(threads)
     )
     pipe = optimum_pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(folder))
-    return Loaded(answer=lambda inputs, batch_size: pipe(inputs, batch_size=batch_size or 1))
+    return LoadedModel(answer=lambda inputs, batch_size: pipe(inputs, batch_size=batch_size or 1))
 
 
-def openvino(folder: str, *, threads: int, max_length: int = 512) -> Loaded:
-    """Load OpenVINO's compiled model, with the tokenizer before it and the softmax after it written by hand.
+def openvino(folder: str, *, threads: int, max_length: int = 512) -> LoadedModel:
+    """Load OpenVINO's compiled model. The tokenizer call and the softmax are code of this function.
 
-    It has no pipeline of its own, so this is the least that an answer takes.
+    OpenVINO has no pipeline for this task, so this is the minimal code for an answer.
     """
     import numpy as np
     import openvino as ov
@@ -146,7 +146,7 @@ def openvino(folder: str, *, threads: int, max_length: int = 512) -> Loaded:
     tokenizer.enable_truncation(max_length)
     id2label = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get("id2label", {})
 
-    def answer_one(text: str) -> dict[str, Any]:
+    def answer_text(text: str) -> dict[str, Any]:
         row = tokenizer.encode(text)
         columns = {"input_ids": row.ids, "attention_mask": row.attention_mask, "token_type_ids": row.type_ids}
         result = request.infer({name: np.array([columns[name]], np.int64) for name in names})
@@ -157,15 +157,15 @@ def openvino(folder: str, *, threads: int, max_length: int = 512) -> Loaded:
         return {"label": id2label.get(str(best), f"LABEL_{best}"), "score": float(scores[best])}
 
     def answer(inputs: Any, batch_size: int | None) -> list[dict[str, Any]]:
-        return [answer_one(text) for text in ([inputs] if isinstance(inputs, str) else inputs)]
+        return [answer_text(text) for text in ([inputs] if isinstance(inputs, str) else inputs)]
 
-    return Loaded(answer=answer)
+    return LoadedModel(answer=answer)
 
 
 def sentence_transformers(
     folder: str, *, threads: int, backend: str = "torch", file_name: str | None = None, dtype: str = "float32"
-) -> Loaded:
-    """Load sentence-transformers, on PyTorch or on its ONNX backend."""
+) -> LoadedModel:
+    """Load sentence-transformers on PyTorch or with its ONNX backend."""
     import torch
     from sentence_transformers import SentenceTransformer
 
@@ -186,24 +186,24 @@ def sentence_transformers(
         with mode:
             return model.encode(inputs, batch_size=batch_size or 32, show_progress_bar=False)
 
-    return Loaded(answer=answer)
+    return LoadedModel(answer=answer)
 
 
-def torchless_served(folder: str, *, threads: int, dtype: str, connections: int = 64) -> Loaded:
-    """Start `torchless serve`, and ask it over HTTP: a text over one connection, texts over many."""
+def torchless_served(folder: str, *, threads: int, dtype: str, connections: int = 64) -> LoadedModel:
+    """Start `torchless serve`, and send requests: a single text over one connection, several texts over many."""
     from benchmarks.servers import torchless_server
 
-    return _asked(torchless_server(folder, dtype=dtype), connections)
+    return _over_http(torchless_server(folder, dtype=dtype), connections)
 
 
-def fastapi_served(folder: str, *, threads: int, connections: int = 64) -> Loaded:
-    """Start `transformers.pipeline` behind FastAPI, and ask it as `torchless serve` is asked."""
+def fastapi_served(folder: str, *, threads: int, connections: int = 64) -> LoadedModel:
+    """Start `transformers.pipeline` behind FastAPI, and send the same requests as to `torchless serve`."""
     from benchmarks.servers import fastapi_server
 
-    return _asked(fastapi_server(folder), connections)
+    return _over_http(fastapi_server(folder), connections)
 
 
-def _asked(address: tuple[int, str], connections: int) -> Loaded:
+def _over_http(address: tuple[int, str], connections: int) -> LoadedModel:
     from benchmarks.load import Load
 
     load = Load(*address, connections=connections)
@@ -211,7 +211,7 @@ def _asked(address: tuple[int, str], connections: int) -> Loaded:
     def answer(inputs: Any, batch_size: int | None) -> Any:
         return load.answer(inputs) if isinstance(inputs, str) else load.answers(inputs)
 
-    return Loaded(answer=answer)
+    return LoadedModel(answer=answer)
 
 
 def _session_options(threads: int) -> Any:
@@ -222,22 +222,22 @@ def _session_options(threads: int) -> Any:
     return options
 
 
-ENGINES: Mapping[str, Callable[..., Loaded]] = {
+ENGINES: Mapping[str, Callable[..., LoadedModel]] = {
     engine.__name__: engine
     for engine in (
         torchless,
         transformers_pipeline,
-        pytorch_by_hand,
+        pytorch_loop,
         optimum,
         openvino,
         sentence_transformers,
-        torchless_writer,
-        torchless_watched,
-        pytorch_writer,
-        optimum_writer,
-        ctranslate2_writer,
+        torchless_generator,
+        torchless_profiled,
+        pytorch_generator,
+        optimum_generator,
+        ctranslate2_generator,
         torchless_served,
         fastapi_served,
     )
 }
-"""By name, as a worker's command line has it."""
+"""The engines by name, for the command line of a worker."""

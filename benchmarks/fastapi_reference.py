@@ -1,4 +1,4 @@
-"""What many would write first: `FOLDER=… uvicorn benchmarks.fastapi_reference:app`."""
+"""A simple server with FastAPI, the reference: `FOLDER=… uvicorn benchmarks.fastapi_reference:app`."""
 
 import os
 
@@ -15,7 +15,7 @@ class Request(BaseModel):
     inputs: str
 
 
-@app.post("/")  # async: one text after the other, which is no slower than FastAPI's forty threads at once
+@app.post("/")  # async answers one text at a time, which is as fast as the forty threads of FastAPI
 async def answer(request: Request) -> list[dict[str, str | float]]:
     with torch.inference_mode():
         return classify(request.inputs)

@@ -1,4 +1,4 @@
-"""The goals, each a bound on one figure of a suite; `make bench CHECK=1` compares."""
+"""The goals of the project: each is a bound on a figure of a suite. `make bench CHECK=1` checks them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ class Goal:
     """A bound on a figure.
 
     Attributes:
-        suite: Where it is measured.
-        name: What is compared.
-        path: The keys that lead to the figure in the suite's JSON.
-        at_least: The bound from below.
-        at_most: The bound from above.
-        unit: Follows the figure.
+        suite: The suite that measures the figure.
+        name: A description of the comparison.
+        path: The keys that lead to the figure in the JSON of the suite.
+        at_least: The lower bound.
+        at_most: The upper bound.
+        unit: The unit of the figure.
     """
 
     suite: str
@@ -30,7 +30,7 @@ class Goal:
     unit: str = "×"
 
     def figure(self, figures: Mapping[str, Any]) -> float | None:
-        """Return the figure; None where a peer was absent or failed."""
+        """Return the figure, or None if a peer was absent or failed."""
         found: Any = figures
         for key in self.path:
             if not isinstance(found, Mapping) or key not in found:
@@ -40,7 +40,7 @@ class Goal:
 
     @property
     def bound(self) -> str:
-        """The bound in words."""
+        """The bound as text."""
         if self.at_least is not None:
             return f"≥ {self.at_least:g}{self.unit}"
         return f"≤ {self.at_most:g}{self.unit}"
@@ -48,11 +48,11 @@ class Goal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What became of a goal.
+    """The result of a goal.
 
     Attributes:
         goal: The goal.
-        figure: What was measured; None if it was not.
+        figure: The measured figure, or None.
     """
 
     goal: Goal
@@ -60,7 +60,7 @@ class Verdict:
 
     @property
     def met(self) -> bool:
-        """Whether the figure is within its bound. What was not measured is not met."""
+        """Whether the figure is within its bound. A goal without a figure is not met."""
         if self.figure is None:
             return False
         if self.goal.at_least is not None and self.figure < self.goal.at_least:
@@ -69,19 +69,19 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """The verdict in a word or two."""
+        """The verdict as text."""
         if self.figure is None:
             return "not measured"
         return "met" if self.met else "missed"
 
 
-_LEVEL = 0.97
-"""As fast as another: two that are equal differ by so much from run to run."""
+_PARITY = 0.97
+"""The bound for "as fast as": two equal engines differ by up to 3 % from run to run."""
 
 
-def _faster(suite: str, name: str, key: str, ours: str, theirs: str, at_least: float) -> Goal:
+def _faster(suite: str, name: str, key: str, dtype: str, peer: str, at_least: float) -> Goal:
     return Goal(
-        suite=suite, name=name, path=("inputs", key, "times_faster", f"torchless, {ours}", theirs), at_least=at_least
+        suite=suite, name=name, path=("inputs", key, "times_faster", f"torchless, {dtype}", peer), at_least=at_least
     )
 
 
@@ -93,29 +93,29 @@ GOALS = (
     *(
         Goal(
             suite="latency",
-            name=f"{tokens} tokens, q8, time of OpenVINO's int8",
+            name=f"{tokens} tokens, q8, time relative to OpenVINO's int8",
             path=("inputs", str(tokens), "times_faster", "OpenVINO, int8", "torchless, q8"),
             at_most=1.15,
         )
         for tokens in (16, 64, 128, 256)
     ),
     Goal(
-        suite="quantisation",
-        name="q8's labels that are fp32's",
+        suite="quantization",
+        name="q8, labels that agree with fp32",
         path=("answers", "torchless, q8", "agreement"),
         at_least=0.995,
         unit="",
     ),
     Goal(
-        suite="quantisation",
-        name="the same, above OpenVINO's int8",
+        suite="quantization",
+        name="q8, labels that agree with fp32, above OpenVINO's int8",
         path=("answers", "torchless, q8", "agreement_above_openvino"),
-        at_least=0.001,  # one text of the thousand
+        at_least=0.001,  # one text of 1,000
         unit="",
     ),
     Goal(
-        suite="quantisation",
-        name="q8: what a batch changes in a score",
+        suite="quantization",
+        name="q8, largest change of a score in a batch",
         path=("answers", "torchless, q8", "batched_max_abs_diff"),
         at_most=0,
         unit="",
@@ -156,7 +156,7 @@ GOALS = (
     ),
     _faster(
         "embeddings",
-        "2,000 sentences, fp32, vs its own ONNX backend",
+        "2,000 sentences, fp32, vs sentence-transformers' ONNX backend",
         "sentences",
         "fp32",
         "sentence-transformers, ONNX",
@@ -179,46 +179,46 @@ GOALS = (
     ),
     Goal(
         suite="cold_start",
-        name="peak memory, q8, of transformers.pipeline's",
-        path=("peak_memory_of", "torchless, q8", "transformers.pipeline"),
+        name="peak memory, q8, relative to transformers.pipeline",
+        path=("peak_memory_ratio", "torchless, q8", "transformers.pipeline"),
         at_most=0.25,
     ),
     Goal(
         suite="cold_start",
-        name="installed size, of torch and transformers",
-        path=("installed", "torchless_of_pytorch"),
+        name="installed size, relative to torch and transformers",
+        path=("installed", "torchless_to_pytorch"),
         at_most=0.2,
     ),
     *(
         Goal(
             suite="many_models",
-            name=f"time with five other models idle, {dtype} (a goal of our own)",
+            name=f"time with five other models idle, {dtype} (an additional goal)",
             path=("inputs", "16", "times_faster", f"torchless, {dtype}", f"torchless, {dtype}, five others idle"),
             at_most=1.05,
         )
         for dtype in ("fp32", "q8")
     ),
     *(
-        _faster("generation", f"{shape}, {ours}, vs {theirs}", model, ours, theirs, at_least)
+        _faster("generation", f"{shape}, {dtype}, vs {peer}", model, dtype, peer, at_least)
         for model, shape in (("gpt2", "GPT-2 small's shape"), ("llama", "a llama's shape"))
-        for ours, theirs, at_least in (
+        for dtype, peer, at_least in (
             ("fp32", "PyTorch", 2.2),
-            ("fp32", "CTranslate2, fp32", _LEVEL),
+            ("fp32", "CTranslate2, fp32", _PARITY),
             ("q8", "PyTorch", 5),
             ("q8", "CTranslate2, int8", 2.2),
             ("q4", "PyTorch", 6.5),
         )
     ),
     *(
-        _faster("generation", f"{shape}, 4 beams, {ours}, vs PyTorch", model, ours, "PyTorch", at_least)
+        _faster("generation", f"{shape}, 4 beams, {dtype}, vs PyTorch", model, dtype, "PyTorch", at_least)
         for model, shape in (("t5", "T5-small's shape"), ("bart", "BART-base's shape"))
-        for ours, at_least in (("fp32", 2.5), ("q8", 5))
+        for dtype, at_least in (("fp32", 2.5), ("q8", 5))
     ),
     *(
         Goal(
             suite="generation",
-            name=f"eight prompts at once vs one, {dtype}",
-            path=("together", f"torchless, {dtype}", "times"),
+            name=f"eight prompts in a batch vs one, {dtype}",
+            path=("batched", f"torchless, {dtype}", "times"),
             at_least=4,
         )
         for dtype in ("fp32", "q8")
@@ -236,7 +236,7 @@ GOALS = (
     *(
         Goal(
             suite="generation",
-            name=f"memory after 200 short calls, of that after 50, {dtype} (a goal of our own)",
+            name=f"memory after 200 short calls relative to 50, {dtype} (an additional goal)",
             path=("growth", f"torchless, {dtype}"),
             at_most=1.02,
         )
@@ -245,8 +245,8 @@ GOALS = (
     *(
         Goal(
             suite="serving",
-            name=f"one connection, {dtype}: added to the pipeline's call",
-            path=("inputs", "one", "added_ms", f"torchless, {dtype}", "median"),
+            name=f"one connection, {dtype}: time added to a call of the pipeline",
+            path=("inputs", "latency", "added_ms", f"torchless, {dtype}", "median"),
             at_most=0.7,
             unit=" ms",
         )
@@ -255,8 +255,8 @@ GOALS = (
     *(
         Goal(
             suite="serving",
-            name=f"64 connections, {dtype}: texts a second, of the pipeline's",
-            path=("inputs", "many", "of_offline", f"torchless, {dtype}"),
+            name=f"64 connections, {dtype}: texts per second relative to the pipeline",
+            path=("inputs", "throughput", "pipeline_share", f"torchless, {dtype}"),
             at_least=0.8,
         )
         for dtype in ("fp32", "q8")
@@ -265,7 +265,7 @@ GOALS = (
         _faster(
             "serving",
             f"64 connections, {dtype}, vs transformers.pipeline behind FastAPI",
-            "few",
+            "reference",
             f"{dtype}, served",
             "transformers.pipeline behind FastAPI",
             3,
@@ -274,21 +274,21 @@ GOALS = (
     ),
     Goal(
         suite="soak",
-        name="memory after 100,000 requests of every kind, of that after 20,000 to 30,000",
+        name="memory after 100,000 requests of every kind relative to 20,000 to 30,000",
         path=("growth",),
         at_most=1.05,
     ),
 )
-"""Those of the design, and two of our own."""
+"""The goals of the design, and two additional goals."""
 
 
 def verdict(goal: Goal, figures: Mapping[str, Any]) -> Verdict:
-    """Compare a goal with the figures of its suite."""
+    """Check a goal against the figures of its suite."""
     return Verdict(goal=goal, figure=goal.figure(figures))
 
 
 def verdicts_table(verdicts: Iterable[Verdict]) -> Table:
-    """Return the goals with their figures, for people."""
+    """Return a table of the goals with their figures."""
     rows = [
         (
             f"{item.goal.suite}: {item.goal.name}",

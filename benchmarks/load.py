@@ -1,6 +1,6 @@
-"""A load: requests over connections that stay open, each with one request at a time, in plain asyncio or on a plain socket.
+"""An HTTP client for load tests: keep-alive connections with one request at a time, on asyncio or on a blocking socket.
 
-A client library would cost more than the server does, and both share the cores.
+A client library would take more time than the server, and both share the cores.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ __all__ = ["Load", "LoadError", "Post"]
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = b"content-length:"
 _TIMEOUT_S = 300
-# Servers close connections that are idle, also while they and this process stand still; most wait for five seconds.
-_FRESH_S = 1
+# Servers close idle connections, most after five seconds. The time counts while the processes are frozen, too.
+_MAX_IDLE_S = 1
 _PART_BYTES = 65536
 
 
 class LoadError(Exception):
-    """A server did not answer with the status that was expected; in its own words."""
+    """A server did not answer with the expected status. The message is the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,41 +30,41 @@ class Post:
     """A request.
 
     Attributes:
-        path: What is posted to.
-        body: JSON, or what is not.
-        status: What it is to be answered with.
-        leaves: Its client sends it and goes.
+        path: The path of the URL.
+        body: The body, usually JSON.
+        status: The expected status of the answer.
+        disconnects: Whether the client disconnects after it has sent the request.
     """
 
     path: str
     body: bytes
     status: int = 200
-    leaves: bool = False
+    disconnects: bool = False
 
     def message(self) -> bytes:
-        """Return what is sent."""
+        """Return the bytes of the request."""
         head = f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         return f"{head}Content-Length: {len(self.body)}\r\n\r\n".encode() + self.body
 
 
 class Load:
-    """What asks a server.
+    """A client that sends requests over several connections.
 
     Args:
-        port: Where it listens on loopback.
-        path: What texts are posted to.
-        connections: How many there are at most.
+        port: The port of the server on loopback.
+        path: The path for texts.
+        connections: The maximum number of connections.
     """
 
     def __init__(self, port: int, path: str = "/", *, connections: int) -> None:
         self._loop = asyncio.new_event_loop()
         self._connections: list[_Connection] = []
         self._socket: socket.socket | None = None
-        self._port, self._path, self._most = port, path, connections
+        self._port, self._path, self._max_connections = port, path, connections
         self._last_s = monotonic()
 
     def answers(self, texts: Sequence[str]) -> list[Any]:
-        """Return the answer to each text, every text a request of its own.
+        """Return the answer to each text. Each text is a separate request.
 
         Raises:
             LoadError: A request failed.
@@ -73,13 +73,13 @@ class Load:
         return [json.loads(body) for body in self.bodies(posts, count=len(texts))]
 
     def answer(self, text: str) -> Any:
-        """Return the answer to a text, over a connection on which nothing else happens meanwhile.
+        """Return the answer to a text, sent over a separate connection.
 
         Raises:
             LoadError: The request failed.
         """
         post = self._post(text)
-        if self._socket is None or monotonic() - self._last_s > _FRESH_S:
+        if self._socket is None or monotonic() - self._last_s > _MAX_IDLE_S:
             self._close_socket()
             self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=_TIMEOUT_S)
         self._socket.sendall(post.message())
@@ -93,14 +93,14 @@ class Load:
         return json.loads(body)
 
     def bodies(self, posts: Iterable[Post], *, count: int) -> list[bytes]:
-        """Return the body of each request's answer; nothing where the client goes.
+        """Return the body of the answer to each request. It is empty if the client disconnects.
 
         Args:
-            posts: Read as they are sent.
-            count: How many they are.
+            posts: The requests, read one by one.
+            count: The number of requests.
 
         Raises:
-            LoadError: A request was not answered with its status.
+            LoadError: An answer does not have the expected status.
         """
         return self._loop.run_until_complete(asyncio.wait_for(self._bodies(posts, count), _TIMEOUT_S))
 
@@ -109,7 +109,7 @@ class Load:
         self._close_socket()
         for connection in self._connections:
             connection.close()
-        self._loop.run_until_complete(asyncio.sleep(0))  # the loop's turn to close them
+        self._loop.run_until_complete(asyncio.sleep(0))  # lets the loop close them
         self._loop.close()
 
     def __enter__(self) -> Self:
@@ -126,38 +126,38 @@ class Load:
             self._socket.close()
 
     async def _bodies(self, posts: Iterable[Post], count: int) -> list[bytes]:
-        if monotonic() - self._last_s > _FRESH_S:
+        if monotonic() - self._last_s > _MAX_IDLE_S:
             while self._connections:
                 self._connections.pop().close()
-        while len(self._connections) < min(self._most, count):
+        while len(self._connections) < min(self._max_connections, count):
             self._connections.append(await self._connection())
         bodies: list[bytes] = [b""] * count
         waiting = iter(enumerate(posts))
 
-        async def work(place: int) -> None:
+        async def send_posts(slot: int) -> None:
             for index, post in waiting:
-                if post.leaves:
-                    self._connections[place].leave(post)
-                    self._connections[place] = await self._connection()
+                if post.disconnects:
+                    self._connections[slot].send_and_close(post)
+                    self._connections[slot] = await self._connection()
                 else:
-                    bodies[index] = await self._connections[place].ask(post)
+                    bodies[index] = await self._connections[slot].send(post)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for place in range(min(self._most, count)):
-                    group.create_task(work(place))
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
+                for slot in range(min(self._max_connections, count)):
+                    group.create_task(send_posts(slot))
+        except ExceptionGroup as group_error:
+            raise group_error.exceptions[0] from None
         self._last_s = monotonic()
         return bodies
 
     async def _connection(self) -> "_Connection":
-        _, made = await self._loop.create_connection(_Connection, "127.0.0.1", self._port)
-        return made
+        _, connection = await self._loop.create_connection(_Connection, "127.0.0.1", self._port)
+        return connection
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time; an answer has a Content-Length."""
+    """A connection with one request at a time. An answer has a Content-Length."""
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -165,13 +165,13 @@ class _Connection(asyncio.Protocol):
         self._answer: asyncio.Future[bytes] | None = None
         self._post: Post | None = None
 
-    def ask(self, post: Post) -> asyncio.Future[bytes]:
+    def send(self, post: Post) -> asyncio.Future[bytes]:
         self._answer = answer = asyncio.get_running_loop().create_future()
         self._post = post
         self._transport.write(post.message())
         return answer
 
-    def leave(self, post: Post) -> None:
+    def send_and_close(self, post: Post) -> None:
         self._transport.write(post.message())
         self.close()
 
@@ -199,13 +199,13 @@ class _Connection(asyncio.Protocol):
 
 
 def _body(received: bytes, post: Post) -> bytes | None:
-    """Return the body of an answer; None while it is not whole.
+    """Return the body of an answer, or None while it is incomplete.
 
     Raises:
-        LoadError: It has not the status that was expected.
+        LoadError: The answer does not have the expected status.
     """
-    head, ended, body = received.partition(_END_OF_HEAD)
-    if not ended or len(body) < _length(head):
+    head, separator, body = received.partition(_END_OF_HEAD)
+    if not separator or len(body) < _length(head):
         return None
     if head.split(b" ", 2)[1] != str(post.status).encode():
         raise LoadError((head.splitlines()[0] + b" " + body).decode(errors="replace"))

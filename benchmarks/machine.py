@@ -1,4 +1,4 @@
-"""What figures depend on: CPU, threads, load and versions."""
+"""The conditions of a measurement: CPU, threads, load and versions."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ _PACKAGES = (
 
 
 def conditions() -> dict[str, Any]:
-    """Return the machine as it is now; a version is None where there is no such package."""
+    """Return the current conditions. The version of a package that is not installed is None."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),

@@ -1,4 +1,4 @@
-"""Who is measured: a peer is an engine with its settings, in a process that is frozen while others have their turn."""
+"""The peers: an engine with its settings, in a process that is frozen while another peer is measured."""
 
 import json
 import os
@@ -17,28 +17,28 @@ from typing import Any, Self
 
 from benchmarks.checkpoints import ROOT, checkpoint
 
-__all__ = ["Peer", "PeerError", "Process", "available_threads", "ours"]
+__all__ = ["Peer", "PeerError", "Process", "available_threads", "torchless_peers"]
 
 _NODE_PACKAGES = ROOT / "tests" / "interop" / "node"
 _PACKAGES = {
     "torchless": ("onnxruntime", "tokenizers"),
     "transformers_pipeline": ("torch", "transformers"),
-    "pytorch_by_hand": ("torch", "transformers"),
+    "pytorch_loop": ("torch", "transformers"),
     "optimum": ("torch", "transformers", "optimum"),
     "openvino": ("openvino", "nncf"),
     "sentence_transformers": ("torch", "sentence_transformers"),
-    "torchless_writer": ("onnxruntime",),
-    "torchless_watched": ("onnxruntime",),
-    "pytorch_writer": ("torch", "transformers"),
-    "optimum_writer": ("torch", "transformers", "optimum"),
-    "ctranslate2_writer": ("ctranslate2",),
+    "torchless_generator": ("onnxruntime",),
+    "torchless_profiled": ("onnxruntime",),
+    "pytorch_generator": ("torch", "transformers"),
+    "optimum_generator": ("torch", "transformers", "optimum"),
+    "ctranslate2_generator": ("ctranslate2",),
     "torchless_served": ("litestar", "uvicorn"),
     "fastapi_served": ("torch", "transformers", "fastapi", "uvicorn"),
 }
 
 
 class PeerError(Exception):
-    """A peer did not answer; in its own words."""
+    """A peer did not answer. The message is its error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +46,10 @@ class Peer:
     """An engine with a model and its settings.
 
     Attributes:
-        name: For tables and plots: who, and how.
-        engine: One of `engines.ENGINES`, or `transformers_js`.
-        model: One of the checkpoints' names.
-        settings: The engine's arguments beside the folder and the threads; `cores` binds its process to so many.
+        name: The name in tables and plots: the library and the variant.
+        engine: A name of `engines.ENGINES`, or `transformers_js`.
+        model: The name of a checkpoint.
+        settings: The arguments of the engine except the folder and the threads. `cores` limits the cores of the process.
     """
 
     name: str
@@ -58,11 +58,13 @@ class Peer:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def absence(self) -> str | None:
-        """Say what is not installed that this peer needs, and what installs it; None if it can be measured."""
+        """Return what is missing for this peer and how to install it, or None if the peer can be measured."""
         if self.engine == "transformers_js":
             if shutil.which("node") is None:
-                return "there is no node; install Node.js 20 or newer"
-            return None if (_NODE_PACKAGES / "node_modules").is_dir() else "transformers.js is not there; make interop"
+                return "Node.js is not installed; install version 20 or newer"
+            return (
+                None if (_NODE_PACKAGES / "node_modules").is_dir() else "transformers.js is not installed; make interop"
+            )
         missing = [name for name in _PACKAGES[self.engine] if find_spec(name) is None]
         if missing:
             return f"{', '.join(missing)} not installed; pip install 'torchless[bench]'"
@@ -71,7 +73,7 @@ class Peer:
         return None
 
     def command(self) -> list[str]:
-        """Return what starts its process; the checkpoint is made where there is none yet."""
+        """Return the command that starts the process. Make the checkpoint if it is missing."""
         settings = {"folder": str(checkpoint(self.model)), "threads": available_threads(), **self.settings}
         if self.engine == "transformers_js":
             settings["packages"] = str(_NODE_PACKAGES)
@@ -83,13 +85,13 @@ class Peer:
         return [sys.executable, "-m", "benchmarks.worker", self.engine, json.dumps(settings)]
 
 
-def ours(model: str, dtypes: Sequence[str] = ("fp32", "q8"), **settings: Any) -> tuple[Peer, ...]:
-    """Return torchless as a peer, once for each dtype.
+def torchless_peers(model: str, dtypes: Sequence[str] = ("fp32", "q8"), **settings: Any) -> tuple[Peer, ...]:
+    """Return a torchless peer for each dtype.
 
     Args:
-        model: One of the checkpoints' names.
+        model: The name of a checkpoint.
         dtypes: The variants.
-        settings: The pipeline's, for all of them.
+        settings: The options of the pipelines.
     """
     return tuple(
         Peer(name=f"torchless, {dtype}", engine="torchless", model=model, settings={"dtype": dtype, **settings})
@@ -98,23 +100,23 @@ def ours(model: str, dtypes: Sequence[str] = ("fp32", "q8"), **settings: Any) ->
 
 
 class Process:
-    """A process that answers JSON with JSON, a line each, and stands still in between.
+    """A process that answers a line of JSON with a line of JSON, and is frozen between requests.
 
-    An idle peer's threads may spin for tens of milliseconds after its last answer, which slows whoever is next; so a
-    process, with those that it started, runs only while it is asked.
+    The threads of an idle peer may spin for tens of milliseconds after its last answer, which slows the next peer. So the
+    process and its child processes run only during a request.
 
     Args:
-        command: What to start. Its first line tells that it is loaded.
+        command: The command to start. Its first line of output says that the model is loaded.
 
     Raises:
-        PeerError: It cannot be loaded.
+        PeerError: The model cannot be loaded.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        # Modules are compiled once and kept, as in an installation: a cold start must not pay for that again.
-        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        environment = kept | {
+        # Python keeps the compiled modules, as in an installation, so a cold start does not compile them again.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environment = inherited | {
             "TOKENIZERS_PARALLELISM": "true",
             "HF_HUB_OFFLINE": "1",
             "TRANSFORMERS_VERBOSITY": "error",
@@ -141,28 +143,28 @@ class Process:
         """Return the time of each call, in milliseconds.
 
         Args:
-            inputs: What to call with, one after the other; each a text or a list of texts.
-            repeats: How often to go through them.
-            warm_up: What to call with before, unmeasured.
-            batch_size: None leaves it to the engine.
+            inputs: The input of each call: a text or a list of texts.
+            repeats: How many times to repeat the inputs.
+            warm_up: The inputs of calls before the measurement.
+            batch_size: None lets the engine choose.
 
         Raises:
-            PeerError: It fails, or its process ends.
+            PeerError: The peer fails, or its process ends.
         """
-        times: list[float] = self._ask(inputs, repeats, warm_up, batch_size, answers=False)["times_ms"]
+        times: list[float] = self._request(inputs, repeats, warm_up, batch_size, answers=False)["times_ms"]
         return times
 
     def answers(self, inputs: Sequence[Any], *, batch_size: int | None = None) -> list[Any]:
         """Return the answer of each call.
 
         Args:
-            inputs: What to call with, one after the other; each a text or a list of texts.
-            batch_size: None leaves it to the engine.
+            inputs: The input of each call: a text or a list of texts.
+            batch_size: None lets the engine choose.
 
         Raises:
-            PeerError: It fails, or its process ends.
+            PeerError: The peer fails, or its process ends.
         """
-        answers: list[Any] = self._ask(inputs, 1, (), batch_size, answers=True)["answers"]
+        answers: list[Any] = self._request(inputs, 1, (), batch_size, answers=True)["answers"]
         return answers
 
     def close(self) -> None:
@@ -179,7 +181,7 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(
+    def _request(
         self, inputs: Sequence[Any], repeats: int, warm_up: Sequence[Any], batch_size: int | None, *, answers: bool
     ) -> dict[str, Any]:
         request = {
@@ -195,29 +197,29 @@ class Process:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise PeerError(self._last_words()) from None
+            raise PeerError(self._exit_message()) from None
         reply = self._read()
         self.peak_bytes: int = reply["peak_bytes"]
         return reply
 
     def _signal(self, number: signal.Signals) -> None:
-        """Signal the process and those that it started, a server for example; those may outlive it."""
+        """Signal the process and its child processes, such as a server. They may outlive the process."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
     def _read(self) -> dict[str, Any]:
-        """Return the next reply, and freeze the process."""
+        """Return the next reply and freeze the process."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise PeerError(self._last_words())
+            raise PeerError(self._exit_message())
         self._signal(signal.SIGSTOP)
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
             raise PeerError(reply["error"])
         return reply
 
-    def _last_words(self) -> str:
+    def _exit_message(self) -> str:
         code = self._process.wait()
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
@@ -226,6 +228,6 @@ class Process:
 
 @cache
 def available_threads() -> int:
-    """Return the threads that each peer gets; asked in a process, so that this one never holds ONNX Runtime."""
+    """Return the number of threads of each peer. A child process determines it, so that this process never loads ONNX Runtime."""
     program = "from torchless.ort.available_cpus import available_cpus; print(available_cpus())"
     return int(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)

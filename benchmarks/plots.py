@@ -1,4 +1,4 @@
-"""The plots: what the figures show, at a glance. PNG and SVG."""
+"""Plots of the figures, as PNG and SVG."""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
@@ -31,19 +31,19 @@ COLOURS = {
     "CTranslate2, fp32": "#0891b2",
     "CTranslate2, int8": "#155e75",
 }
-"""One colour a peer, in every plot: PyTorch grey, torchless red."""
+"""The colour of each peer, the same in every plot: PyTorch is grey, torchless is red."""
 
-_OURS, _REFERENCE = "torchless", "transformers.pipeline"
+_TORCHLESS, _REFERENCE = "torchless", "transformers.pipeline"
 
 
 def draw(results: Path) -> list[Path]:
-    """Draw what was measured.
+    """Draw the plots of the measured suites.
 
     Args:
-        results: The folder of the suites' JSON files, where the plots go too.
+        results: The folder of the JSON files, and of the plots.
 
     Returns:
-        The files written; none for a suite that was not measured.
+        The written files. There are none for a suite that was not measured.
     """
     written = []
     plots: Mapping[str, tuple[str, Callable[[Figure, dict[str, Any]], None]]] = {
@@ -51,7 +51,7 @@ def draw(results: Path) -> list[Path]:
         "throughput_by_batch": ("throughput", _throughput),
         "cold_start": ("cold_start", _cold_start),
         "memory": ("cold_start", _memory),
-        "tokens_a_second": ("generation", _generation),
+        "tokens_per_second": ("generation", _generation),
     }
     style: Any = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "torchless"}
     for name, (suite, plot) in plots.items():
@@ -83,7 +83,7 @@ def _latency(canvas: Figure, figures: dict[str, Any]) -> None:
     axes.set_xticks(tokens, [str(item) for item in tokens])
     _plain_ticks(axes, (2, 5, 10, 20, 50, 100, 200))
     axes.set_xlabel("tokens in the text")
-    axes.set_title("Milliseconds until one text is answered", loc="left")
+    axes.set_title("Milliseconds to answer one text", loc="left")
     axes.spines["bottom"].set_bounds(tokens[0], tokens[-1])
     axes.xaxis.set_label_coords(0.3, -0.08)
     for (name, (x, _)), y in zip(lines.items(), _apart([y for _, y in lines.values()], ratio=1.13), strict=True):
@@ -94,16 +94,16 @@ def _throughput(canvas: Figure, figures: dict[str, Any]) -> None:
     axes = canvas.subplots()
     searched = figures["inputs"]["short"]["searched"]
     labels: dict[str, float] = {}
-    sizes = sorted({int(size) for rates in figures["policies"].values() for size in rates if size != "own"})
+    sizes = sorted({int(size) for rates in figures["policies"].values() for size in rates if size != "planned"})
     for name, rates in {**searched, **figures["policies"]}.items():
         if name not in COLOURS:
             continue
-        points = [(int(size), rate) for size, rate in rates.items() if size != "own"]
+        points = [(int(size), rate) for size, rate in rates.items() if size != "planned"]
         axes.plot(*zip(*points, strict=True), color=COLOURS[name], marker="o", markersize=4, **_stroke(name))
         labels[f"{name}, batch_size"] = points[-1][1]
-        if "own" in rates:
-            axes.axhline(rates["own"], color=COLOURS[name], linestyle="--", linewidth=1.5, xmax=0.62)
-            labels[f"{name}, own planning (dashed)"] = rates["own"]
+        if "planned" in rates:
+            axes.axhline(rates["planned"], color=COLOURS[name], linestyle="--", linewidth=1.5, xmax=0.62)
+            labels[f"{name}, planned by tokens (dashed)"] = rates["planned"]
     axes.set(xscale="log", yscale="log", xlim=(sizes[0] * 0.85, sizes[-1] * 14))
     axes.xaxis.set_major_locator(FixedLocator(sizes))
     axes.set_xticks(sizes, [str(item) for item in sizes])
@@ -112,7 +112,7 @@ def _throughput(canvas: Figure, figures: dict[str, Any]) -> None:
     axes.spines["bottom"].set_bounds(sizes[0], sizes[-1])
     axes.xaxis.set_label_coords(0.3, -0.08)
     mean_tokens = figures["inputs"]["short"]["mean_tokens"]
-    axes.set_title(f"Texts a second, {mean_tokens:.0f} tokens on average", loc="left")
+    axes.set_title(f"Texts per second, {mean_tokens:.0f} tokens on average", loc="left")
     for (label, _), y in zip(labels.items(), _apart([*labels.values()], ratio=1.15), strict=True):
         name = next(item for item in sorted(COLOURS, key=len, reverse=True) if label.startswith(item))
         axes.text(sizes[-1] * 1.15, y, label, color=COLOURS[name], va="center", weight=_weight(name), fontsize=9.5)
@@ -121,38 +121,43 @@ def _throughput(canvas: Figure, figures: dict[str, Any]) -> None:
 def _cold_start(canvas: Figure, figures: dict[str, Any]) -> None:
     item = figures["inputs"]["first_answer"]
     values = {name: seconds["median"] for name, seconds in item["seconds"].items()}
-    less = {name: faster.get(_REFERENCE) for name, faster in item["times_faster"].items()}
-    _bars(canvas, values, less, "Seconds from import to the first answer, in a fresh process", "{:.2f} s")
+    ratios = {name: faster.get(_REFERENCE) for name, faster in item["times_faster"].items()}
+    _bars(canvas, values, ratios, "Seconds from the import to the first answer, in a new process", "{:.2f} s")
 
 
 def _memory(canvas: Figure, figures: dict[str, Any]) -> None:
     values = {name: item["median"] / 1e6 for name, item in figures["peak_bytes"].items()}
-    less = {name: 1 / of[_REFERENCE] for name, of in figures["peak_memory_of"].items() if _REFERENCE in of}
-    _bars(canvas, values, less, "Peak memory of a fresh process, up to its first answer", "{:.0f} MB")
+    ratios = {
+        name: 1 / shares[_REFERENCE] for name, shares in figures["peak_memory_ratio"].items() if _REFERENCE in shares
+    }
+    _bars(canvas, values, ratios, "Peak memory of a new process up to its first answer", "{:.0f} MB")
 
 
 def _generation(canvas: Figure, figures: dict[str, Any]) -> None:
     item = figures["inputs"]["gpt2"]
-    values = {name: rate["median"] for name, rate in item["tokens_a_second"].items()}
-    more = {name: faster.get("PyTorch") for name, faster in item["times_faster"].items()}
-    _bars(canvas, values, more, "Tokens a second, one text, GPT-2 small's shape", "{:.0f}", than="as many")
+    values = {name: rate["median"] for name, rate in item["tokens_per_second"].items()}
+    ratios = {name: faster.get("PyTorch") for name, faster in item["times_faster"].items()}
+    _bars(
+        canvas, values, ratios, "Tokens per second, one text, the shape of GPT-2 small", "{:.0f}", comparison="as many"
+    )
 
 
 def _bars(
     canvas: Figure,
     values: Mapping[str, float],
-    times: Mapping[str, float | None],
+    ratios: Mapping[str, float | None],
     title: str,
     label: str,
-    than: str = "less",
+    comparison: str = "less",
 ) -> None:
-    """Draw a bar a peer, with its value and how many times less or as many it is as the reference's."""
+    """Draw one bar per peer, with its value and its ratio to the reference."""
     canvas.set_size_inches(8, 1.2 + 0.6 * len(values))
     axes = canvas.subplots()
     names = [*values][::-1]
     bars = axes.barh(names, [values[name] for name in names], color=[COLOURS[name] for name in names], height=0.6)
     labels = [
-        label.format(values[name]) + (f"   ({times[name]:.1f}× {than})" if times.get(name) else "") for name in names
+        label.format(values[name]) + (f"   ({ratios[name]:.1f}× {comparison})" if ratios.get(name) else "")
+        for name in names
     ]
     axes.bar_label(bars, labels, padding=6)
     axes.set_title(title, loc="left")
@@ -173,7 +178,7 @@ def _plain_ticks(axes: Axes, values: tuple[int, ...]) -> None:
 
 
 def _apart(values: list[float], *, ratio: float) -> Iterator[float]:
-    """Move labels on a log axis apart, each at least by a ratio, as little as it takes."""
+    """Move labels on a log axis apart until neighbours have at least a ratio between them."""
     order = sorted(range(len(values)), key=values.__getitem__)
     placed = dict(zip(order, (values[index] for index in order), strict=True))
     for _ in range(200):
@@ -187,8 +192,8 @@ def _apart(values: list[float], *, ratio: float) -> Iterator[float]:
 
 
 def _stroke(name: str) -> dict[str, Any]:
-    return {"linewidth": 2.6 if name.startswith(_OURS) else 1.6}
+    return {"linewidth": 2.6 if name.startswith(_TORCHLESS) else 1.6}
 
 
 def _weight(name: str) -> str:
-    return "bold" if name.startswith(_OURS) else "normal"
+    return "bold" if name.startswith(_TORCHLESS) else "normal"

@@ -1,15 +1,15 @@
-"""Random weights that cost what trained ones do, and answer as distinctly."""
+"""Random weights that take as long as trained weights, and give answers that differ as clearly."""
 
 import torch
 
 
 def randomise(model: torch.nn.Module, *, seed: int) -> None:
-    """Draw a model's weights anew, so that no optimiser can fold a part away and answers differ from text to text.
+    """Replace a model's weights by random ones that no graph optimiser can remove, and with answers that differ between texts.
 
-    Freshly initialised models have biases of zero and LayerNorm weights of one, which graph optimisers remove.
+    Newly initialised models have biases of zero and LayerNorm weights of one, which graph optimisers remove.
 
     Args:
-        model: Changed in place.
+        model: The model, changed in place.
         seed: The same seed gives the same weights.
     """
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""The report: every suite's tables in Markdown, from the figures that are kept."""
+"""The report: the tables of all suites in Markdown, from the stored figures."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from benchmarks.suites import (
     generation,
     latency,
     many_models,
-    quantisation,
+    quantization,
     serving,
     soak,
     throughput,
@@ -27,16 +27,16 @@ SUITES: dict[str, ModuleType] = {
     "embeddings": embeddings,
     "cold_start": cold_start,
     "many_models": many_models,
-    "quantisation": quantisation,
+    "quantization": quantization,
     "generation": generation,
     "serving": serving,
     "soak": soak,
 }
-"""By the name that `make bench ONLY=` takes."""
+"""The suites by name, as `make bench ONLY=` takes them."""
 
 
 def figures_of(suite: str, results: Path = RESULTS) -> dict[str, Any] | None:
-    """Return a suite's kept figures; None if it was not measured."""
+    """Return the stored figures of a suite, or None if it was not measured."""
     path = results / f"{suite}.json"
     if not path.exists():
         return None
@@ -45,12 +45,15 @@ def figures_of(suite: str, results: Path = RESULTS) -> dict[str, Any] | None:
 
 
 def render(results: Path = RESULTS) -> str:
-    """Return the report of all suites that were measured, in Markdown.
+    """Return the report of all measured suites in Markdown.
 
     Args:
-        results: The folder of their JSON files.
+        results: The folder of the JSON files.
     """
-    parts = ["# Benchmarks", "Made by `make bench`. Ratios are medians over rounds in turns, each round with its own."]
+    parts = [
+        "# Benchmarks",
+        "`make bench` writes this report. The peers take turns in rounds. A ratio is the median of the ratios of all rounds.",
+    ]
     verdicts = []
     for name, suite in SUITES.items():
         figures = figures_of(name, results)
@@ -71,6 +74,6 @@ def _conditions(figures: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     model = f"{figures['model']}. " if "model" in figures else ""
     return (
-        f"{model}{machine['cpu']}, {machine['threads']} threads each, load {machine['load_before']:.2f} before; "
+        f"{model}{machine['cpu']}, {machine['threads']} threads per peer, load {machine['load_before']:.2f} before; "
         f"Python {machine['python']}, {versions}."
     )

@@ -1,4 +1,4 @@
-"""Servers that are measured, each a process of its own that ends with the worker that asks it."""
+"""The measured servers. Each is a separate process that ends with its worker."""
 
 import os
 import socket
@@ -12,8 +12,8 @@ from urllib.request import urlopen
 
 __all__ = ["ServerError", "fastapi_server", "running", "torchless_server"]
 
-_READY_WITHIN_S = 120
-_ENDS_WITHIN_S = 60
+_START_TIMEOUT_S = 120
+_STOP_TIMEOUT_S = 60
 
 
 class ServerError(Exception):
@@ -21,17 +21,17 @@ class ServerError(Exception):
 
 
 def torchless_server(folder: str, *, dtype: str) -> tuple[int, str]:
-    """Start `torchless serve` as its users do.
+    """Start `torchless serve`.
 
     Args:
         folder: An exported folder.
         dtype: The variant.
 
     Returns:
-        Its port, and what to post to.
+        The port and the path for requests.
 
     Raises:
-        ServerError: It does not start.
+        ServerError: The server does not start.
     """
     port = _free_port()
     _start(_command(port, f"model={folder}", "--dtype", dtype), f"http://127.0.0.1:{port}/ready")
@@ -40,16 +40,16 @@ def torchless_server(folder: str, *, dtype: str) -> tuple[int, str]:
 
 @contextmanager
 def running(*arguments: str) -> Iterator[tuple[int, int]]:
-    """Run `torchless serve` for a while.
+    """Run `torchless serve` within a context.
 
     Args:
-        arguments: Models, and flags.
+        arguments: Models and flags.
 
     Yields:
-        Its port, and the id of its process.
+        The port and the process id of the server.
 
     Raises:
-        ServerError: It does not start.
+        ServerError: The server does not start.
     """
     port = _free_port()
     process = _start(_command(port, *arguments), f"http://127.0.0.1:{port}/ready")
@@ -57,20 +57,20 @@ def running(*arguments: str) -> Iterator[tuple[int, int]]:
         yield port, process.pid
     finally:
         process.terminate()
-        process.wait(timeout=_ENDS_WITHIN_S)
+        process.wait(timeout=_STOP_TIMEOUT_S)
 
 
 def fastapi_server(folder: str) -> tuple[int, str]:
-    """Start the reference: `transformers.pipeline` behind FastAPI.
+    """Start the reference, `transformers.pipeline` behind FastAPI.
 
     Args:
         folder: A checkpoint.
 
     Returns:
-        Its port, and what to post to.
+        The port and the path for requests.
 
     Raises:
-        ServerError: It does not start.
+        ServerError: The server does not start.
     """
     port = _free_port()
     command = [sys.executable, "-m", "uvicorn", "benchmarks.fastapi_reference:app", "--port", str(port)]
@@ -90,12 +90,12 @@ def _free_port() -> int:
 
 
 def _start(command: Sequence[str], ready: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a server in the worker's process group, which is frozen, resumed and ended as one."""
+    """Start a server in the process group of the worker, which is frozen, resumed and ended as a whole."""
     process = subprocess.Popen(
         command, env=os.environ | (environment or {}), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
-    latest = time.monotonic() + _READY_WITHIN_S
-    while time.monotonic() < latest:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
         if process.poll() is not None:
             raise ServerError(f"{command[2]} ended with {process.returncode}")
         try:
@@ -104,4 +104,4 @@ def _start(command: Sequence[str], ready: str, environment: Mapping[str, str] | 
         except (URLError, ConnectionError, TimeoutError):
             time.sleep(0.1)
     process.kill()
-    raise ServerError(f"{ready} did not answer within {_READY_WITHIN_S} s")
+    raise ServerError(f"{ready} did not answer within {_START_TIMEOUT_S} s")

@@ -1,4 +1,4 @@
-"""A table, as a suite describes it: for the screen and for the report."""
+"""A table of a suite, for the screen and for the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ class Table:
     """A table of words and figures.
 
     Attributes:
-        title: What it shows.
-        header: The first cell names what the rows are.
-        rows: As many cells as the header has.
+        title: The title.
+        header: The names of the columns.
+        rows: The rows, each with as many cells as the header.
     """
 
     title: str
@@ -21,6 +21,6 @@ class Table:
     rows: Sequence[tuple[str, ...]]
 
     def markdown(self) -> str:
-        """Return the table in Markdown; figures on the right."""
+        """Return the table in Markdown, with right-aligned figures."""
         lines = [self.header, ("---", *("---:" for _ in self.header[1:])), *self.rows]
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

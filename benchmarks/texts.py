@@ -1,4 +1,4 @@
-"""The texts that are measured: the sample's, and longer ones made of them. The same every time."""
+"""The texts of the benchmarks: the sample, and longer texts made from it. They are the same in every run."""
 
 import math
 import random
@@ -11,62 +11,62 @@ from tokenizers import Tokenizer
 
 from torchless_export.sample import sample_texts
 
-__all__ = ["described", "long_texts", "short_texts", "text_of", "token_counter", "token_rows"]
+__all__ = ["length_statistics", "long_texts", "short_texts", "text_of", "token_counter", "token_rows"]
 
-_MEDIAN_WORDS, _MEAN_WORDS = 175, 230  # IMDB's
-_LEAST_WORDS = 20
+_MEDIAN_WORDS, _MEAN_WORDS = 175, 230  # of IMDB reviews
+_MIN_WORDS = 20
 
 
 def short_texts(count: int = 2000) -> list[str]:
-    """Return texts with the lengths of SST-2's: the sample's snippets of reviews, again from the start if need be."""
+    """Return texts as long as those of SST-2: the review snippets of the sample, repeated if `count` is larger."""
     texts = sample_texts()
     return [texts[index % len(texts)] for index in range(count)]
 
 
 def long_texts(count: int = 200, *, seed: int = 0) -> list[str]:
-    """Return texts with the lengths of IMDB's reviews, joined from the sample's.
+    """Return texts as long as IMDB reviews, joined from the sample.
 
     Args:
-        count: How many.
+        count: The number of texts.
         seed: The same seed gives the same texts.
 
     Returns:
         Texts whose numbers of words are drawn from a lognormal distribution with a median of about 175 and a mean of
-        about 230. What is beyond a model's maximum is for the peers to cut, all at the same place.
+        about 230. The peers truncate longer texts at the maximum of the model, all at the same token.
     """
-    chance, texts = random.Random(seed), sample_texts()
+    generator, texts = random.Random(seed), sample_texts()
     deviation = math.sqrt(2 * math.log(_MEAN_WORDS / _MEDIAN_WORDS))
-    made = []
+    joined = []
     for _ in range(count):
-        size = max(_LEAST_WORDS, round(chance.lognormvariate(math.log(_MEDIAN_WORDS), deviation)))
+        size = max(_MIN_WORDS, round(generator.lognormvariate(math.log(_MEDIAN_WORDS), deviation)))
         words: list[str] = []
         while len(words) < size:
-            words += chance.choice(texts).split()
-        made.append(" ".join(words[:size]))
-    return made
+            words += generator.choice(texts).split()
+        joined.append(" ".join(words[:size]))
+    return joined
 
 
 def text_of(tokens: int, count: Callable[[str], int]) -> str:
-    """Return a text of the sample's words that is exactly so long.
+    """Return a text from words of the sample with an exact length.
 
     Args:
-        tokens: Its length, with the tokens that frame a text.
-        count: The length of a text in tokens; words count for themselves.
+        tokens: The length, including the special tokens of a text.
+        count: Returns the number of tokens of a text. The count of a text is the sum of the counts of its words.
     """
-    framing, words = count(""), []
-    left = tokens - framing
+    special, words = count(""), []
+    remaining = tokens - special
     for word in cycle(" ".join(sample_texts(50)).split()):
-        size = count(word) - framing
-        if size <= left:
+        size = count(word) - special
+        if size <= remaining:
             words.append(word)
-            left -= size
-        if not left:
+            remaining -= size
+        if not remaining:
             return " ".join(words)
-    raise AssertionError  # the words never end
+    raise AssertionError  # not reached: the cycle of words never ends
 
 
-def described(texts: list[str], count: Callable[[str], int]) -> dict[str, float]:
-    """Return how many texts there are, and their lengths in tokens."""
+def length_statistics(texts: list[str], count: Callable[[str], int]) -> dict[str, float]:
+    """Return the number of texts and statistics of their lengths in tokens."""
     lengths = [count(text) for text in texts]
     return {
         "texts": len(texts),
@@ -77,11 +77,11 @@ def described(texts: list[str], count: Callable[[str], int]) -> dict[str, float]
 
 
 def token_counter(folder: Path, *, max_tokens: int | None = None) -> Callable[[str], int]:
-    """Return what counts the tokens of a text.
+    """Return a function that counts the tokens of a text.
 
     Args:
-        folder: It holds `tokenizer.json`.
-        max_tokens: Where a text is cut; None for nowhere.
+        folder: A folder that holds `tokenizer.json`.
+        max_tokens: The length to truncate to. None does not truncate.
     """
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
@@ -92,12 +92,12 @@ def token_counter(folder: Path, *, max_tokens: int | None = None) -> Callable[[s
 
 
 def token_rows(folder: Path, rows: int, tokens: int) -> list[list[int]]:
-    """Return token ids of the sample's texts, joined and cut.
+    """Return rows of token ids, cut from the joined texts of the sample.
 
     Args:
-        folder: It holds `tokenizer.json`.
-        rows: How many rows.
-        tokens: Of each row.
+        folder: A folder that holds `tokenizer.json`.
+        rows: The number of rows.
+        tokens: The tokens of each row.
     """
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()

@@ -1,11 +1,11 @@
-// transformers.js as a peer: what worker.py says, in Node.
+// transformers.js as a peer: the protocol of worker.py in Node.
 import { createRequire } from "node:module";
 import { basename, dirname } from "node:path";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 
 const { folder, dtype, threads, packages } = JSON.parse(process.argv[2]);
-const say = (reply) => process.stdout.write(JSON.stringify(reply) + "\n");
+const send = (reply) => process.stdout.write(JSON.stringify(reply) + "\n");
 
 const start = performance.now();
 let pipe;
@@ -18,25 +18,25 @@ try {
   const session_options = { intraOpNumThreads: threads };
   pipe = await pipeline("text-classification", basename(folder), { dtype, session_options });
 } catch (error) {
-  say({ error: String(error) });
+  send({ error: String(error) });
   process.exit(1);
 }
-say({ load_ms: performance.now() - start });
+send({ load_ms: performance.now() - start });
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { inputs, repeats, warm_up, answers } = JSON.parse(line);
   try {
-    for (const one of warm_up) await pipe(one);
+    for (const input of warm_up) await pipe(input);
     const reply = answers ? { answers: [] } : { times_ms: [] };
     for (let round = 0; round < (answers ? 1 : repeats); round++) {
-      for (const one of inputs) {
-        const before = performance.now();
-        const answer = await pipe(one);
-        answers ? reply.answers.push(answer) : reply.times_ms.push(performance.now() - before);
+      for (const input of inputs) {
+        const begin = performance.now();
+        const answer = await pipe(input);
+        answers ? reply.answers.push(answer) : reply.times_ms.push(performance.now() - begin);
       }
     }
-    say({ ...reply, peak_bytes: 1024 * process.resourceUsage().maxRSS });
+    send({ ...reply, peak_bytes: 1024 * process.resourceUsage().maxRSS });
   } catch (error) {
-    say({ error: String(error) });
+    send({ error: String(error) });
   }
 }

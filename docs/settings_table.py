@@ -1,4 +1,4 @@
-"""Write the table of the server's settings into serving.md, from their declarations."""
+"""Writes the table of the server's settings into serving.md, from the declarations of the settings."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ BEGIN, END = "<!-- settings: written by docs/settings_table.py -->", "<!-- end o
 
 
 def table() -> str:
-    """Return the table, in Markdown."""
+    """Return the table in Markdown."""
     lines = ["| flag | in the environment | default | |", "|---|---|---|---|"]
     for info in setting_infos():
         flag = "FOLDER`, `NAME=FOLDER" if info.name == "models" else info.flag
@@ -19,12 +19,12 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def written(page: str) -> str:
-    """Return the page with the table of today."""
+def with_table(page: str) -> str:
+    """Return the page with the current table."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -26,12 +26,12 @@ from torchless_export.sample import sample_texts
 PAGE = Path(__file__).parents[1] / "docs" / "verified.md"
 HEAD = """# What is verified
 
-Written by `make matrix`, which exports a tiny model with random weights of each architecture, for each task that it has a head
-for, in every dtype, and verifies each variant against PyTorch on {texts} texts, as `torchless export` does.
+`make matrix` writes this page. For each architecture and each of its tasks, it exports a tiny model with random weights in every
+dtype. It verifies each variant against PyTorch on {texts} texts, as `torchless export` does.
 
-`fp32` shows the largest |Δ| of any score; it agrees on every answer, or there would be no row. The others show the agreement
-of final answers with PyTorch. Random weights make near-ties of many answers, so a trained model agrees on more:
-[Variants](variants.md) has the figures of one. Made with torch {torch}, transformers {transformers}.
+The column `fp32` shows the largest |Δ| of any score. fp32 agrees on every answer; without that, there is no row. The other columns
+show the agreement of the final answers with PyTorch. With random weights, many answers are near-ties, so a trained model agrees on
+more answers. [Variants](variants.md#the-gate) shows the figures of a trained model. Versions: torch {torch}, transformers {transformers}.
 
 | architecture | task | {dtypes} |
 |---|---|{rules}|

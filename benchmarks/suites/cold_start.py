@@ -1,10 +1,10 @@
-"""A fresh process each time: how long from the first import to the first answer, in how much memory, and how much to install."""
+"""Cold start in a new process: the time from the first import to the first answer, the memory, and the installed size."""
 
 from typing import Any
 
-from benchmarks.checkpoints import CheckpointError
+from benchmarks.checkpoints import ConversionError
 from benchmarks.installed import installed_bytes
-from benchmarks.peers import Peer, PeerError, Process, ours
+from benchmarks.peers import Peer, PeerError, Process, torchless_peers
 from benchmarks.table import Table
 from benchmarks.timing import spread, summary
 
@@ -13,13 +13,13 @@ TEXT = "I've been waiting for a HuggingFace course my whole life."
 
 PEERS = (
     Peer(name="transformers.pipeline", engine="transformers_pipeline", model="distilbert"),
-    *ours("distilbert-torchless"),
+    *torchless_peers("distilbert-torchless"),
 )
 INSTALLED = {"torchless": ("torchless",), "transformers.pipeline": ("torch", "transformers")}
 
 
 def measure() -> dict[str, Any]:
-    """Start each peer anew, in turns; the first round, which warms the disk, is not measured."""
+    """Start a new process of each peer, in turns. The first round fills the disk cache and is not measured."""
     absences = {peer.name: peer.absence() for peer in PEERS}
     skipped = {name: absence for name, absence in absences.items() if absence}
     failed: dict[str, str] = {}
@@ -33,7 +33,7 @@ def measure() -> dict[str, Any]:
                 continue
             try:
                 milliseconds, peak = _first_answer(peer)
-            except (CheckpointError, PeerError) as error:
+            except (ConversionError, PeerError) as error:
                 failed[peer.name] = str(error)
                 del times[peer.name], peaks[peer.name]
                 print(f"  {peer.name} failed: {error}", flush=True)
@@ -42,18 +42,18 @@ def measure() -> dict[str, Any]:
                 times[peer.name].append([milliseconds])
                 peaks[peer.name].append(peak)
     found = summary(times)
-    memory = {name: spread(each) for name, each in peaks.items()}
+    memory = {name: spread(peer_peaks) for name, peer_peaks in peaks.items()}
     return {
         "model": "DistilBERT-base's shape, random weights",
         "inputs": {
             "first_answer": {
                 **found,
-                "seconds": {name: spread([item / 1000 for (item,) in each]) for name, each in times.items()},
+                "seconds": {name: spread([ms / 1000 for (ms,) in rounds]) for name, rounds in times.items()},
             }
         },
         "peak_bytes": memory,
-        "peak_memory_of": {
-            name: {other: memory[name]["median"] / memory[other]["median"] for other in memory if other != name}
+        "peak_memory_ratio": {
+            name: {peer: memory[name]["median"] / memory[peer]["median"] for peer in memory if peer != name}
             for name in memory
         },
         "installed": _installed(),
@@ -63,11 +63,11 @@ def measure() -> dict[str, Any]:
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:
-    """Return seconds and memory by peer, and the installed sizes."""
+    """Return the tables of seconds and memory by peer, and of the installed sizes."""
     item, rows = figures["inputs"]["first_answer"], []
     for name, seconds in item["seconds"].items():
         times = item["times_faster"][name].get(PEERS[0].name)
-        share = figures["peak_memory_of"][name].get(PEERS[0].name)
+        share = figures["peak_memory_ratio"][name].get(PEERS[0].name)
         rows.append(
             (
                 name,
@@ -79,15 +79,15 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         )
     sizes = figures["installed"]["bytes"]
     installed = [(name, "–" if size is None else f"{size / 1e6:.0f}") for name, size in sizes.items()]
-    header = ("", "seconds to the first answer", "times faster", "peak memory, MB", "of PyTorch's")
+    header = ("", "seconds to the first answer", "times faster", "peak memory, MB", "relative to PyTorch")
     return [
-        Table(title="A fresh process, from import to first answer", header=header, rows=rows),
-        Table(title="What pip installs", header=("", "MB"), rows=installed),
+        Table(title="A new process, from the import to the first answer", header=header, rows=rows),
+        Table(title="Installed size", header=("", "MB"), rows=installed),
     ]
 
 
 def _first_answer(peer: Peer) -> tuple[float, float]:
-    """Return the milliseconds from before the first import to the first answer, and the peak of memory in bytes."""
+    """Return the milliseconds from the first import to the first answer, and the peak memory in bytes."""
     with Process(peer.command()) as process:
         (milliseconds,) = process.times_ms([TEXT])
         return process.load_ms + milliseconds, process.peak_bytes
@@ -95,5 +95,5 @@ def _first_answer(peer: Peer) -> tuple[float, float]:
 
 def _installed() -> dict[str, Any]:
     sizes = {name: installed_bytes(packages) for name, packages in INSTALLED.items()}
-    ours, theirs = sizes["torchless"], sizes["transformers.pipeline"]
-    return {"bytes": sizes, **({"torchless_of_pytorch": ours / theirs} if ours and theirs else {})}
+    torchless, pytorch = sizes["torchless"], sizes["transformers.pipeline"]
+    return {"bytes": sizes, **({"torchless_to_pytorch": torchless / pytorch} if torchless and pytorch else {})}

@@ -1,9 +1,9 @@
-"""One text at a time: how long until its answer, by its length."""
+"""Latency of a single text, by its length."""
 
 from typing import Any
 
-from benchmarks.one_text import distilbert_by_length
-from benchmarks.peers import Peer, ours
+from benchmarks.peers import Peer, torchless_peers
+from benchmarks.single_text import distilbert_by_length
 from benchmarks.table import Table
 
 TOKENS = (16, 64, 128, 256)
@@ -36,7 +36,7 @@ PEERS = (
         settings={"dtype": "q8"},
     ),
     Peer(name="OpenVINO, int8", engine="openvino", model="distilbert-openvino"),
-    *ours("distilbert-torchless"),
+    *torchless_peers("distilbert-torchless"),
 )
 
 
@@ -46,11 +46,11 @@ def measure() -> dict[str, Any]:
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:
-    """Return the times by length, and what they come to."""
+    """Return the tables of times by length, and of ratios to the reference."""
     inputs = figures["inputs"]
     return [
         Table(
-            title="One text, milliseconds: median (quartiles)",
+            title="Milliseconds per text: median (quartiles)",
             header=("", *(f"{tokens} tokens" for tokens in inputs)),
             rows=[(peer.name, *(_time(item, peer.name) for item in inputs.values())) for peer in PEERS],
         ),

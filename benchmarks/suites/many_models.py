@@ -1,12 +1,12 @@
-"""Several models in one process: how much the others slow the busy one."""
+"""Several models in one process: how much idle models slow down a busy model."""
 
 from typing import Any
 
-from benchmarks.one_text import distilbert_by_length
 from benchmarks.peers import Peer
+from benchmarks.single_text import distilbert_by_length
 from benchmarks.table import Table
 
-OTHERS = 5
+EXTRA_PIPELINES = 5
 TOKENS = (16, 128)
 DTYPES = ("fp32", "q8")
 
@@ -20,22 +20,22 @@ PEERS = tuple(
     for dtype in DTYPES
     for suffix, settings in (
         ("", {}),
-        (", five others idle", {"others": OTHERS}),
-        (", five others called between", {"others": OTHERS, "call_others": True}),
+        (", five others idle", {"extra_pipelines": EXTRA_PIPELINES}),
+        (", five others called between", {"extra_pipelines": EXTRA_PIPELINES, "call_extra": True}),
     )
 )
 
 
 def measure() -> dict[str, Any]:
-    """Time a pipeline alone in its process, beside five that are idle, and beside five called before each of its calls.
+    """Time a pipeline alone in its process, with five idle pipelines, and with five that are called before each of its calls.
 
-    Those that are called leave no thread at work, but other weights in the CPU's caches.
+    A called pipeline keeps no thread busy, but its weights are then in the CPU caches.
     """
     return distilbert_by_length(PEERS, TOKENS)
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:
-    """Return the times alone and beside the others."""
+    """Return the table of times alone and with the other pipelines."""
     rows = []
     for dtype in DTYPES:
         for tokens, item in figures["inputs"].items():
@@ -46,4 +46,4 @@ def tables(figures: dict[str, Any]) -> list[Table]:
                 cells = (f"{ms:.2f} ({ratio:.2f}×)" for ms, ratio in zip(times, slower, strict=True))
                 rows.append((f"{dtype}, {tokens} tokens", *cells))
     header = ("", "alone, ms", "five others idle", "five others called between")
-    return [Table(title="A busy model among others in one process", header=header, rows=rows)]
+    return [Table(title="A busy model with five other models in one process", header=header, rows=rows)]

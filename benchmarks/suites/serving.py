@@ -1,15 +1,15 @@
-"""Behind HTTP: what a request adds to a pipeline's call, and how many texts a second many connections get answered."""
+"""Serving over HTTP: the time that a request adds to a call of the pipeline, and the texts per second over many connections."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks.batch_sizes import texts_a_second
+from benchmarks.batch_sizes import texts_per_second
 from benchmarks.checkpoints import checkpoint
 from benchmarks.contest import Contest
-from benchmarks.peers import Peer, ours
+from benchmarks.peers import Peer, torchless_peers
 from benchmarks.table import Table
-from benchmarks.texts import described, short_texts, text_of, token_counter
+from benchmarks.texts import length_statistics, short_texts, text_of, token_counter
 from benchmarks.timing import ratio, spread, summary
 
 CONNECTIONS = 64
@@ -24,9 +24,9 @@ PYTORCH_TEXTS = 256
 WARM_UP_TEXTS = 128
 COMPARED = 100
 DTYPES = ("fp32", "q8")
-CLOSEST = 1e-5  # what a batch may change in a score
+TOLERANCE = 1e-5  # the largest change of a score by a batch
 
-CALLED = ours("distilbert-torchless", DTYPES)
+CALLED = torchless_peers("distilbert-torchless", DTYPES)
 SERVED = tuple(
     Peer(
         name=f"torchless, {dtype}, served",
@@ -47,7 +47,7 @@ PYTORCH = (
 
 
 def measure() -> dict[str, Any]:
-    """Compare what is served with what is called, then time both in turns; the load shares the cores."""
+    """Compare the answers of the servers and the pipelines, then time both in turns. The client uses the same cores."""
     texts, count = short_texts(TEXTS), token_counter(checkpoint("distilbert"))
     with Contest((*CALLED, *SERVED, *PYTORCH)) as contest:
         _compare(contest, texts[:COMPARED])
@@ -64,14 +64,14 @@ def measure() -> dict[str, Any]:
         return {
             "model": "DistilBERT-base's shape, random weights",
             "inputs": {
-                "one": {**summary(calls), "added_ms": added_ms(calls)},
-                "many": {
-                    **described(texts, count),
+                "latency": {**summary(calls), "added_ms": added_ms(calls)},
+                "throughput": {
+                    **length_statistics(texts, count),
                     **summary(many),
-                    "texts_a_second": texts_a_second(many, TEXTS),
-                    "of_offline": of_offline(many),
+                    "texts_per_second": texts_per_second(many, TEXTS),
+                    "pipeline_share": pipeline_share(many),
                 },
-                "few": {**summary(few), "texts_a_second": texts_a_second(few, PYTORCH_TEXTS)},
+                "reference": {**summary(few), "texts_per_second": texts_per_second(few, PYTORCH_TEXTS)},
             },
             "skipped": contest.skipped,
             "failed": contest.failed,
@@ -79,10 +79,10 @@ def measure() -> dict[str, Any]:
 
 
 def added_ms(rounds: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, dict[str, Any]]:
-    """Return by dtype's peer what serving adds to a call: of each round, the difference of its medians.
+    """Return the time that serving adds to a call, by dtype: the difference of the medians of each round.
 
     Args:
-        rounds: By peer, for each round the times of its calls in milliseconds.
+        rounds: By peer, the times of its calls in each round, in milliseconds.
     """
     return {
         called.name: spread(
@@ -93,11 +93,11 @@ def added_ms(rounds: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, dict[
     }
 
 
-def of_offline(rounds: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:
-    """Return by dtype's peer the served texts a second as a part of the pipeline's, which has all texts at once.
+def pipeline_share(rounds: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:
+    """Return the rate of the server as a share of the rate of the pipeline, by dtype. The pipeline gets all texts in one call.
 
     Args:
-        rounds: By peer, for each round the times of its calls in milliseconds.
+        rounds: By peer, the times of its calls in each round, in milliseconds.
     """
     return {
         called.name: ratio(rounds[called.name], rounds[served.name])
@@ -107,8 +107,8 @@ def of_offline(rounds: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, flo
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:
-    """Return what a request adds, and texts a second."""
-    item, many, few = (figures["inputs"][name] for name in ("one", "many", "few"))
+    """Return the tables of the added time, and of texts per second."""
+    item, many, few = (figures["inputs"][name] for name in ("latency", "throughput", "reference"))
     rows = []
     for called, served in zip(CALLED, SERVED, strict=True):
         if called.name in item["added_ms"]:
@@ -117,22 +117,22 @@ def tables(figures: dict[str, Any]) -> list[Table]:
             rows.append((called.name, *times, "{:.2f} ({:.2f}–{:.2f})".format(added["median"], *added["quartiles"])))
     added_table = Table(
         title=f"One connection, one text of {TOKENS} tokens, milliseconds",
-        header=("", "called", "served", "added"),
+        header=("", "pipeline", "server", "added"),
         rows=rows,
     )
-    shares = {f"{name}, served": share for name, share in many["of_offline"].items()}
+    shares = {f"{name}, served": share for name, share in many["pipeline_share"].items()}
     rows = [
         (name, _rate(rate), f"{100 * shares[name]:.0f} %" if name in shares else "–")
-        for name, rate in many["texts_a_second"].items()
+        for name, rate in many["texts_per_second"].items()
     ]
     title = f"{CONNECTIONS} connections, {many['texts']:,} texts, {many['mean_tokens']:.0f} tokens on average"
-    many_table = Table(title=title, header=("", "texts a second", "of the pipeline's"), rows=rows)
+    many_table = Table(title=title, header=("", "texts per second", "relative to the pipeline"), rows=rows)
     rows = []
-    for name, rate in few["texts_a_second"].items():
+    for name, rate in few["texts_per_second"].items():
         times_faster = few["times_faster"][name].get(PYTORCH[0].name)
         rows.append((name, _rate(rate), "–" if times_faster is None else f"{times_faster:.2f}×"))
-    title = f"{CONNECTIONS} connections, {PYTORCH_TEXTS} of them"
-    return [added_table, many_table, Table(title=title, header=("", "texts a second", "times faster"), rows=rows)]
+    title = f"{CONNECTIONS} connections, {PYTORCH_TEXTS} of the texts"
+    return [added_table, many_table, Table(title=title, header=("", "texts per second", "times faster"), rows=rows)]
 
 
 def _rate(rate: Mapping[str, Any]) -> str:
@@ -140,20 +140,20 @@ def _rate(rate: Mapping[str, Any]) -> str:
 
 
 def _compare(contest: Contest, texts: list[str]) -> None:
-    """Exclude who is served and answers otherwise than the pipeline that is called."""
+    """Exclude servers whose answers differ from those of the pipeline."""
     for called, served in zip(CALLED, SERVED, strict=True):
         expected, found = contest.answers(called.name, [texts]), contest.answers(served.name, [texts])
         if expected is None or found is None:
             continue
-        for item, other in zip(expected[0], found[0], strict=True):
-            best = _first(other)
-            if best["label"] != item["label"] or abs(best["score"] - item["score"]) > CLOSEST:
-                contest.exclude(served.name, f"answers {best}, and the pipeline {item}")
+        for item, answer in zip(expected[0], found[0], strict=True):
+            best = _first(answer)
+            if best["label"] != item["label"] or abs(best["score"] - item["score"]) > TOLERANCE:
+                contest.exclude(served.name, f"its answer is {best}, and that of the pipeline is {item}")
                 break
 
 
 def _first(answer: Any) -> dict[str, Any]:
-    """Return the best label of an answer, however it is nested."""
+    """Return the first label of an answer at any nesting depth."""
     while isinstance(answer, list):
         answer = answer[0]
     found: dict[str, Any] = answer

@@ -1,4 +1,4 @@
-"""A long day: requests of every kind to one server, and what memory it has at the end beside what it had once it was warm."""
+"""Soak test: requests of every kind to one server. It compares the memory at the end with the memory after the warm-up."""
 
 import json
 import random
@@ -18,85 +18,87 @@ from benchmarks.texts import long_texts, short_texts
 CONNECTIONS = 32
 REQUESTS = 100_000
 SAMPLE_EVERY = 1000
-WARM, END = (0.2, 0.3), (0.9, 1.0)  # the parts of the requests whose samples are compared
-LONGEST_WORDS = 320  # about 400 tokens
+WARM, END = (0.2, 0.3), (0.9, 1.0)  # the ranges of requests whose memory samples are compared
+MAX_WORDS = 320  # about 400 tokens
 NAME = "torchless, q8, served"
 
-# In a hundred requests. The others are for one short text.
-_LONG, _SEVERAL, _MALFORMED, _LEAVING = 4, 3, 2, 2
-_OF_SHORT = 1_000
+# Percentages of the requests. The remaining requests have a single short text.
+_LONG, _SEVERAL, _MALFORMED, _DISCONNECTING = 4, 3, 2, 2
+_SHORT_TEXTS = 1_000
 
 
 def measure() -> dict[str, Any]:
-    """Ask a server of two models, and look at its memory now and then; where the system does not tell it, skip."""
+    """Send requests to a server of two models and sample its memory. Skip if the system does not report the memory."""
     models = [f"{name}={checkpoint(f'{name}-torchless')}" for name in ("sentiment", "embeddings")]
     print(f"  {REQUESTS:,} requests over {CONNECTIONS} connections", flush=True)
     figures: dict[str, Any] = {"model": "all-MiniLM-L6-v2: sentiment and embeddings, q8", "skipped": {}, "failed": {}}
     try:
-        return figures | soaked(models, requests=REQUESTS, sample_every=SAMPLE_EVERY)
+        return figures | run_soak(models, requests=REQUESTS, sample_every=SAMPLE_EVERY)
     except FileNotFoundError as error:
-        return figures | {"skipped": {NAME: f"{error.filename} is not there"}}
+        return figures | {"skipped": {NAME: f"{error.filename} does not exist"}}
     except LoadError as error:
         return figures | {"failed": {NAME: str(error)}}
 
 
-def soaked(models: Sequence[str], *, requests: int, sample_every: int) -> dict[str, Any]:
-    """Return what became of a server.
+def run_soak(models: Sequence[str], *, requests: int, sample_every: int) -> dict[str, Any]:
+    """Send requests to a server and return the figures.
 
     Args:
-        models: What it serves: `sentiment=FOLDER` and `embeddings=FOLDER`, both with q8.
-        requests: How many it is asked.
-        sample_every: After how many of them to look at its memory, while nothing is under way.
+        models: The models to serve: `sentiment=FOLDER` and `embeddings=FOLDER`, both with q8.
+        requests: The number of requests.
+        sample_every: The number of requests between two memory samples. No request runs during a sample.
 
     Returns:
-        `resident_bytes`, its memory, a sample each; `growth`, the end's median beside the one when it was warm; and
-        `requests_a_second`.
+        `resident_bytes`, the memory samples; `growth`, the median at the end divided by the median after the warm-up; and
+        `requests_per_second`.
 
     Raises:
-        FileNotFoundError: The system does not tell what memory another process has.
-        LoadError: A request was not answered as it should be.
+        FileNotFoundError: The system does not report the memory of another process.
+        LoadError: An answer does not have the expected status.
     """
-    posts = mixed()
+    posts = mixed_posts()
     samples = []
     with (
         running(*models, "--dtype", "q8", "--log-format", "none") as (port, process),
         Load(port, connections=CONNECTIONS) as load,
     ):
-        begun = perf_counter()
+        start = perf_counter()
         for _ in range(requests // sample_every):
             load.bodies(islice(posts, sample_every), count=sample_every)
             samples.append(resident_bytes_of(process))
-        took_s = perf_counter() - begun
+        took_s = perf_counter() - start
     return {
         "requests": requests,
         "resident_bytes": samples,
         "growth": median(_part(samples, END)) / median(_part(samples, WARM)),
-        "requests_a_second": requests / took_s,
+        "requests_per_second": requests / took_s,
     }
 
 
-def mixed(*, seed: int = 0) -> Iterator[Post]:
-    """Yield requests without end: short texts, some long or several, nonsense, and some whose client goes.
+def mixed_posts(*, seed: int = 0) -> Iterator[Post]:
+    """Yield requests without end: short texts, long texts, several texts, malformed requests, and clients that disconnect.
 
     Args:
         seed: The same seed gives the same requests.
     """
-    chance = random.Random(seed)
-    short = short_texts(_OF_SHORT)
-    long = [" ".join(text.split()[:LONGEST_WORDS]) for text in long_texts()]
-    kinds = [_LONG, _SEVERAL, _MALFORMED, _LEAVING]
+    generator = random.Random(seed)
+    short = short_texts(_SHORT_TEXTS)
+    long = [" ".join(text.split()[:MAX_WORDS]) for text in long_texts()]
+    kinds = [_LONG, _SEVERAL, _MALFORMED, _DISCONNECTING]
     while True:
-        (kind,) = chance.choices(("long", "several", "malformed", "leaving", "short"), (*kinds, 100 - sum(kinds)))
+        (kind,) = generator.choices(
+            ("long", "several", "malformed", "disconnecting", "short"), (*kinds, 100 - sum(kinds))
+        )
         if kind == "malformed":
-            yield chance.choice(_NONSENSE)
+            yield generator.choice(_MALFORMED_POSTS)
             continue
-        texts = chance.sample(long if kind == "long" else short, chance.randint(2, 8) if kind == "several" else 1)
-        path, body = chance.choice(_INTERFACES)(texts)
-        yield Post(path=path, body=json.dumps(body).encode(), leaves=kind == "leaving")
+        texts = generator.sample(long if kind == "long" else short, generator.randint(2, 8) if kind == "several" else 1)
+        path, body = generator.choice(_INTERFACES)(texts)
+        yield Post(path=path, body=json.dumps(body).encode(), disconnects=kind == "disconnecting")
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:
-    """Return the memory at some times, and the growth."""
+    """Return the table of the memory over time."""
     if "growth" not in figures:
         return []
     samples, requests = figures["resident_bytes"], figures["requests"]
@@ -107,8 +109,8 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         )
         for part in (0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1)
     ]
-    growth, rate = figures["growth"], figures["requests_a_second"]
-    title = f"The server's memory, {rate:.0f} requests a second: {growth - 1:+.1%} from {WARM[0]:.0%} on to the end"
+    growth, rate = figures["growth"], figures["requests_per_second"]
+    title = f"Memory of the server at {rate:.0f} requests per second: {growth - 1:+.1%} from {WARM[0]:.0%} to the end"
     return [Table(title=title, header=("after", "MB"), rows=rows)]
 
 
@@ -139,7 +141,7 @@ def _inference_protocol(texts: list[str]) -> tuple[str, dict[str, Any]]:
 
 
 _INTERFACES = (_hugging_face, _predict, _embed, _openai, _inference_protocol)
-_NONSENSE = (
+_MALFORMED_POSTS = (
     Post(path="/models/sentiment", body=b'{"inputs": ', status=400),
     Post(path="/models/sentiment", body=b'{"inputs": 3}', status=422),
     Post(path="/models/other", body=b'{"inputs": "a"}', status=404),

@@ -1,13 +1,13 @@
-"""Train the sentiment adapter: LoRA over all-MiniLM-L6-v2, on human-rated snippets.
+"""Trains the sentiment adapter: LoRA over all-MiniLM-L6-v2, on human-rated snippets.
 
     pip download vaderSentiment==3.3.2 --no-binary :all: --no-deps
     python examples/sentiment/train.py vaderSentiment-3.3.2.tar.gz
 
 The archive holds the data of Hutto & Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of
-Social Media Text" (ICWSM 2014): snippets with the mean rating of about twenty people, from -4 to 4. Movie, Amazon and
-Twitter snippets are used; texts rated closer to neutral than 0.4 are left out. 1,000 movie snippets are held out,
-drawn before training and never used to choose anything; they are written to the sample that verification and the
-tests read, and the accuracy on them is printed for the model card.
+Social Media Text" (ICWSM 2014): snippets with the mean rating of about twenty people, from -4 to 4. The script uses
+movie, Amazon and Twitter snippets. It drops texts whose rating is closer to neutral than 0.4. It draws 1,000 movie
+snippets before training and holds them out; no choice depends on them. It writes them to the sample that the
+verification and the tests read, and prints the accuracy on them for the model card.
 """
 
 import argparse
@@ -42,7 +42,7 @@ MAX_TOKENS = 128
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """One rated text: `source` is its file, `rating` the mean of its raters, -4 to 4."""
+    """A rated text: `source` is its file, `rating` the mean of its raters, -4 to 4."""
 
     source: str
     rating: float
@@ -54,18 +54,18 @@ class Snippet:
 
 
 def read_snippets(archive: Path) -> list[Snippet]:
-    """Read every rated, non-neutral snippet, each text once."""
+    """Return all rated snippets that are not neutral, each text once."""
     snippets: dict[str, Snippet] = {}
     with tarfile.open(archive) as outer:
         inner_file = outer.extractfile(INNER_ARCHIVE)
         if inner_file is None:
-            raise SystemExit(f"{archive} holds no {INNER_ARCHIVE}; is it the source distribution of 3.3.2?")
+            raise SystemExit(f"{archive} does not hold {INNER_ARCHIVE}; is it the source distribution of 3.3.2?")
         inner_bytes = inner_file.read()
     with tarfile.open(fileobj=io.BytesIO(inner_bytes)) as inner:
         for source in SOURCES:
             table = inner.extractfile(f"hutto_ICWSM_2014/{source}_GroundTruth.txt")
             if table is None:
-                raise SystemExit(f"{archive} holds no table of {source}")
+                raise SystemExit(f"{archive} does not hold the table of {source}")
             for line in table.read().decode("utf-8").splitlines():
                 _, rating, text = line.split("\t")
                 text = html.unescape(text).strip()
@@ -75,15 +75,15 @@ def read_snippets(archive: Path) -> list[Snippet]:
 
 
 def split(snippets: list[Snippet]) -> tuple[list[Snippet], list[Snippet]]:
-    """Return (training, held out); the held-out ones are movie snippets."""
+    """Return the training snippets and the held-out snippets, which are from movie reviews."""
     movies = [snippet for snippet in snippets if snippet.source == "movieReviewSnippets"]
     held_out = random.Random(SEED).sample(movies, HELD_OUT)
-    kept_apart = {snippet.text for snippet in held_out}
-    return [snippet for snippet in snippets if snippet.text not in kept_apart], held_out
+    held_out_texts = {snippet.text for snippet in held_out}
+    return [snippet for snippet in snippets if snippet.text not in held_out_texts], held_out
 
 
 def batches(snippets: list[Snippet], order: random.Random) -> list[list[Snippet]]:
-    """Shuffle into batches of texts of similar length, which need little padding."""
+    """Return shuffled batches of texts of similar length, which need little padding."""
     shuffled = order.sample(snippets, len(snippets))
     pools = [shuffled[start : start + 50 * BATCH_SIZE] for start in range(0, len(shuffled), 50 * BATCH_SIZE)]
     by_length = [sorted(pool, key=lambda snippet: len(snippet.text)) for pool in pools]
@@ -95,10 +95,8 @@ def batches(snippets: list[Snippet], order: random.Random) -> list[list[Snippet]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archive", type=Path, help="vaderSentiment-3.3.2.tar.gz")
-    parser.add_argument("--out", type=Path, default=HERE, help="the folder that the adapter is written to")
-    parser.add_argument(
-        "--sample", type=Path, default=SAMPLE, help="the file that the held-out snippets are written to"
-    )
+    parser.add_argument("--out", type=Path, default=HERE, help="the folder for the adapter")
+    parser.add_argument("--sample", type=Path, default=SAMPLE, help="the file for the held-out snippets")
     arguments = parser.parse_args()
 
     torch.manual_seed(SEED)
@@ -149,7 +147,7 @@ def main() -> None:
             correct += sum(snippet.label == label for snippet, label in zip(batch, predictions, strict=True))
     print(f"held-out accuracy: {correct / len(held_out):.3f}")
 
-    # The Hub's name, not this machine's path: the adapter fits the same weights wherever they come from.
+    # The name on the Hub instead of a local path: the adapter fits the same weights from any source.
     model.peft_config["default"].base_model_name_or_path = "sentence-transformers/all-MiniLM-L6-v2"
     model.save_pretrained(arguments.out, save_embedding_layers=False)
     config = model.get_base_model().config

@@ -1,4 +1,4 @@
-"""Figures of a suite, small, as `make bench` keeps them."""
+"""Small figures of suites in the format of `make bench`."""
 
 import json
 
@@ -30,7 +30,7 @@ def results(tmp_path):
         **shared,
         "inputs": {"first_answer": {**times, "seconds": {name: spread([1.0, 2.0]) for name in ROUNDS}}},
         "peak_bytes": {name: spread([1e8]) for name in ROUNDS},
-        "peak_memory_of": {"torchless, q8": {"transformers.pipeline": 1.0}, "transformers.pipeline": {}},
+        "peak_memory_ratio": {"torchless, q8": {"transformers.pipeline": 1.0}, "transformers.pipeline": {}},
         "installed": {"bytes": {"torchless": 10**8, "transformers.pipeline": None}},
     }
     rounds = {"PyTorch": [[2000.0]], "torchless, q8": [[400.0]]}
@@ -41,10 +41,10 @@ def results(tmp_path):
                 "tokens": 32,
                 "new_tokens": 64,
                 **summary(rounds),
-                "tokens_a_second": {"PyTorch": spread([32.0]), "torchless, q8": spread([160.0])},
+                "tokens_per_second": {"PyTorch": spread([32.0]), "torchless, q8": spread([160.0])},
             }
         },
-        "together": {"torchless, q8": {"tokens_a_second": {"1": 160.0, "8": 800.0}, "times": 5.0}},
+        "batched": {"torchless, q8": {"tokens_per_second": {"1": 160.0, "8": 800.0}, "times": 5.0}},
         "outside": {"torchless, q8": 0.05},
         "growth": {"torchless, q8": 1.001},
     }

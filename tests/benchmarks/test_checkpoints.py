@@ -1,4 +1,4 @@
-"""Kept checkpoints: made again when what they are made of changes."""
+"""Cached checkpoints: they are made again when their sources change."""
 
 import pytest
 from benchmarks import checkpoints
@@ -6,15 +6,15 @@ from benchmarks.checkpoints import CHECKPOINTS, key
 
 
 @pytest.fixture
-def edited(monkeypatch):
-    """Return the checkpoints whose key another content of some files changes."""
+def changed_by(monkeypatch):
+    """Return the checkpoints whose key changes when files change."""
 
-    def call(named):
+    def call(path):
         before = {name: key(name) for name in CHECKPOINTS}
         real = checkpoints._files
         key.cache_clear()
         monkeypatch.setattr(
-            checkpoints, "_files", lambda sources: [one for one in real(sources) if named not in str(one)]
+            checkpoints, "_files", lambda sources: [file for file in real(sources) if path not in str(file)]
         )
         after = {name: key(name) for name in CHECKPOINTS}
         monkeypatch.undo()
@@ -24,11 +24,11 @@ def edited(monkeypatch):
     return call
 
 
-def test_a_change_of_the_export_makes_its_own_folders_again_and_what_comes_of_them(edited):
-    ours = {name for name in CHECKPOINTS if name.endswith("-torchless")}
-    assert edited("torchless_export/quantization/variants.py") == ours | {"sentiment-openvino"}
+def test_a_change_of_the_export_changes_its_folders_and_their_conversions(changed_by):
+    exported = {name for name in CHECKPOINTS if name.endswith("-torchless")}
+    assert changed_by("torchless_export/quantization/variants.py") == exported | {"sentiment-openvino"}
 
 
-def test_a_change_of_the_weights_makes_that_model_again_for_everyone(edited):
-    random = ("distilbert", "gpt2", "llama", "t5", "bart")
-    assert edited("random_weights.py") == {name for name in CHECKPOINTS if name.startswith(random)}
+def test_a_change_of_the_random_weights_changes_all_conversions_of_the_models(changed_by):
+    random_models = ("distilbert", "gpt2", "llama", "t5", "bart")
+    assert changed_by("random_weights.py") == {name for name in CHECKPOINTS if name.startswith(random_models)}

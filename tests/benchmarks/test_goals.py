@@ -1,11 +1,11 @@
-"""Goals: bounds on figures, and what becomes of them."""
+"""Goals: bounds on figures, and their verdicts."""
 
 import pytest
 from benchmarks.goals import GOALS, Goal, verdict, verdicts_table
 from benchmarks.report import SUITES
 
-LEAST = Goal(suite="latency", name="twice as fast", path=("times", "ours"), at_least=2)
-MOST = Goal(suite="latency", name="at most a second", path=("times", "ours"), at_most=1, unit=" s")
+LEAST = Goal(suite="latency", name="twice as fast", path=("times", "torchless"), at_least=2)
+MOST = Goal(suite="latency", name="at most a second", path=("times", "torchless"), at_most=1, unit=" s")
 
 
 @pytest.mark.parametrize(
@@ -19,18 +19,18 @@ MOST = Goal(suite="latency", name="at most a second", path=("times", "ours"), at
     ],
 )
 def test_a_figure_meets_its_bound_or_misses_it(goal, figure, word):
-    found = verdict(goal, {"times": {"ours": figure}})
+    found = verdict(goal, {"times": {"torchless": figure}})
     assert (found.word, found.met) == (word, word == "met")
 
 
-@pytest.mark.parametrize("figures", [{}, {"times": {}}, {"times": 3}, {"times": {"ours": None}}])
-def test_what_was_not_measured_is_not_met(figures):
+@pytest.mark.parametrize("figures", [{}, {"times": {}}, {"times": 3}, {"times": {"torchless": None}}])
+def test_a_goal_without_a_figure_is_not_met(figures):
     found = verdict(LEAST, figures)
     assert (found.word, found.met, found.figure) == ("not measured", False, None)
 
 
 def test_the_table_lists_each_goal_with_its_figure():
-    rows = verdicts_table([verdict(LEAST, {"times": {"ours": 2.345}}), verdict(MOST, {})]).rows
+    rows = verdicts_table([verdict(LEAST, {"times": {"torchless": 2.345}}), verdict(MOST, {})]).rows
     assert rows == [
         ("latency: twice as fast", "≥ 2×", "2.35×", "met"),
         ("latency: at most a second", "≤ 1 s", "–", "not measured"),
@@ -38,12 +38,12 @@ def test_the_table_lists_each_goal_with_its_figure():
 
 
 @pytest.mark.parametrize("goal", GOALS, ids=lambda goal: goal.name)
-def test_every_goal_has_one_bound_and_a_suite_with_its_peers(goal):
+def test_a_goal_has_exactly_one_bound_and_a_suite_with_its_peers(goal):
     assert (goal.at_least is None) != (goal.at_most is None)
     suite = SUITES[goal.suite]
     groups = [value for value in vars(suite).values() if isinstance(value, tuple)]
     names = {peer.name for group in groups for peer in group if hasattr(peer, "engine")}
-    if goal.suite == "quantisation":
+    if goal.suite == "quantization":
         names = {peer.name for peer in suite.peers("sentiment")}
-    named = [key for key in goal.path if "torchless, " in key or "transformers" in key]
-    assert set(named) <= names
+    peer_names = [key for key in goal.path if "torchless, " in key or "transformers" in key]
+    assert set(peer_names) <= names

@@ -1,4 +1,4 @@
-"""The load: requests over connections that stay open."""
+"""The client for load tests: requests over keep-alive connections."""
 
 import json
 import threading
@@ -9,8 +9,8 @@ import pytest
 from benchmarks.load import Load, LoadError, Post
 
 
-class Shouting(BaseHTTPRequestHandler):
-    """Answers a text in capitals, and refuses an empty one."""
+class UppercaseHandler(BaseHTTPRequestHandler):
+    """Answers a text in capitals, and rejects an empty text."""
 
     protocol_version = "HTTP/1.1"
     connections: ClassVar[set[object]] = set()
@@ -31,9 +31,9 @@ class Shouting(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def port():
-    """The port of a server that shouts."""
-    Shouting.connections = set()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Shouting) as server:
+    """The port of a server with the handler."""
+    UppercaseHandler.connections = set()
+    with ThreadingHTTPServer(("127.0.0.1", 0), UppercaseHandler) as server:
         server.daemon_threads = True
         server.block_on_close = False
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -43,41 +43,41 @@ def port():
         thread.join()
 
 
-def test_every_text_is_answered_in_its_place(port):
+def test_answers_have_the_order_of_the_texts(port):
     texts = [f"text {number}" for number in range(50)]
     with Load(port, "/a/b", connections=4) as load:
         answers = load.answers(texts)
         assert answers == [[{"path": "/a/b", "text": text.upper()}] for text in texts]
         assert load.answers(["again"]) == [[{"path": "/a/b", "text": "AGAIN"}]]
-    assert len(Shouting.connections) == 4
+    assert len(UppercaseHandler.connections) == 4
 
 
-def test_one_text_has_a_connection_of_its_own(port):
+def test_a_single_text_has_a_separate_connection(port):
     with Load(port, "/a", connections=4) as load:
         assert [load.answer(text) for text in "ab"] == [[{"path": "/a", "text": text}] for text in "AB"]
-        assert len(Shouting.connections) == 1
+        assert len(UppercaseHandler.connections) == 1
         with pytest.raises(LoadError, match="422"):
             load.answer("")
 
 
-def test_connections_that_were_idle_are_opened_anew(port, monkeypatch):
-    monkeypatch.setattr("benchmarks.load._FRESH_S", 0)
+def test_idle_connections_are_opened_again(port, monkeypatch):
+    monkeypatch.setattr("benchmarks.load._MAX_IDLE_S", 0)
     with Load(port, "/", connections=1) as load:
         for _ in range(2):
             load.answers(["a"])
-    assert len(Shouting.connections) == 2
+    assert len(UppercaseHandler.connections) == 2
 
 
-def test_what_a_server_refuses_is_an_error_in_its_words(port):
+def test_a_rejection_is_an_error_with_the_answer(port):
     with Load(port, "/", connections=2) as load, pytest.raises(LoadError, match=r"422 .*\"text\": \"\""):
         load.answers(["a", ""])
 
 
-def test_a_client_that_goes_is_followed_by_another_and_a_refusal_may_be_expected(port):
+def test_a_client_can_disconnect_and_a_request_can_expect_a_rejection(port):
     def post(text, **expected):
         return Post(path="/", body=json.dumps({"inputs": text}).encode(), **expected)
 
-    posts = [post("a"), post("b", leaves=True), post("", status=422), post("c")]
+    posts = [post("a"), post("b", disconnects=True), post("", status=422), post("c")]
     with Load(port, connections=1) as load:
         bodies = load.bodies(iter(posts), count=4)
     assert [json.loads(body or b"null") for body in bodies] == [
@@ -86,4 +86,4 @@ def test_a_client_that_goes_is_followed_by_another_and_a_refusal_may_be_expected
         [{"path": "/", "text": ""}],
         [{"path": "/", "text": "C"}],
     ]
-    assert len(Shouting.connections) == 2
+    assert len(UppercaseHandler.connections) == 2

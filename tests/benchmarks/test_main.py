@@ -9,7 +9,7 @@ from benchmarks.goals import GOALS
 
 
 class Suite:
-    """One time."""
+    """A suite with one figure."""
 
     def __init__(self, failed):
         self._failed = failed
@@ -24,7 +24,7 @@ class Suite:
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Run the command on a suite of our own, which takes the place of latency."""
+    """Run the command with a test suite in place of latency."""
 
     def call(*arguments, failed=()):
         suites = {"latency": Suite(dict(failed))}
@@ -39,7 +39,7 @@ def run(tmp_path, monkeypatch):
     return call
 
 
-def test_figures_are_kept_with_their_conditions(run, tmp_path, capsys):
+def test_figures_are_written_with_their_conditions(run, tmp_path, capsys):
     assert run() == 0
     figures = json.loads((tmp_path / "latency.json").read_text())
     assert figures["machine"]["threads"] >= 1
@@ -47,20 +47,20 @@ def test_figures_are_kept_with_their_conditions(run, tmp_path, capsys):
     assert "a, gone" in (tmp_path / "report.md").read_text()
 
 
-def test_a_check_lists_each_goal_and_fails_if_one_is_missed(run, capsys):
+def test_a_check_lists_each_goal_and_fails_if_a_goal_is_missed(run, capsys):
     assert run("latency", "--check") == 1
     printed = capsys.readouterr().out
     assert "7×" in printed
     assert "not measured" in printed
 
 
-def test_a_check_of_goals_that_are_met_succeeds(run, monkeypatch):
+def test_a_check_succeeds_if_all_goals_are_met(run, monkeypatch):
     met = [goal for goal in GOALS if goal.name == "16 tokens, q8, vs transformers.pipeline"]
     monkeypatch.setattr(command, "GOALS", met)
     assert run("--check") == 0
 
 
-def test_a_peer_that_fails_is_told_and_fails_the_command(run, capsys):
+def test_a_failed_peer_is_reported_and_fails_the_command(run, capsys):
     assert run(failed={"b": "ValueError: no"}.items()) == 1
     assert "b failed: ValueError: no" in capsys.readouterr().out
 
@@ -70,7 +70,7 @@ def test_a_report_measures_nothing(run, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"report.md"}
 
 
-def test_an_unknown_suite_is_an_error_that_lists_those_there_are(run, capsys):
+def test_an_unknown_suite_is_an_error_that_lists_the_suites(run, capsys):
     with pytest.raises(SystemExit):
         run("speed")
     assert "there is no suite 'speed'; name one of latency" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""How much memory a process has, and had."""
+"""The current and the peak memory of a process."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 from benchmarks.memory import peak_bytes, resident_bytes, resident_bytes_of
 
 
-def test_what_is_let_go_of_is_no_longer_resident_and_counts_for_the_peak():
+def test_freed_memory_is_not_resident_but_counts_for_the_peak():
     before = resident_bytes()
     held = bytearray(b"x" * 300_000_000)
     during = resident_bytes()
@@ -16,5 +16,5 @@ def test_what_is_let_go_of_is_no_longer_resident_and_counts_for_the_peak():
     assert peak_bytes() >= during
 
 
-def test_the_memory_of_another_process_is_told_by_its_id():
+def test_the_memory_of_a_process_by_its_id():
     assert resident_bytes_of(os.getpid()) == pytest.approx(resident_bytes(), rel=0.05)

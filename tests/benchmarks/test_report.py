@@ -1,4 +1,4 @@
-"""The report, from figures that are kept."""
+"""The report of stored figures."""
 
 from benchmarks.report import render
 from benchmarks.table import Table
@@ -6,7 +6,7 @@ from benchmarks.table import Table
 
 def test_the_report_has_tables_conditions_and_goals(results):
     text = render(results)
-    assert "A shape. A CPU, 2 threads each, load 0.50 before; Python 3.11.7, torch 2." in text
+    assert "A shape. A CPU, 2 threads per peer, load 0.50 before; Python 3.11.7, torch 2." in text
     assert "| torchless, q8 | 2.00 (2.00–2.00) | 2.00 (2.00–2.00) |" in text
     assert "| torchless, q8 | 10.62× | 10.62× |" in text
     assert "| optimum, fp32 | – | – |" in text
@@ -16,7 +16,7 @@ def test_the_report_has_tables_conditions_and_goals(results):
     assert "| latency: 16 tokens, fp32, vs transformers.pipeline | ≥ 2.5× | – | not measured |" in text
 
 
-def test_the_report_has_tokens_a_second_and_what_a_call_costs_besides(results):
+def test_the_report_has_tokens_per_second_and_the_profile_of_a_call(results):
     text = render(results)
     assert "| torchless, q8 | 160 (160–160) | 5.00× | – | – |" in text
     assert "| torchless, q8 | 160 | 800 | 5.00× |" in text
@@ -32,6 +32,6 @@ def test_suites_that_were_not_measured_are_left_out(results):
     assert "throughput" not in text.lower()
 
 
-def test_a_table_in_markdown_has_its_figures_on_the_right():
+def test_a_markdown_table_has_right_aligned_figures():
     table = Table(title="T", header=("", "ms"), rows=[("a", "1")])
     assert table.markdown() == "|  | ms |\n| --- | ---: |\n| a | 1 |"

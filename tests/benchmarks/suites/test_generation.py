@@ -1,14 +1,14 @@
-"""The suite about models that write: what the figures of peers come to."""
+"""The figures of the suite about generative models."""
 
 import pytest
 from benchmarks.suites import generation
 
 
 class Contest:
-    """Peers whose answers and times are known.
+    """Peers with known answers and times.
 
     Args:
-        answers: By name, what is answered to each input.
+        answers: By name, a function that answers an input.
         times: By name, the times of each round.
     """
 
@@ -29,7 +29,7 @@ class Contest:
         return iter(self._answers)
 
     def answers(self, name, inputs):
-        return [self._answers[name](one) for one in inputs] if name in self._answers else None
+        return [self._answers[name](item) for item in inputs] if name in self._answers else None
 
     def exclude(self, name, reason):
         self.failed[name] = reason
@@ -40,35 +40,35 @@ class Contest:
 
 @pytest.fixture
 def contest(monkeypatch):
-    """Let peers be known ones, and prompts short."""
+    """Replace the peers by known ones, and the prompts by short ones."""
 
     def call(**known):
-        made = Contest(**known)
-        monkeypatch.setattr(generation, "Contest", made)
+        fake = Contest(**known)
+        monkeypatch.setattr(generation, "Contest", fake)
         monkeypatch.setattr(generation, "checkpoint", lambda name: name)
         monkeypatch.setattr(generation, "token_rows", lambda _, rows, tokens: [[1] * tokens] * rows)
-        return made
+        return fake
 
     return call
 
 
-def test_who_writes_other_tokens_in_float32_takes_no_part(contest):
-    writes = {"PyTorch": 5, "CTranslate2, fp32": 6, "torchless, fp32": 5, "torchless, q8": 7}
-    made = contest(answers={name: (lambda _, token=token: [[token] * 64]) for name, token in writes.items()})
-    generation._check_alike(made, [[1]])
-    assert [*made.failed] == ["CTranslate2, fp32"]
+def test_a_float32_peer_with_different_tokens_is_excluded(contest):
+    tokens = {"PyTorch": 5, "CTranslate2, fp32": 6, "torchless, fp32": 5, "torchless, q8": 7}
+    fake = contest(answers={name: (lambda _, token=token: [[token] * 64]) for name, token in tokens.items()})
+    generation._exclude_deviating(fake, [[1]])
+    assert [*fake.failed] == ["CTranslate2, fp32"]
 
 
-def test_texts_at_once_are_compared_with_one_in_the_same_round(contest):
-    contest(times={"torchless, q8": [[400, 800], [800, 1600], [400, 1600]]})  # alone, and eight at once
-    (one,) = generation._together({"skipped": {}, "failed": {}}).values()
-    assert one == {"tokens_a_second": {"1": 160, "8": 320}, "times": 4}
+def test_a_batch_is_compared_with_a_single_text_in_the_same_round(contest):
+    contest(times={"torchless, q8": [[400, 800], [800, 1600], [400, 1600]]})  # a single text, and a batch of eight
+    (figures,) = generation._batched({"skipped": {}, "failed": {}}).values()
+    assert figures == {"tokens_per_second": {"1": 160, "8": 320}, "times": 4}
 
 
-def test_growth_is_of_memory_after_the_last_call_and_after_the_fiftieth(contest):
+def test_growth_compares_the_memory_after_the_last_and_the_fiftieth_call(contest):
     calls = iter(range(1000))
     contest(answers={"torchless, q8": lambda _: {"outside": 0.04, "resident_bytes": 1000 + next(calls)}})
-    outside, growth = generation._cost({"skipped": {}, "failed": {}})
+    outside, growth = generation._profile({"skipped": {}, "failed": {}})
     assert outside == {"torchless, q8": 0.04}
     last, fiftieth = (1000 + generation.ROUNDS + number for number in (200, 50))
     assert growth == {"torchless, q8": last / fiftieth}

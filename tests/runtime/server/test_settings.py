@@ -88,7 +88,7 @@ def test_the_page_has_the_table_of_the_declarations():
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     page = script.PAGE.read_text(encoding="utf-8")
-    assert page == script.written(page), "run: .venv/bin/python docs/settings_table.py"
+    assert page == script.with_table(page), "run: .venv/bin/python docs/settings_table.py"
 
 
 def test_every_setting_is_a_flag_with_its_description_and_its_default():

@@ -1,4 +1,4 @@
-"""What 8 bits cost and save: torchless's q8 beside ONNX Runtime's dynamic int8 and OpenVINO's, in time and in answers."""
+"""8-bit quantization: time and accuracy of torchless's q8, ONNX Runtime's dynamic int8 and OpenVINO's int8."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from benchmarks.checkpoints import checkpoint
 from benchmarks.contest import Contest
-from benchmarks.one_text import by_length
-from benchmarks.peers import Peer, ours
+from benchmarks.peers import Peer, torchless_peers
+from benchmarks.single_text import by_length
 from benchmarks.table import Table
 from torchless_export.sample import sample_texts
 
@@ -23,13 +23,13 @@ EXACT, INT8, OPENVINO = "torchless, fp32", "torchless, int8", "OpenVINO, int8"
 
 
 def peers(model: str) -> tuple[Peer, ...]:
-    """Return who is compared on a model."""
+    """Return the peers of a model."""
     openvino = Peer(name=OPENVINO, engine="openvino", model=f"{model}-openvino")
-    return (*ours(f"{model}-torchless", ("int8", "q8", "fp32")), openvino)
+    return (*torchless_peers(f"{model}-torchless", ("int8", "q8", "fp32")), openvino)
 
 
 def measure() -> dict[str, Any]:
-    """Time each dtype in turns on two shapes, and count what the answers of a real model come to."""
+    """Time each dtype in turns on two shapes, and compare the answers of a real model with fp32."""
     shapes: dict[str, Any] = {}
     skipped: dict[str, str] = {}
     failed: dict[str, str] = {}
@@ -45,20 +45,20 @@ def measure() -> dict[str, Any]:
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:
-    """Return times by shape, and what became of the answers."""
+    """Return the tables of times by shape, and of the differences of answers."""
     rows = []
     for shape, by_tokens in figures["shapes"].items():
         for peer in peers(SHAPES[shape]):
             cells = (_time(item, peer.name) for item in by_tokens.values())
             rows.append((f"{shape}: {peer.name}", *cells))
     times = Table(
-        title="Milliseconds a text (of int8's, in the same rounds)",
+        title="Milliseconds per text (relative to int8 in the same rounds)",
         header=("", *(f"{tokens} tokens" for tokens in TOKENS)),
         rows=rows,
     )
     answers = Table(
-        title="The sentiment model's answers to 1,000 texts, against fp32",
-        header=("", "labels agree", "mean |Δp|", "max |Δp|", "in batches of 8, |Δp|", "weights, of fp32's"),
+        title="Answers of the sentiment model to 1,000 texts, compared with fp32",
+        header=("", "labels agree", "mean |Δp|", "max |Δp|", "max |Δp| in batches of 8", "size relative to fp32"),
         rows=[
             (
                 name,
@@ -66,7 +66,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
                 f"{item['mean_abs_diff']:.4f}",
                 f"{item['max_abs_diff']:.3f}",
                 "–" if item["batched_max_abs_diff"] is None else f"{item['batched_max_abs_diff']:.3g}",
-                f"{item['size_of_fp32']:.0%}",
+                f"{item['size_ratio']:.0%}",
             )
             for name, item in figures["answers"].items()
         ],
@@ -77,13 +77,13 @@ def tables(figures: dict[str, Any]) -> list[Table]:
 def _time(figures: dict[str, Any], name: str) -> str:
     if name not in figures["ms"]:
         return "–"
-    of_int8 = 1.0 if name == INT8 else figures["times_faster"].get(INT8, {}).get(name)
+    ratio = 1.0 if name == INT8 else figures["times_faster"].get(INT8, {}).get(name)
     median = figures["ms"][name]["median"]
-    return f"{median:.2f}" if of_int8 is None else f"{median:.2f} ({of_int8:.2f}×)"
+    return f"{median:.2f}" if ratio is None else f"{median:.2f} ({ratio:.2f}×)"
 
 
 def _answers(contest: Contest) -> dict[str, Any]:
-    """Return by peer how its probabilities differ from fp32's, one text at a time and in batches of 8 as they come."""
+    """Return the differences to the probabilities of fp32 by peer, for single texts and for unsorted batches of 8."""
     texts = sample_texts()
     batches = [texts[start : start + 8] for start in range(0, len(texts), 8)]
     alone = {name: _probabilities(contest.answers(name, texts, batch_size=1)) for name in [*contest]}
@@ -96,22 +96,22 @@ def _answers(contest: Contest) -> dict[str, Any]:
     for name, scores in alone.items():
         if scores is None:
             continue
-        together = batched.get(name)
+        batched_scores = batched.get(name)
         found[name] = {
             "agreement": float(((scores > 0.5) == (exact > 0.5)).mean()),
             "mean_abs_diff": float(np.abs(scores - exact).mean()),
             "max_abs_diff": float(np.abs(scores - exact).max()),
-            "batched_max_abs_diff": None if together is None else float(np.abs(scores - together).max()),
-            "size_of_fp32": _weights(name).stat().st_size / fp32_bytes,
+            "batched_max_abs_diff": None if batched_scores is None else float(np.abs(scores - batched_scores).max()),
+            "size_ratio": _weights(name).stat().st_size / fp32_bytes,
         }
     if {"torchless, q8", OPENVINO} <= found.keys():
-        ahead = found["torchless, q8"]["agreement"] - found[OPENVINO]["agreement"]
-        found["torchless, q8"]["agreement_above_openvino"] = round(ahead, 6)
+        difference = found["torchless, q8"]["agreement"] - found[OPENVINO]["agreement"]
+        found["torchless, q8"]["agreement_above_openvino"] = round(difference, 6)
     return found
 
 
 def _probabilities(answers: list[Any] | None) -> Any:
-    """Return the probability of the label POSITIVE for each text, (texts,)."""
+    """Return the probability of the label POSITIVE for each text, shape (texts,)."""
     if answers is None:
         return None
     flat = [item for answer in answers for item in answer]

@@ -1,4 +1,4 @@
-"""Makes the checkpoints of models that write: random weights in known shapes, one tokenizer for all, and their conversions."""
+"""Makes the checkpoints of generative models, with known shapes, random weights and a shared tokenizer, and converts them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ __all__ = ["DTYPES", "MAKERS", "SHAPES", "Shape"]
 DTYPES = ("fp32", "q8", "q4")
 _BOS, _PAD, _EOS, _UNKNOWN = "<s>", "<pad>", "</s>", "<unk>"
 _SPECIAL = (_BOS, _PAD, _EOS, _UNKNOWN)
-_TEXTS = 4  # to verify on; every token of them is compared
+_VERIFICATION_TEXTS = 4  # the export compares every token of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +30,8 @@ class Shape:
 
     Attributes:
         type: The architecture.
-        config: What its configuration says, beside the special tokens.
-        task: What it is exported for.
+        config: The configuration, except the special tokens.
+        task: The task of the export.
     """
 
     type: str
@@ -42,7 +42,7 @@ class Shape:
 SHAPES = {
     # 124 million parameters.
     "gpt2": Shape(type="gpt2", config={}, task="text-generation"),
-    # 107 million, with three queries to a key.
+    # 107 million parameters, with three queries per key.
     "llama": Shape(
         type="llama",
         config={
@@ -57,9 +57,9 @@ SHAPES = {
         },
         task="text-generation",
     ),
-    # T5-small's.
+    # The shape of T5-small.
     "t5": Shape(type="t5", config={"decoder_start_token_id": _SPECIAL.index(_PAD)}, task="summarization"),
-    # BART-base's. No token is forced at the end, which not every peer can do.
+    # The shape of BART-base. No token is forced at the end, because some peers do not support it.
     "bart": Shape(
         type="bart",
         config={
@@ -72,25 +72,25 @@ SHAPES = {
             "encoder_ffn_dim": 3072,
             "encoder_layers": 6,
             "forced_eos_token_id": None,
-            "normalize_before": False,  # as published checkpoints say, which CTranslate2 reads
+            "normalize_before": False,  # as in published checkpoints; CTranslate2 reads it
         },
         task="summarization",
     ),
 }
-"""By a checkpoint's name."""
+"""The shapes by name of the checkpoint."""
 
 
 def _checkpoint(shape: Shape, out: Path) -> None:
-    """A model with random weights, and a tokenizer with a name for each of its tokens."""
+    """Make a model with random weights, and a tokenizer with a name for each token of the model."""
     ids = {f"{name}_token_id": _SPECIAL.index(token) for name, token in (("bos", _BOS), ("pad", _PAD), ("eos", _EOS))}
     config = transformers.AutoConfig.for_model(shape.type, **ids, **shape.config)
-    written = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
-    model = written.from_config(config)
+    auto_class = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+    model = auto_class.from_config(config)
     randomise(model, seed=0)
     for module in model.modules():
-        if isinstance(module, torch.nn.Embedding):  # else one token is the likeliest after any other
+        if isinstance(module, torch.nn.Embedding):  # without this, the same token is the likeliest after any other
             module.weight.data /= module.weight.data.std()
-    if shape.type == "t5":  # whose queries are small instead of scaled; larger ones would magnify every rounding
+    if shape.type == "t5":  # T5 has small queries instead of scaled ones; large queries would magnify rounding
         for name, weights in model.named_parameters():
             if name.endswith(".q.weight"):
                 weights.data *= config.d_kv**-0.5
@@ -107,7 +107,7 @@ def _checkpoint(shape: Shape, out: Path) -> None:
 
 
 def _byte_level(size: int) -> Tokenizer:
-    """Return a byte-level BPE of the sample's texts, filled up to a size with tokens that no text has."""
+    """Return a byte-level BPE trained on the sample, filled up to a size with unused tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
@@ -125,8 +125,8 @@ def _byte_level(size: int) -> Tokenizer:
 def _torchless(name: str, out: Path) -> None:
     with TemporaryDirectory() as scratch:
         texts = Path(scratch) / "texts.txt"
-        texts.write_text("\n".join(sample_texts(_TEXTS)), encoding="utf-8")
-        # Random weights make near-ties of most tokens: a variant's agreement says nothing there.
+        texts.write_text("\n".join(sample_texts(_VERIFICATION_TEXTS)), encoding="utf-8")
+        # With random weights most tokens are near-ties, so the agreement of a variant has no meaning.
         export(
             str(folder(name)),
             out,
@@ -140,14 +140,14 @@ def _torchless(name: str, out: Path) -> None:
 
 
 def _optimum(name: str, out: Path) -> None:
-    """Optimum's own export."""
+    """Make the export of optimum."""
     from optimum.onnxruntime import ORTModelForCausalLM
 
     ORTModelForCausalLM.from_pretrained(folder(name), export=True).save_pretrained(out)
 
 
 def _ctranslate2(name: str, out: Path) -> None:
-    """CTranslate2's conversion, in float32; what it computes in is chosen when it is loaded."""
+    """Convert to CTranslate2 in float32. The compute type is chosen when the model is loaded."""
     from ctranslate2.converters import TransformersConverter
 
     TransformersConverter(str(folder(name))).convert(str(out))
@@ -159,4 +159,4 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {
     **{f"{name}-ctranslate2": partial(_ctranslate2, name) for name in SHAPES},
     **{f"{name}-optimum": partial(_optimum, name) for name in ("gpt2", "llama")},
 }
-"""By the names of `checkpoints.CHECKPOINTS`."""
+"""The functions that make the checkpoints, by the names of `checkpoints.CHECKPOINTS`."""

@@ -1,4 +1,4 @@
-"""One text at a time, by its length: how the suites about latency measure."""
+"""The measurement of the latency suites: one text per call, for several lengths."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,12 +20,12 @@ def by_length(contest: Contest, model: str, lengths: Sequence[int]) -> dict[str,
     """Time each peer on one text of each length, in turns.
 
     Args:
-        contest: Where the peers are.
-        model: The checkpoint whose tokenizer counts.
-        lengths: In tokens.
+        contest: The peers.
+        model: The checkpoint whose tokenizer counts the tokens.
+        lengths: The lengths in tokens.
 
     Returns:
-        By length, in words, the figures of the peers.
+        The figures of the peers, by length as a string.
     """
     count, found = token_counter(checkpoint(model)), {}
     for tokens in lengths:
@@ -37,14 +37,14 @@ def by_length(contest: Contest, model: str, lengths: Sequence[int]) -> dict[str,
 
 
 def distilbert_by_length(peers: Sequence[Peer], lengths: Sequence[int]) -> dict[str, Any]:
-    """Time peers of DistilBERT-base's shape on one text of each length, in turns.
+    """Time peers with the shape of DistilBERT-base on one text of each length, in turns.
 
     Args:
-        peers: Who takes part.
-        lengths: In tokens.
+        peers: The peers.
+        lengths: The lengths in tokens.
 
     Returns:
-        A suite's figures.
+        The figures of a suite.
     """
     with Contest(peers) as contest:
         return {
