@@ -54,7 +54,7 @@ def test_variants(tiny, tmp_path):
         (["--dtype", "fp32,q9"], "There is no export of dtype 'q9'"),
         (["--dtype", "fp32,q4,q4"], "'q4' is named twice"),
         (["--dtype", ""], "There is no export of dtype ''"),
-        (["--min-agreement", "99"], "The agreement asked for is 99.0. Give a share of texts, 0 to 1"),
+        (["--min-agreement", "99"], "min_agreement=99.0 is not a share. Give a share of texts, 0 to 1"),
         (["--verify-with", "nowhere.txt"], "nowhere.txt cannot be read: No such file"),
         (["--dtype", "q8", "--calibrate-with", "nowhere.txt"], "Give --calibrate-with a text file in UTF-8"),
     ],

@@ -110,7 +110,7 @@ def test_a_folder_without_a_manifest_can_only_be_measured(copy, checkpoint, text
     with pytest.raises(CheckpointError, match="has no manifest"):
         verified(copy)
     printed = verified(copy, "--against", checkpoint, "--verify-with", texts)
-    assert "100.0% of 3" in printed
+    assert "100.0% of 8" in printed
 
 
 def test_options_of_a_measurement_alone(copy, verified):
@@ -124,7 +124,7 @@ def test_against_the_checkpoint(copy, checkpoint, verified, texts):
     said, measured = (line for line in printed.splitlines() if "│ manifest" in line or "│ measured" in line)
     assert "100.0% of " in said
     assert "fp32" in said
-    assert "100.0% of 3" in measured
+    assert "100.0% of 8" in measured
 
 
 def test_against_another_checkpoint(copy, tiny, asked, texts):
@@ -133,7 +133,7 @@ def test_against_another_checkpoint(copy, tiny, asked, texts):
     assert f"{other} is not what {copy} was exported from" in result.output
     assert isinstance(result.exception, ExportError)
     assert re.search(
-        r"failed its verification: fp32 gives other answers than PyTorch on 3 of 3 texts", result.exception.problem
+        r"failed its verification: fp32 gives other answers than PyTorch on 8 of 8 texts", result.exception.problem
     )
 
 
@@ -150,7 +150,7 @@ def test_a_variant_below_the_agreement(copy, checkpoint, verified, texts):
     replace(manifest, variants={**manifest.variants, "int8": int8}).write(copy)
     options = (copy, "--against", checkpoint, "--verify-with", texts)
     with pytest.raises(
-        ExportError, match=r"verification: int8 agrees with PyTorch on 0\.00% of 3 texts, and 99\.00% are asked for"
+        ExportError, match=r"verification: int8 agrees with PyTorch on 0\.00% of 8 texts, and the least is 99\.00%"
     ):
         verified(*options)
     assert "nothing" in verified(*options, "--min-agreement", "0")
