@@ -62,7 +62,7 @@ def rebuild_branches(source: Path, target: Path, make: Callable[[Path, Path], No
             rebuilt.append(branch.with_name(f"{branch_name}_rebuilt.onnx"))
             save_graph(_standalone(attribute(choice, branch_name), model), branch)
             make(branch, rebuilt[-1])
-        merge(*rebuilt, target)
+        merge(rebuilt[0], rebuilt[1], target)
 
 
 def _merged(without_past: Any, with_past: Any) -> Any:
