@@ -9,7 +9,7 @@ __all__ = ["CPU_CORES", "CpuCores"]
 
 
 class CpuCores:
-    """Lends a number of cores to runs, in the order in which the runs ask.
+    """A number of cores that runs acquire and release, first come, first served.
 
     Args:
         count: The number of cores.
