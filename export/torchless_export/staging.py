@@ -20,7 +20,7 @@ def check_destination(out: Path) -> None:
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file()):
         raise ExportError(
-            f"{out} exists, and is not an export of torchless.", hint="Give another folder, or remove this one."
+            f"{out} exists, and is not an export of torchless.", hint="Choose another folder, or remove this folder."
         )
 
 

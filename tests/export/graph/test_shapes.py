@@ -1,4 +1,4 @@
-"""Graphs with constant shapes: as the exporter wrote them, and after."""
+"""The exporter's graphs, before and after known shapes become constants."""
 
 import logging
 import shutil
@@ -52,7 +52,7 @@ def graphs(request, tiny, tmp_path_factory):
 
 
 def session(path, *, optimised):
-    """What runs a graph; unless it is optimised, exactly as it is written."""
+    """A session for a graph, with or without optimizations."""
     options = onnxruntime.SessionOptions()
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
@@ -64,15 +64,15 @@ def feed(inputs, batch, tokens, past):
     axes = {"batch_size": batch, "num_choices": 2, "sequence_length": tokens, "past_sequence_length": past}
     axes["past_sequence_length + sequence_length"] = past + tokens
     values = {}
-    for one in inputs:
-        shape = [axes.get(axis, axis) for axis in one.shape]
-        if one.name == "attention_mask":
-            values[one.name] = np.ones(shape, np.int64)
-            values[one.name][1:, ..., past + tokens // 2 + 1 :] = 0
-        elif one.type == "tensor(float)":
-            values[one.name] = RNG.standard_normal(shape).astype(np.float32)
+    for item in inputs:
+        shape = [axes.get(axis, axis) for axis in item.shape]
+        if item.name == "attention_mask":
+            values[item.name] = np.ones(shape, np.int64)
+            values[item.name][1:, ..., past + tokens // 2 + 1 :] = 0
+        elif item.type == "tensor(float)":
+            values[item.name] = RNG.standard_normal(shape).astype(np.float32)
         else:
-            values[one.name] = RNG.integers(0, 2 if one.name == "token_type_ids" else 300, shape)
+            values[item.name] = RNG.integers(0, 2 if item.name == "token_type_ids" else 300, shape)
     return values
 
 
@@ -157,4 +157,4 @@ def test_what_cannot_be_worked_out_stays(tmp_path, caplog, monkeypatch):
         infer_shapes(path)
     assert [node.op_type for node in onnx.load(path).graph.node] == ["Shape", "Nothing"]
     assert "left as they are" in caplog.text
-    assert [one.name for one in tmp_path.iterdir()] == ["a.onnx"]
+    assert [item.name for item in tmp_path.iterdir()] == ["a.onnx"]

@@ -80,7 +80,9 @@ def test_they_stand_in_the_order_asked_for(variants):
 
 @pytest.mark.parametrize("dtype", MADE)
 def test_inputs_and_outputs_stay_as_they_are(folder, dtype):
-    whole, variant = (AutoModelForSequenceClassification.from_pretrained(folder, dtype=one) for one in ("fp32", dtype))
+    whole, variant = (
+        AutoModelForSequenceClassification.from_pretrained(folder, dtype=name) for name in ("fp32", dtype)
+    )
     assert variant.session.inputs == whole.session.inputs
     assert variant.session.outputs == whole.session.outputs
 
@@ -117,7 +119,7 @@ def test_other_architectures(made_of, model_type, dtype):
     out, _ = made_of(model_type, TASK, dtype)
     encoded = AutoTokenizer.from_pretrained(out)(sample_texts(8), padding=True, return_tensors="np")
     expected, got = (
-        logits(AutoModelForSequenceClassification.from_pretrained(out, dtype=one), encoded) for one in ("fp32", dtype)
+        logits(AutoModelForSequenceClassification.from_pretrained(out, dtype=name), encoded) for name in ("fp32", dtype)
     )
     tolerance = 0.01 if dtype == "fp16" else 1.0
     assert np.abs(got - expected).max() < tolerance * np.abs(expected).max()
@@ -130,7 +132,7 @@ def test_decoders(made_of, model_type, dtype):
     tokenizer = AutoTokenizer.from_pretrained(out)
     # Rows that begin with padding see nothing at first: their masks add up.
     encoded = tokenizer(["A film.", "It rains in Paris, and has done so for days."], padding=True, return_tensors="np")
-    whole, model = (AutoModelForCausalLM.from_pretrained(out, dtype=one) for one in ("fp32", dtype))
+    whole, model = (AutoModelForCausalLM.from_pretrained(out, dtype=name) for name in ("fp32", dtype))
     expected, got = logits(whole, encoded), logits(model, encoded)
     assert np.isfinite(got).all()
     seen = encoded["attention_mask"].astype(bool)
@@ -149,7 +151,7 @@ def test_the_linear_layers_of_a_decoder_are_quantised(made_of):
 def kinds(folder, dtype, *operators):
     """The element types that operators of a graph compute."""
     graph = onnx.shape_inference.infer_shapes(onnx.load(folder / f"onnx/model{DTYPE_SUFFIXES[dtype]}.onnx")).graph
-    types = {one.name: one.type.tensor_type.elem_type for one in graph.value_info}
+    types = {item.name: item.type.tensor_type.elem_type for item in graph.value_info}
     return {types[node.output[0]] for node in graph.node if node.op_type in operators}
 
 

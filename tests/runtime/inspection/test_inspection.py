@@ -83,7 +83,7 @@ def test_a_folder_of_others(copy, inspected):
     assert "Nothing was verified" in printed
     assert "made with" not in printed
     found = inspect(ModelFolder(copy))
-    assert [(one.dtype, one.batch_dependent, list(one.files)) for one in found.variants] == [
+    assert [(item.dtype, item.batch_dependent, list(item.files)) for item in found.variants] == [
         ("fp32", False, ["onnx/model.onnx"]),
         (None, False, ["onnx/model_O2.onnx", "onnx/model_O2.onnx_data"]),
         ("q8", True, ["onnx/model_quantized.onnx"]),
@@ -177,7 +177,7 @@ def test_a_name_on_the_hub_brings_no_graph(copy, tmp_path):
 
 @pytest.mark.parametrize("arguments", [["./nowhere"], ["{copy}", "--graph", "q8"], ["{copy}", "--graph", "q9"]])
 def test_mistakes_are_one_line(copy, monkeypatch, arguments):
-    monkeypatch.setattr(sys, "argv", ["torchless", "inspect", *(one.format(copy=copy) for one in arguments)])
+    monkeypatch.setattr(sys, "argv", ["torchless", "inspect", *(item.format(copy=copy) for item in arguments)])
     with pytest.raises(SystemExit, match=r"^torchless: .*(no folder|no onnx/model_quantized|no dtype 'q9')"):
         cli.main()
 

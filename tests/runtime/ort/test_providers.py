@@ -12,7 +12,7 @@ from torchless.ort.session import Session
 
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
-    """An installed plug-in with one device, as the packages of that kind are made."""
+    """An installed plug-in with a single device, as the packages of that kind are made."""
     package = tmp_path / "onnxruntime_ep_quick"
     package.mkdir()
     (package / "__init__.py").write_text("def get_library_path():\n    return 'libquick.so'\n")
@@ -27,9 +27,9 @@ def plugin(tmp_path, monkeypatch):
     sys.modules.pop("onnxruntime_ep_quick", None)
 
 
-@pytest.mark.parametrize("asked", [None, "cpu", "CPUExecutionProvider", ["CPU"], ()])
-def test_the_cpu_by_any_name(asked):
-    assert providers.chosen_providers(asked) == ("CPUExecutionProvider",)
+@pytest.mark.parametrize("requested", [None, "cpu", "CPUExecutionProvider", ["CPU"], ()])
+def test_the_cpu_by_any_name(requested):
+    assert providers.chosen_providers(requested) == ("CPUExecutionProvider",)
 
 
 def test_a_plug_in_is_one_argument(plugin):
@@ -58,7 +58,7 @@ def test_a_plug_in_without_a_device_is_named(plugin):
 
 
 def test_another_provider_of_this_build_computes_too(sentiment):
-    other = next((one for one in onnxruntime.get_available_providers() if one != "CPUExecutionProvider"), None)
+    other = next((item for item in onnxruntime.get_available_providers() if item != "CPUExecutionProvider"), None)
     if other is None:
         pytest.skip("this build of ONNX Runtime has the CPU alone")
     session = Session(sentiment / "onnx/model.onnx", providers=[other])

@@ -30,4 +30,4 @@ def test_recorded_rows_are_those_that_flow(tmp_path, max_rows):
     np.testing.assert_array_equal(seen["x"][0], feeds[0]["x"][0])
     if each[1] > 1:  # a text's last row is among them
         np.testing.assert_array_equal(seen["x"][-1], feeds[1]["x"][-1])
-    assert [one.name for one in tmp_path.iterdir()] == ["a.onnx"]
+    assert [item.name for item in tmp_path.iterdir()] == ["a.onnx"]

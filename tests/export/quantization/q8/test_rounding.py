@@ -21,7 +21,7 @@ def test_products_change_less_than_with_plain_rounding(width, outputs):
     assert integers.shape == weights.shape
     assert np.abs(integers).max() <= 127
     assert scales.shape == (outputs,)
-    errors = [np.linalg.norm(unseen @ (one - weights)) for one in (integers * scales, rounded(weights))]
+    errors = [np.linalg.norm(unseen @ (item - weights)) for item in (integers * scales, rounded(weights))]
     assert errors[0] < 0.8 * errors[1]
 
 
