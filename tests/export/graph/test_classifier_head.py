@@ -23,7 +23,7 @@ TASK = find_task("text-classification")
     scope="module",
 )
 def graphs(request, tiny, tmp_path_factory):
-    """The exporter's graph of a tiny classifier, and the same without what its head does not read."""
+    """The exporter's graph of a tiny classifier, and the pruned graph."""
     out = tmp_path_factory.mktemp(request.param)
 
     def keep_both(path):
@@ -71,10 +71,10 @@ def test_the_last_layer_computes_two_tokens(graphs):
         two.append([shape for shape in shapes if len(shape) == 3 and shape[1] == 2])
         assert any(shape[1] == tokens for shape in shapes)
     assert not two[0]
-    assert len(two[1]) >= 3  # after attention, and the two of the feed-forward part
+    assert len(two[1]) >= 3  # the product after attention, and two of the feed-forward part
 
 
-def test_a_head_that_reads_every_token_is_left_alone(tiny, tmp_path):
+def test_a_head_that_reads_all_tokens_stays(tiny, tmp_path):
     graph = tmp_path / "model.onnx"
     shutil.copy(tiny.export("bert", "token-classification", num_labels=5) / "onnx" / "model.onnx", graph)
     before = graph.read_bytes()
@@ -119,7 +119,7 @@ HEAD = node("Gather", ["last", "first"], "y", axis=1)
         "columns of a product",
     ],
 )
-def test_only_what_nothing_needs_is_cut(tmp_path, nodes, outputs, cut):
+def test_only_unused_tokens_are_cut(tmp_path, nodes, outputs, cut):
     rng = np.random.default_rng(0)
     constants = {
         "w": rng.standard_normal((4, 4), np.float32),

@@ -66,7 +66,7 @@ def test_answers_stay_the_same(graphs, rows, tokens, past):
         assert np.abs(ours - theirs).max() <= 2e-6 * np.abs(theirs).max()
 
 
-def test_nothing_copies_the_past_but_what_adds_to_it(graphs):
+def test_only_the_concatenation_copies_the_past(graphs):
     """Nothing scales or repeats keys and values; a transposed key goes straight into its product."""
     family, before, after = graphs
     (old, _), (new, consumers) = (parts(path) for path in (before, after))
@@ -74,7 +74,7 @@ def test_nothing_copies_the_past_but_what_adds_to_it(graphs):
     assert old["Mul"] - new["Mul"] >= layers
     assert new["Gemm"] == 0
     assert new["IsNaN"] == 0
-    assert new["Slice"] == old["Slice"] - layers + 1  # which takes the last tokens before the head
+    assert new["Slice"] == old["Slice"] - layers + 1  # the slice of the last tokens before the head
     if HEADS[family][0] != HEADS[family][1]:
         assert old["Expand"] - new["Expand"] == 2 * layers
     for layer in range(layers):
@@ -86,11 +86,11 @@ def test_nothing_copies_the_past_but_what_adds_to_it(graphs):
 
 
 def test_gpt2_keeps_its_rows(graphs):
-    """Four linear layers in each of two layers had their tokens laid end to end, and parted again."""
+    """The graph before the optimization flattens and parts the tokens for four products in each of two layers."""
     family, *paths = graphs
     if family == "gpt2":
         (old, _), (new, _) = (parts(path) for path in paths)
-        assert new["Reshape"] == old["Reshape"] - 2 * 4 * 2 + 1  # which makes an axis of a number
+        assert new["Reshape"] == old["Reshape"] - 2 * 4 * 2 + 1  # the reshape of the number of logits
 
 
 def parts(path):

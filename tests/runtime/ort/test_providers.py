@@ -42,11 +42,11 @@ def test_a_plug_in_is_one_argument(plugin):
     assert [device.ep_name for device in chosen] == list(names)
 
 
-def test_built_in_providers_are_the_sessions_own():
+def test_built_in_providers_are_passed_to_the_session():
     assert providers.use_providers(None, ["CPUExecutionProvider"]) == ["CPUExecutionProvider"]
 
 
-def test_an_unknown_provider_is_told_what_there_is(sentiment):
+def test_the_error_for_an_unknown_provider_names_the_available_providers(sentiment):
     with pytest.raises(OptionError, match="no execution provider 'cpuu' here") as raised:
         Session(sentiment / "onnx/model.onnx", providers="cpuu")
     assert "CPUExecutionProvider" in raised.value.hint

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,46 +17,11 @@ Floats: TypeAlias = NDArray[Any]
 
 SMALLEST = 1e-12
 
-# The part of a channel's range that moves into the weights. With 1, the range would be the same for all channels.
+# The part of a channel's range that moves into the weights. With 1, the scaled ranges of all channels would be equal.
 _SMOOTHING = 0.9
 # Ranges are wider than in calibration by this factor, since other texts can exceed them.
 _MARGIN = 1.1
 _ZERO_POINTS = (0, 8, 12, 16, 24, 32, 48, 64)
-
-
-class Quantizer(Protocol):
-    """A quantizer of a matrix's input: the input is about the integers, minus the zero point, times the scale.
-
-    Attributes:
-        kept: False for the channels that stay in float32, (channels,).
-        scale: The scale of the integers.
-        zero_point: The zero point of the integers.
-        scaled_rows: Whether each row has a second scale.
-    """
-
-    @property
-    def kept(self) -> NDArray[np.bool_]: ...
-    @property
-    def scale(self) -> float: ...
-    @property
-    def zero_point(self) -> int: ...
-    @property
-    def scaled_rows(self) -> bool: ...
-
-    def inputs(self, rows: Floats) -> Floats:
-        """Return the values that are rounded to integers, without the scales of rows, (rows, channels)."""
-
-    def weights(self, weights: Floats) -> Floats:
-        """Return the weights that the integers are multiplied by, (channels, outputs)."""
-
-    def constant(self, weights: Floats) -> Floats:
-        """Return the term to add to the product of each row, (outputs,)."""
-
-    def product(self, rows: Floats, weights: Floats) -> Floats:
-        """Return an estimate of the quantized product, (rows, outputs)."""
-
-    def write(self, graph: Graph, name: str) -> Iterator[Any]:
-        """Yield the nodes that compute `{name}.q8.inputs` from an input, and `{name}.q8.largest` if rows have scales."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +53,26 @@ class ByChannel:
         return cls(kept, np.where(kept, 1 / scale, 0).astype(np.float32), np.where(kept, centre, 0).astype(np.float32))
 
     def inputs(self, rows: Floats) -> Floats:
+        """Return the values that are rounded to integers, without the scales of rows, (rows, channels)."""
         return np.asarray((rows - self.centre) * self.factor, np.float32)
 
     def weights(self, weights: Floats) -> Floats:
+        """Return the weights that the integers are multiplied by, (channels, outputs)."""
         scale = np.divide(1, self.factor, out=np.zeros_like(self.factor), where=self.kept)
         return np.asarray(weights * scale[:, None])
 
     def constant(self, weights: Floats) -> Floats:
+        """Return the term to add to the product of each row, (outputs,)."""
         return np.asarray(self.centre @ weights)
 
     def product(self, rows: Floats, weights: Floats) -> Floats:
+        """Return an estimate of the quantized product, (rows, outputs)."""
         integers = np.clip(np.rint(self.inputs(rows)), -128, 127)
         exact = rows[:, ~self.kept] @ weights[~self.kept]
         return np.asarray(integers @ rounded(self.weights(weights)) + self.constant(weights) + exact)
 
     def write(self, graph: Graph, name: str) -> Iterator[Any]:
+        """Yield the nodes that compute `{name}.q8.inputs` from an input."""
         factor = graph.constant(f"{name}.q8.factor", self.factor)
         offset = graph.constant(f"{name}.q8.offset", -self.centre * self.factor)
         yield graph.node("Mul", [name, factor], f"{name}.q8.scaled")
@@ -149,21 +119,26 @@ class ByRow:
         return np.asarray(np.maximum(values.max(axis=1, keepdims=True), max(self.floor, SMALLEST)))
 
     def inputs(self, rows: Floats) -> Floats:
+        """Return the values that are rounded to integers, without the scales of rows, (rows, channels)."""
         return np.asarray(rows * self.kept)
 
     def weights(self, weights: Floats) -> Floats:
+        """Return the weights that the integers are multiplied by, (channels, outputs)."""
         return np.asarray(weights * self.kept[:, None])
 
     def constant(self, weights: Floats) -> Floats:
+        """Return the term to add to the product of each row, (outputs,)."""
         return np.zeros(weights.shape[1], np.float32)
 
     def product(self, rows: Floats, weights: Floats) -> Floats:
+        """Return an estimate of the quantized product, (rows, outputs)."""
         step = self.scale * self.largest(rows)
         integers = np.clip(np.rint(self.inputs(rows) / step), -self.zero_point, 255 - self.zero_point)
         exact = rows[:, ~self.kept] @ weights[~self.kept]
         return np.asarray(integers * step @ rounded(self.weights(weights)) + exact)
 
     def write(self, graph: Graph, name: str) -> Iterator[Any]:
+        """Yield the nodes that compute `{name}.q8.inputs` and the rows' scales, `{name}.q8.largest`, from an input."""
         values = name
         if not self.kept.all():
             values = f"{name}.q8.kept"
@@ -176,6 +151,10 @@ class ByRow:
         yield graph.reduce_max(compared, f"{name}.q8.maximum")
         yield graph.node("Max", [f"{name}.q8.maximum", floor], f"{name}.q8.largest")
         yield graph.node("Div", [values, f"{name}.q8.largest"], f"{name}.q8.inputs")
+
+
+Quantizer: TypeAlias = ByChannel | ByRow
+"""Either quantizer: an input is about its integers, minus the zero point, times the scale, and times the row's scale if any."""
 
 
 def without_outlier_channels(rows: Floats, weights: Floats, count: int) -> NDArray[np.bool_]:

@@ -43,7 +43,7 @@ def logits(folder, dtype, texts):
 
 
 def wide_products(path):
-    """The products with constant matrices of some width that are computed in floats."""
+    """The wide products with constant matrices that are computed in floats."""
     graph = onnx.load(path).graph
     shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
     return [
@@ -62,7 +62,7 @@ class TestEveryArchitecture:
         assert np.linalg.norm(quantised - exact) < 0.05 * np.linalg.norm(exact - exact.mean())
 
     def test_a_text_is_answered_alike_in_any_batch(self, folder):
-        """Bit by bit; a decoder's products are the same but for the order in which they are summed, as in fp32."""
+        """Encoders answer bit-identically; the sums of a decoder's products may differ in their order, as in fp32."""
         tolerance = 1e-6 if (folder / "generation_config.json").exists() else 0
         alone = [logits(folder, "q8", [text])[0] for text in TEXTS[:8]]
         for size in (2, 8):
@@ -142,7 +142,7 @@ def test_inputs_whose_channels_or_rows_are_of_all_sizes(rows, operator, opset, t
     assert np.linalg.norm(got - exact) < 0.02 * np.linalg.norm(exact)
 
 
-def test_a_channel_whose_outliers_would_coarsen_the_others_is_left_out(tmp_path):
+def test_a_channel_with_outliers_is_excluded(tmp_path):
     source = single_product(tmp_path / "a.onnx", MATRIX)
     rows = RNG.standard_normal((500, 32)).astype(np.float32)
     rows[::7, 5] *= 3000
@@ -155,7 +155,7 @@ def test_a_channel_whose_outliers_would_coarsen_the_others_is_left_out(tmp_path)
     assert np.linalg.norm((got - exact)[without_outlier]) < 0.02 * np.linalg.norm(exact[without_outlier])
 
 
-def test_what_calibration_never_saw_is_cut_off_not_wrapped(tmp_path):
+def test_values_beyond_calibration_are_clipped_not_wrapped(tmp_path):
     source = single_product(tmp_path / "a.onnx", np.abs(MATRIX))
     quantize(source, tmp_path / "b.onnx", [{"x": some} for some in np.split(CHANNELS[:400].astype(np.float32), 50)])
     session = Session(tmp_path / "b.onnx")
@@ -172,7 +172,7 @@ def test_a_row_of_zeros_gives_the_bias(tmp_path):
     )
 
 
-def test_what_runs_once_a_text_stays_exact(tmp_path):
+def test_products_that_run_once_per_text_stay_exact(tmp_path):
     source = single_product(tmp_path / "a.onnx", MATRIX)
     quantize(source, tmp_path / "b.onnx", [{"x": row[None]} for row in ROWS[:50].astype(np.float32)])
     assert [node.op_type for node in onnx.load(tmp_path / "b.onnx").graph.node] == ["MatMul", "Add"]
