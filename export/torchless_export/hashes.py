@@ -1,4 +1,4 @@
-"""The hashes of a folder's files, and which of them are not what the manifest lists. Without PyTorch."""
+"""The hashes of an exported folder's files, compared with its manifest. It needs no PyTorch."""
 
 import hashlib
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ __all__ = ["Fault", "faults", "other_files", "sha256_of", "unlisted"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A file that is not what the manifest lists.
+    """A file that differs from the manifest.
 
     Attributes:
-        file: Its path in the folder.
-        problem: What is wrong with it, as the rest of a sentence that begins with the file.
+        file: The path in the folder.
+        problem: What is wrong, a predicate without its subject, which is the file.
     """
 
     file: str
@@ -25,25 +25,23 @@ class Fault:
 
 
 def other_files(folder: Path, manifest: Manifest) -> dict[str, str]:
-    """Return the SHA-256 of each file of a folder that is neither the manifest nor part of a variant, by its path."""
+    """Return the SHA-256 of the files that are neither the manifest nor part of a variant, by their paths."""
     skipped = {MANIFEST_NAME, *(part.file for part in manifest.parts)}
     return {name: sha256_of(folder / name) for name in _names(folder) if name not in skipped}
 
 
 def faults(folder: Path, manifest: Manifest) -> Iterator[Fault]:
-    """Yield the files of a folder that are not what its manifest lists; each is read whole."""
+    """Yield the files of a folder that differ from its manifest; their whole content is read."""
     for part in manifest.parts:
-        damage = part.damage(folder) or _difference(folder / part.file, part.sha256)
-        if damage:
-            yield Fault(part.file, damage)
+        if problem := part.damage(folder) or _difference(folder / part.file, part.sha256):
+            yield Fault(part.file, problem)
     for name, sha256 in manifest.files.items():
-        damage = _difference(folder / name, sha256)
-        if damage:
-            yield Fault(name, damage)
+        if problem := _difference(folder / name, sha256):
+            yield Fault(name, problem)
 
 
 def unlisted(folder: Path, manifest: Manifest) -> list[str]:
-    """Return the graphs of a folder that its manifest says nothing of."""
+    """Return the graphs of a folder that are missing from its manifest."""
     listed = {part.file for part in manifest.parts}
     return [name for name in _names(folder) if name.endswith(".onnx") and name not in listed]
 

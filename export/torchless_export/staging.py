@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all."""
+"""A staging folder, which replaces the destination only when it is complete."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,26 +13,26 @@ __all__ = ["check_destination", "staged"]
 
 
 def check_destination(out: Path) -> None:
-    """Raise if a folder may not be replaced: only an empty one or an export may.
+    """Raise if the destination may not be replaced: it must be absent, empty or an earlier export.
 
     Raises:
-        ExportError: It is a file, or a folder with something else in it.
+        ExportError: It is a file, or a folder with other files.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file()):
         raise ExportError(
-            f"{out} exists, and is not an export of torchless.", hint="Give another folder, or remove this one."
+            f"{out} exists, and is not an export of torchless.", hint="Choose another folder, or remove this folder."
         )
 
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """Give a new folder beside `out`, which takes its name and place when the block ends without an error.
+    """Make a staging folder beside `out`, and rename it to `out` when the block ends without an error.
 
     Args:
-        out: The folder to write; an earlier export there is replaced.
+        out: The destination; an earlier export there is replaced.
 
     Yields:
-        The folder to write into. It is removed if the block raises.
+        The staging folder. It is removed if the block raises.
 
     Raises:
         ExportError: `out` may not be replaced.
@@ -48,7 +48,7 @@ def staged(out: Path) -> Iterator[Path]:
             out.rename(replaced)
         partial.rename(out)
     finally:
-        if replaced.exists() and not out.exists():  # stopped between the two
+        if replaced.exists() and not out.exists():  # interrupted between the two renames
             replaced.rename(out)
         for folder in (partial, replaced):
             _remove(folder)

@@ -4,7 +4,7 @@ from torchless_export.hashes import Fault, faults, other_files, unlisted
 SHA256_OF_A = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
 
 
-def test_every_file_is_hashed_once(tmp_path):
+def test_each_file_is_hashed_once(tmp_path):
     (tmp_path / "onnx").mkdir()
     for name in ("onnx/model.onnx", "onnx/model.onnx_data", "onnx/other.onnx", "config.json", "torchless.json"):
         (tmp_path / name).write_text("a")

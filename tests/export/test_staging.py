@@ -21,7 +21,7 @@ def left_behind(out):
     return sorted(path.name for path in out.parent.iterdir())
 
 
-def test_it_appears_whole(out):
+def test_the_folder_appears_when_it_is_complete(out):
     write(out, "first")
     write(out, "second")
     assert (out / MANIFEST_NAME).read_text() == "second"
@@ -29,7 +29,7 @@ def test_it_appears_whole(out):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
-def test_or_not_at_all(out, error):
+def test_an_error_leaves_no_folder(out, error):
     def stopped():
         with staged(out) as folder:
             (folder / "half").touch()
@@ -40,7 +40,7 @@ def test_or_not_at_all(out, error):
     assert left_behind(out) == []
 
 
-def test_what_a_killed_export_left_is_no_obstacle(out):
+def test_files_of_a_killed_export_are_no_obstacle(out):
     out.parent.mkdir()
     stale = out.parent / ".out.abc123.partial"
     stale.mkdir()

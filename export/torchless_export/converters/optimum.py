@@ -1,4 +1,4 @@
-"""A loaded model to ONNX files: the one module that imports optimum."""
+"""The conversion of a loaded model to ONNX files with optimum."""
 
 import shutil
 import warnings
@@ -22,19 +22,19 @@ _DECODERS = ("decoder_model.onnx", "decoder_with_past_model.onnx")
 
 
 def check_supported(model_type: str, task: Task) -> None:
-    """Raise if optimum's exporter knows no graph of an architecture for a task.
+    """Raise if optimum's exporter does not support an architecture for a task.
 
     Args:
         model_type: The architecture, as `config.json` names it.
-        task: What the graph shall answer.
+        task: The task of the graph.
 
     Raises:
-        ExportError: It knows the architecture not at all, or not for this task.
+        ExportError: optimum does not support the architecture, or not for this task.
     """
     import optimum.exporters.onnx.model_configs  # noqa: F401 - fills the table
     from optimum.exporters.tasks import TasksManager
 
-    supported = TasksManager._SUPPORTED_MODEL_TYPE  # noqa: SLF001 - the public way only raises
+    supported = TasksManager._SUPPORTED_MODEL_TYPE  # noqa: SLF001 - the public functions raise without the list
     if model_type not in supported:
         raise ExportError(
             f"optimum's ONNX exporter does not know the architecture {model_type!r}.",
@@ -53,8 +53,8 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
 
     Args:
         loaded: The model and its tokenizer.
-        task: What the graph shall answer.
-        folder: An existing folder; the graphs go to `onnx/` in it: `model.onnx`, or of an encoder-decoder
+        task: The task of the graph.
+        folder: An existing folder. Its subfolder `onnx/` gets `model.onnx`, or for an encoder-decoder
             `encoder_model.onnx` and `decoder_model_merged.onnx`.
 
     Raises:
@@ -63,8 +63,8 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
     from optimum.exporters.onnx import onnx_export_from_model
 
     with TemporaryDirectory(dir=folder) as scratch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer warns of every branch it follows; verification judges the graph
-        # optimum would look for further preprocessors under the name that the model was loaded by.
+        warnings.simplefilter("ignore")  # the tracer warns about each branch of the code; verification checks the graph
+        # optimum looks for preprocessors under this name; in the empty folder it finds none.
         loaded.model.config.name_or_path = scratch
         try:
             name = f"{task.graph}-with-past" if task.cached else task.graph
@@ -79,19 +79,19 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
         _finish(Path(scratch), folder, task)
     loaded.model.config.name_or_path = ""
     with warnings.catch_warnings():
-        # Older checkpoints say in their configuration how to generate, and there it stays.
+        # It warns about settings of generation, which older checkpoints have in their configuration.
         warnings.simplefilter("ignore")
         loaded.model.config.save_pretrained(folder)
     if task.cached:
-        # Not save_pretrained, which refuses what many a published checkpoint says, a temperature without sampling.
+        # save_pretrained refuses settings of many published checkpoints, such as a temperature without sampling.
         loaded.model.generation_config.to_json_file(folder / "generation_config.json")
-    # The chat template goes to its own file for `transformers`, and among the settings for transformers.js.
+    # `transformers` reads the chat template from a separate file, transformers.js from the tokenizer's settings.
     loaded.tokenizer.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder, save_jinja_files=False)
 
 
 def _finish(written: Path, folder: Path, task: Task) -> None:
-    """Put what optimum wrote into a folder, as it is to be run."""
+    """Rewrite the graphs that optimum wrote, and move them into the exported folder."""
     for graph in written.glob("*.onnx"):
         if graph.name != "decoder_model_merged.onnx":
             infer_shapes(graph)
@@ -101,7 +101,6 @@ def _finish(written: Path, folder: Path, task: Task) -> None:
         optimize_decoder(graph)
     graph, *merged = (folder / name for name in graph_names("fp32", encoder_decoder=task.encoder_decoder))
     if merged:
-        first, later = decoders
-        merge(first, later, merged[0])
-    for path in written.glob(f"{graph.name}*"):  # its weights may be beside it
+        merge(decoders[0], decoders[1], merged[0])
+    for path in written.glob(f"{graph.name}*"):  # with a file of weights, if there is one
         shutil.move(path, graph.with_name(path.name))

@@ -1,7 +1,7 @@
-"""What a decoder's graph does at every token, made cheaper; run in float32, it answers the same but for rounding.
+"""Cheaper steps of a decoder's graph; in float32, the answers change by rounding only.
 
-The exporter's graphs copy the keys and values of all past tokens several times a token: to scale them, to transpose them,
-and to repeat them for the queries that share them. What is multiplied with them can be scaled and grouped instead.
+The exporter's graphs copy the keys and values of all past tokens several times per token: to scale them, to transpose them,
+and to repeat them for the queries that share them. The queries can be scaled and grouped instead.
 """
 
 import logging
@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from torchless_export.graph.ir import Graph, attribute
+from torchless_export.graph.ir import Graph, attribute, nodes_before
 from torchless_export.graph.onnx_files import load_graph, save_graph
 from torchless_export.graph.shapes import Shape, known_shapes
 
 __all__ = ["KEPT_LOGITS", "optimize_decoder"]
 
 KEPT_LOGITS = "num_logits_to_keep"
-"""The input of a decoder that says of how many tokens, from the end, the logits are wanted."""
+"""The input of a decoder that holds the number of tokens, from the end, whose logits are computed."""
 
 _LOG = logging.getLogger(__name__)
 _KEYS_TRANSPOSED = [0, 1, 3, 2]
@@ -26,10 +26,10 @@ _FORBIDDEN = float(np.finfo(np.float32).min)
 
 
 def optimize_decoder(path: Path) -> None:
-    """Make a decoder's graph cheaper to run, a token at a time above all.
+    """Make a decoder's graph cheaper to run, above all for a single token.
 
     Args:
-        path: An ONNX file whose shapes are fixed; it is replaced.
+        path: An ONNX file with fixed shapes; it is replaced.
     """
     model = load_graph(path)
     shapes = known_shapes(model)
@@ -38,79 +38,74 @@ def optimize_decoder(path: Path) -> None:
     graph.split_gemms()
     _keep_rows(graph, shapes)
     _drop_slices(graph, shapes)
-    _mask_once(graph)
+    _share_mask(graph)
     _scale_queries(graph)
     _group_queries(graph, shapes)
     if not any(value.name == "encoder_hidden_states" or ".encoder." in value.name for value in model.graph.input):
-        _choose_logits(graph)
+        _add_kept_logits(graph)
     model = graph.model()
     save_graph(model, path)
     _LOG.info("%s: %d of %d nodes are left.", path.name, len(model.graph.node), before)
 
 
 def _keep_rows(graph: Graph, shapes: Mapping[str, Shape]) -> None:
-    """Multiply the tokens of each row as they are, where they are laid end to end before a product and parted after it."""
+    """Remove the reshapes that flatten batch and tokens before a product, and part them again after the product."""
     producers, consumers = graph.producers(), graph.consumers()
-    gone: set[int] = set()
+    removed: set[int] = set()
     for node in graph.nodes:
-        flat = producers.get(node.input[0]) if node.op_type == "MatMul" else None
-        if flat is None or flat.op_type != "Reshape":
+        flatten = producers.get(node.input[0]) if node.op_type == "MatMul" else None
+        if flatten is None or flatten.op_type != "Reshape":
             continue
         last = node
         match consumers.get(node.output[0], []):
             case [add] if add.op_type == "Add" and node.output[0] == add.input[0] and add.input[1] in graph.constants:
                 last = add
         match consumers.get(last.output[0], []):
-            case [parted] if parted.op_type == "Reshape" and last.output[0] not in graph.outputs:
-                whole, flattened = shapes.get(flat.input[0], ()), shapes.get(flat.output[0], ())
-                outcome, columns = shapes.get(parted.output[0], ()), shapes.get(last.output[0], ())
+            case [part] if part.op_type == "Reshape" and last.output[0] not in graph.outputs:
+                whole, flat = shapes.get(flatten.input[0], ()), shapes.get(flatten.output[0], ())
+                result, columns = shapes.get(part.output[0], ()), shapes.get(last.output[0], ())
                 if (
-                    len(whole) == len(outcome) == 3
-                    and len(flattened) == len(columns) == 2
-                    and list(whole[:2]) == list(outcome[:2])
-                    and (whole[2], outcome[2]) == (flattened[1], columns[1])
+                    len(whole) == len(result) == 3
+                    and len(flat) == len(columns) == 2
+                    and list(whole[:2]) == list(result[:2])
+                    and (whole[2], result[2]) == (flat[1], columns[1])
                 ):
-                    node.input[0] = flat.input[0]
-                    last.output[0] = parted.output[0]
-                    gone.add(id(parted))
-    graph.nodes = [node for node in graph.nodes if id(node) not in gone]
+                    node.input[0] = flatten.input[0]
+                    last.output[0] = part.output[0]
+                    removed.add(id(part))
+    graph.nodes = [node for node in graph.nodes if id(node) not in removed]
 
 
 def _drop_slices(graph: Graph, shapes: Mapping[str, Shape]) -> None:
-    """Drop slices that begin at 0 and end where the whole ends."""
+    """Remove slices that return their whole input."""
     renamed: dict[str, str] = {}
     for node in graph.nodes:
         if node.op_type != "Slice" or node.output[0] in graph.outputs or node.input[1] not in graph.constants:
             continue
-        whole, taken = shapes.get(node.input[0]), shapes.get(node.output[0])
+        whole, part = shapes.get(node.input[0]), shapes.get(node.output[0])
         steps = graph.constants[node.input[4]] if len(node.input) > 4 else np.ones(1)
-        if (
-            whole
-            and taken
-            and list(whole) == list(taken)
-            and not graph.constants[node.input[1]].any()
-            and (steps == 1).all()
-        ):
+        starts_at_0 = not graph.constants[node.input[1]].any()
+        if whole and part and list(whole) == list(part) and starts_at_0 and (steps == 1).all():
             renamed[node.output[0]] = renamed.get(node.input[0], node.input[0])
     graph.rename(renamed)
 
 
-def _mask_once(graph: Graph) -> None:
-    """Let all layers add the same mask, with numbers in the place of infinity.
+def _share_mask(graph: Graph) -> None:
+    """Let all layers add the same mask, with finite numbers instead of infinity.
 
-    A row of nothing but infinity has no softmax, so the exporter's graphs look at every probability for what is no number.
-    Such a row is padding, which nobody looks at: what it becomes does not matter, as long as it is a number.
+    A row of negative infinities has no softmax, so the exporter's graphs replace each NaN among the probabilities. Such a
+    row is padding: its values are not used, as long as they are finite.
     """
     producers = graph.producers()
     renamed: dict[str, str] = {}
     masks: dict[str, str] = {}
     for node in graph.nodes:
-        chain = _guarded_mask(node, producers) if node.op_type == "Where" else None
-        if chain is None:
+        found = _guarded_mask(node, producers) if node.op_type == "Where" else None
+        if found is None:
             continue
-        softmax, mask = chain
+        softmax, mask = found
         condition, allowed, forbidden = mask.input
-        if not all(_is_number(graph, name) for name in (allowed, forbidden)):
+        if not all(_is_scalar(graph, name) for name in (allowed, forbidden)):
             continue
         if graph.constants[allowed].item() != 0 or graph.constants[forbidden].item() > _FORBIDDEN:
             continue
@@ -121,7 +116,7 @@ def _mask_once(graph: Graph) -> None:
 
 
 def _guarded_mask(node: Any, producers: Mapping[str, Any]) -> tuple[Any, Any] | None:
-    """Return the softmax that a choice guards from what is no number, and what makes the mask that is added before it."""
+    """Return the softmax whose NaNs a `Where` replaces, and the node that computes the mask before the softmax."""
     guard, softmax = producers.get(node.input[0]), producers.get(node.input[2])
     if guard is None or softmax is None or (guard.op_type, softmax.op_type) != ("IsNaN", "Softmax"):
         return None
@@ -133,12 +128,12 @@ def _guarded_mask(node: Any, producers: Mapping[str, Any]) -> tuple[Any, Any] | 
 
 
 def _scale_queries(graph: Graph) -> None:
-    """Scale the queries by both roots of the scale, of which the exporter gives one to all the keys."""
+    """Multiply the queries by the whole scale; the exporter multiplies queries and keys by its square root each."""
     producers, consumers = graph.producers(), graph.consumers()
     for node in graph.nodes:
         scaled = [producers[name] for name in node.input if name in producers] if node.op_type == "MatMul" else []
         if [factor.op_type for factor in scaled] != ["Mul", "Mul"] or not all(
-            _is_number(graph, factor.input[1]) for factor in scaled
+            _is_scalar(graph, factor.input[1]) for factor in scaled
         ):
             continue
         queries, keys = scaled
@@ -150,7 +145,7 @@ def _scale_queries(graph: Graph) -> None:
 
 
 def _group_queries(graph: Graph, shapes: Mapping[str, Shape]) -> None:
-    """Multiply the queries that share keys and values as rows of one product, instead of repeating what they share."""
+    """Make the queries that share a head of keys and values the rows of a single product, instead of repeating the head."""
     producers = graph.producers()
     nodes = []
     for node in graph.nodes:
@@ -158,72 +153,66 @@ def _group_queries(graph: Graph, shapes: Mapping[str, Shape]) -> None:
         if shared is None:
             nodes.append(node)
             continue
-        name, heads, groups, transpose = shared
-        out, other = node.output[0], name
-        if transpose is not None:
-            other = f"{out}.shared"
-            nodes.append(graph.node("Transpose", [name], other, perm=_KEYS_TRANSPOSED))
+        name, heads, groups, transposed = shared
+        out, operand = node.output[0], name
+        if transposed:
+            operand = f"{out}.shared"
+            nodes.append(graph.node("Transpose", [name], operand, perm=_KEYS_TRANSPOSED))
         grouped = graph.constant(f"{out}.grouped.shape", np.array([0, heads, -1, 0], np.int64))
         parted = graph.constant(f"{out}.parted.shape", np.array([0, heads * groups, -1, 0], np.int64))
         nodes += [
             graph.node("Reshape", [node.input[0], grouped], f"{out}.grouped"),
-            graph.node("MatMul", [f"{out}.grouped", other], f"{out}.product"),
+            graph.node("MatMul", [f"{out}.grouped", operand], f"{out}.product"),
             graph.node("Reshape", [f"{out}.product", parted], out),
         ]
     graph.nodes = nodes
 
 
-def _shared(node: Any, producers: Mapping[str, Any], shapes: Mapping[str, Shape]) -> tuple[str, int, int, Any] | None:
-    """Return what a product repeats: its name, how many heads it has, how often each is repeated, and what transposes it."""
-    merged = producers.get(node.input[1])
-    transpose = merged if merged is not None and attribute(merged, "perm") == _KEYS_TRANSPOSED else None
-    chain = [merged if transpose is None else producers.get(transpose.input[0])]
-    for op_type in ("Reshape", "Expand", "Unsqueeze"):
-        if chain[-1] is None or chain[-1].op_type != op_type:
-            return None
-        chain.append(producers.get(chain[-1].input[0]))
-    merge, expand, unsqueeze = (node for node in chain[:3] if node is not None)
+def _shared(node: Any, producers: Mapping[str, Any], shapes: Mapping[str, Shape]) -> tuple[str, int, int, bool] | None:
+    """Return what a product repeats: its name, its number of heads, the repeats of each, and whether it is transposed."""
+    name = node.input[1]
+    transposed = name in producers and attribute(producers[name], "perm") == _KEYS_TRANSPOSED
+    chain = nodes_before(producers[name].input[0] if transposed else name, producers, "Reshape", "Expand", "Unsqueeze")
+    if not chain:
+        return None
+    merge, expand, unsqueeze = chain
     name = unsqueeze.input[0]
-    once, repeated, merged_shape = (shapes.get(value, ()) for value in (name, expand.output[0], merge.output[0]))
-    if len(once) != 4 or len(repeated) != 5 or len(merged_shape) != 4:
+    single, repeated, merged = (list(shapes.get(value, ())) for value in (name, expand.output[0], merge.output[0]))
+    if len(single) != 4 or len(repeated) != 5:
         return None
     heads, groups = repeated[1:3]
     if not isinstance(heads, int) or not isinstance(groups, int):
         return None
-    if list(repeated) != [once[0], heads, groups, *once[2:]] or list(merged_shape) != [
-        once[0],
-        heads * groups,
-        *once[2:],
-    ]:
+    batch, _, *rest = single
+    if repeated != [batch, heads, groups, *rest] or merged != [batch, heads * groups, *rest]:
         return None
-    return name, heads, groups, transpose
+    return name, heads, groups, transposed
 
 
-def _choose_logits(graph: Graph) -> None:
-    """Let callers say how many tokens, from the end, they want the logits of: after a prompt one is enough.
+def _add_kept_logits(graph: Graph) -> None:
+    """Add an input for the number of tokens, from the end, whose logits are computed: after a prompt, the last is enough.
 
-    The name is that which transformers.js and ONNX Runtime's own tools give to such an input.
-    The input may be left out, and is 0 then: the logits of all tokens. ONNX Runtime does not list it among those that a
-    graph must be given, so whoever does not know of it is not asked for it.
+    transformers.js and ONNX Runtime's tools use the same name. The input is optional; its default of 0 means all tokens.
+    ONNX Runtime does not list it among the required inputs, so a caller that does not know it need not pass it.
     """
     head = graph.producers().get("logits")
     if head is None or head.op_type != "MatMul":
         return
     count = graph.optional_input(KEPT_LOGITS, np.array(0, np.int64))
-    one, end = (np.array([number], np.int64) for number in (1, np.iinfo(np.int64).max))
+    axis, end = (np.array([number], np.int64) for number in (1, np.iinfo(np.int64).max))
     added = [
         graph.node("Neg", [count], f"{count}.negative"),
-        graph.node("Reshape", [f"{count}.negative", graph.constant(f"{count}.one", one)], f"{count}.start"),
+        graph.node("Reshape", [f"{count}.negative", graph.constant(f"{count}.one", axis)], f"{count}.start"),
         graph.node(
             "Slice",
             [head.input[0], f"{count}.start", graph.constant(f"{count}.end", end), f"{count}.one"],
             f"{count}.hidden",
         ),
     ]
-    at = next(index for index, node in enumerate(graph.nodes) if node is head)
-    graph.nodes[at:at] = added
+    position = next(index for index, node in enumerate(graph.nodes) if node is head)
+    graph.nodes[position:position] = added
     head.input[0] = f"{count}.hidden"
 
 
-def _is_number(graph: Graph, name: str) -> bool:
+def _is_scalar(graph: Graph, name: str) -> bool:
     return name in graph.constants and np.prod(graph.constants.shape(name)) == 1

@@ -4,27 +4,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-__all__ = ["MICROSOFT", "Graph", "attribute", "taken_by_branches"]
+__all__ = ["MICROSOFT", "Graph", "attribute", "inputs_of_branches", "nodes_before"]
 
 MICROSOFT = "com.microsoft"
-"""The domain of ONNX Runtime's own operators, which all of its builds bring."""
+"""The domain of the operators that ONNX Runtime adds; all of its builds have them."""
 
 
 class Graph:
-    """A graph whose nodes are replaced one by one.
+    """A graph whose list of nodes can be changed.
 
     Args:
         model: An ONNX model; it is changed.
 
     Attributes:
-        nodes: The nodes in their order, which callers rewrite.
-        constants: What is known beforehand, by name: the initializers, and the values of `Constant` nodes.
-        outputs: The names of what the graph returns.
-        opset: The version of ONNX's own operators.
+        nodes: The nodes in topological order; callers change the list.
+        constants: The initializers and the values of `Constant` nodes, by name.
+        outputs: The names of the graph's outputs.
+        opset: The version of the standard operator set.
     """
 
     def __init__(self, model: Any) -> None:
@@ -35,7 +34,7 @@ class Graph:
         self.opset = next(item.version for item in model.opset_import if item.domain in {"", "ai.onnx"})
 
     def consumers(self) -> dict[str, list[Any]]:
-        """Return the nodes that take each value."""
+        """Return the nodes that use each value, by the value's name."""
         found: dict[str, list[Any]] = {}
         for node in self.nodes:
             for name in dict.fromkeys(node.input):
@@ -43,14 +42,14 @@ class Graph:
         return found
 
     def producers(self) -> dict[str, Any]:
-        """Return the node that gives each value."""
+        """Return the node that computes each value, by the value's name."""
         return {output: node for node in self.nodes for output in node.output}
 
     def rename(self, names: Mapping[str, str]) -> None:
-        """Let nodes take other values.
+        """Replace inputs of nodes.
 
         Args:
-            names: The value to take, by the one that was taken.
+            names: The new input's name, by the old input's name.
         """
         for node in self.nodes:
             for index, name in enumerate(node.input):
@@ -62,30 +61,25 @@ class Graph:
         return name
 
     def optional_input(self, name: str, default: NDArray[Any]) -> str:
-        """Add an input that callers may leave out, and return its name."""
-        self.constants.add(name, default)
-        kind = helper.np_dtype_to_tensor_dtype(default.dtype)
-        self._model.graph.input.append(helper.make_tensor_value_info(name, kind, default.shape))
-        return name
+        """Add an input with a default value, and return its name."""
+        dtype = helper.np_dtype_to_tensor_dtype(default.dtype)
+        self._model.graph.input.append(helper.make_tensor_value_info(name, dtype, default.shape))
+        return self.constant(name, default)
 
     @staticmethod
     def node(op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> Any:
-        """Return a node of one output."""
+        """Return a new node with a single output."""
         return helper.make_node(op_type, list(inputs), [output], name=output, **attributes)
 
     def reduce_max(self, name: str, output: str) -> Any:
-        """Return a node that takes the maximum along the last axis, and keeps the axis."""
+        """Return a node that computes the maximum along the last axis, and keeps the axis."""
         if self.opset < 18:
             return self.node("ReduceMax", [name], output, axes=[-1], keepdims=1)
         axes = self.constant(f"{output}.axes", np.array([-1], np.int64))
         return self.node("ReduceMax", [name, axes], output, keepdims=1)
 
-    def cast_to_float(self, name: str, output: str) -> Any:
-        """Return a node that turns integers into float32."""
-        return self.node("Cast", [name], output, to=onnx.TensorProto.FLOAT)
-
     def split_gemms(self) -> None:
-        """Write each Gemm with a constant matrix as what it is, a MatMul and an Add."""
+        """Replace each Gemm with a constant matrix by a MatMul and an Add."""
         nodes = []
         for node in self.nodes:
             settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
@@ -104,18 +98,21 @@ class Graph:
         self.nodes = nodes
 
     def fold_transposes(self) -> None:
-        """Write the transpose of a constant matrix, as tied weights have it, as the constant that it is."""
+        """Replace each transpose of a constant matrix, as in tied weights, by a constant."""
         for node in self.nodes:
             if node.op_type == "Transpose" and node.input[0] in self.constants:
-                axes = next((list(item.ints) for item in node.attribute if item.name == "perm"), None)
-                self.constant(node.output[0], self.constants[node.input[0]].transpose(axes))
-        self.nodes = [node for node in self.nodes if node.output[0] not in self.constants or node.op_type == "Constant"]
+                self.constant(node.output[0], self.constants[node.input[0]].transpose(attribute(node, "perm")))
+        self.drop_folded_nodes()
+
+    def drop_folded_nodes(self) -> None:
+        """Remove the nodes whose output is now a constant."""
+        self.nodes = [node for node in self.nodes if node.op_type == "Constant" or node.output[0] not in self.constants]
 
     def model(self, *, domains: Iterable[str] = ()) -> Any:
-        """Return the ONNX model with the nodes as they are now, without what nothing needs.
+        """Return the ONNX model with the current nodes, without unused nodes and initializers.
 
         Args:
-            domains: The operators' domains that the nodes need beside ONNX's own.
+            domains: The domains of the nodes' operators, besides the standard one.
         """
         graph = self._model.graph
         needed = {value.name for value in graph.output}
@@ -123,8 +120,7 @@ class Graph:
         for node in reversed(self.nodes):
             if not needed.isdisjoint(node.output):
                 kept.append(node)
-                needed.update(node.input)
-                needed.update(taken_by_branches(node))
+                needed.update(node.input, inputs_of_branches(node))
         del graph.node[:]
         graph.node.extend(reversed(kept))
         self.constants.keep(needed)
@@ -135,7 +131,7 @@ class Graph:
 
 
 class _Constants:
-    """Constants by name, read as arrays only when they are asked for."""
+    """Constants by name; an array is read when it is used."""
 
     def __init__(self, graph: Any) -> None:
         self._graph = graph
@@ -151,7 +147,7 @@ class _Constants:
         return np.asarray(numpy_helper.to_array(self._tensors[name]))
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a constant, without reading it."""
+        """Return the shape of a constant, without reading its values."""
         return tuple(self._tensors[name].dims)
 
     def add(self, name: str, values: NDArray[Any]) -> None:
@@ -161,24 +157,43 @@ class _Constants:
         self._tensors[name] = tensor
 
     def keep(self, needed: set[str]) -> None:
-        """Drop the initializers that are not needed."""
+        """Remove the initializers that are not needed."""
         kept = [tensor for tensor in self._graph.initializer if tensor.name in needed]
         del self._graph.initializer[:]
         self._graph.initializer.extend(kept)
 
 
 def attribute(node: Any, name: str) -> Any:
-    """Return the value of a node's attribute; None where it has none of that name."""
+    """Return the value of a node's attribute; None if the node lacks it."""
     return next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), None)
 
 
-def taken_by_branches(node: Any) -> set[str]:
-    """Return what the branches of an `If` or `Loop` take from the graph around them."""
-    graphs = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
-    taken: set[str] = set()
-    for graph in graphs:
+def inputs_of_branches(node: Any) -> set[str]:
+    """Return the names of the values that the branches of an `If` or `Loop` use, those of the outer graph included."""
+    names: set[str] = set()
+    for graph in (attribute.g for attribute in node.attribute if attribute.HasField("g")):
         for inner in graph.node:
-            taken.update(inner.input)
-            taken.update(taken_by_branches(inner))
-        taken.update(value.name for value in graph.output)
-    return taken
+            names.update(inner.input, inputs_of_branches(inner))
+        names.update(value.name for value in graph.output)
+    return names
+
+
+def nodes_before(name: str, producers: Mapping[str, Any], *op_types: str) -> list[Any]:
+    """Follow the first inputs backwards from a value.
+
+    Args:
+        name: The value.
+        producers: The node that computes each value, by the value's name.
+        op_types: The operators of the nodes to find, the last node's first.
+
+    Returns:
+        The nodes in the order of `op_types`; an empty list if a node has another operator.
+    """
+    found: list[Any] = []
+    for op_type in op_types:
+        node = producers.get(name)
+        if node is None or node.op_type != op_type:
+            return []
+        found.append(node)
+        name = node.input[0]
+    return found

@@ -1,4 +1,4 @@
-"""ONNX files: read and written, with the weights in the file or, where it would be too large, in one beside it."""
+"""ONNX files: reading and writing, with the weights in the file or, for a large graph, in a second file beside it."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 __all__ = ["MAX_GRAPH_BYTES", "data_file", "load_graph", "pack", "save_graph"]
 
 MAX_GRAPH_BYTES = 2_000_000_000
-"""A graph that is larger keeps its weights in a file of their own: protobuf takes less than 2 GiB."""
+"""A larger graph keeps its weights in a second file: protobuf accepts less than 2 GiB."""
 
 
 def load_graph(path: Path, *, typed: bool = False) -> Any:
@@ -14,66 +14,66 @@ def load_graph(path: Path, *, typed: bool = False) -> Any:
 
     Args:
         path: An ONNX file.
-        typed: Whether to infer the types and shapes of what it computes.
+        typed: Whether to infer the types and shapes of the values inside the graph.
     """
     import onnx
 
     model = onnx.load(path, load_external_data=False)
-    if typed:  # without the weights that lie outside: with them it may be more than protobuf takes
+    if typed:  # before the weights are loaded: with them the model can be too large for protobuf
         model = onnx.shape_inference.infer_shapes(model)
     onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
     return model
 
 
 def save_graph(model: Any, path: Path) -> None:
-    """Write a graph, with its weights outside where protobuf could not take them.
+    """Write a graph; weights that are too large for protobuf go to a second file.
 
     Args:
         model: An ONNX model.
-        path: The file to write; one that is there is replaced, and so are its weights.
+        path: The file to write. An existing file is replaced, together with its weights.
     """
     import onnx
 
-    del model.graph.value_info[:]  # what was inferred may not be so any more, and is inferred again where it is needed
+    del model.graph.value_info[:]  # inferred types may be out of date; they are inferred again when they are needed
     outside = sum(tensor.ByteSize() for tensor in model.graph.initializer) > MAX_GRAPH_BYTES
     data_file(path).unlink(missing_ok=True)
     onnx.save(model, path, save_as_external_data=outside, location=data_file(path).name if outside else None)
 
 
 def pack(graph: Path, max_graph_bytes: int) -> Path | None:
-    """Put the weights of a graph where they belong: into its one file, or all into one beside it.
+    """Move all weights of a graph into its ONNX file or, if that would be too large, into a second file beside it.
 
     Args:
         graph: An ONNX file.
-        max_graph_bytes: A graph that is larger keeps its weights in a file of their own.
+        max_graph_bytes: A larger graph keeps its weights in a second file.
 
     Returns:
-        The file of the weights, if there is one.
+        The path of the second file, or None.
     """
     import onnx
 
     model = onnx.load(graph, load_external_data=False)
-    tensors = list(onnx.external_data_helper._get_all_tensors(model))  # noqa: SLF001 - it alone looks everywhere
-    places = {
+    locations = {
         entry.value
-        for tensor in tensors
+        for tensor in onnx.external_data_helper._get_all_tensors(model)  # noqa: SLF001 - no public function finds them all
         if onnx.external_data_helper.uses_external_data(tensor)
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    files = [graph.with_name(place) for place in places]
+    files = [graph.with_name(location) for location in locations]
     outside = sum(path.stat().st_size for path in (graph, *files)) > max_graph_bytes
     data = data_file(graph)
-    if places != ({data.name} if outside else set()):
+    if locations != ({data.name} if outside else set()):
         onnx.external_data_helper.load_external_data_for_model(model, str(graph.parent))
         for path in files:
             path.unlink()
         onnx.save(model, graph, save_as_external_data=outside, location=data.name if outside else None)
-    if outside:
-        data.chmod(graph.stat().st_mode)  # onnx writes it for its owner alone
-    return data if outside else None
+    if not outside:
+        return None
+    data.chmod(graph.stat().st_mode)  # onnx lets only the owner read it
+    return data
 
 
 def data_file(graph: Path) -> Path:
-    """Return the file of a graph's weights, as transformers.js and the Hub name it."""
+    """Return the path of a graph's weights, named as on the Hub and in transformers.js."""
     return graph.with_name(f"{graph.name}_data")

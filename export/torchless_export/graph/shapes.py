@@ -1,7 +1,7 @@
-"""Shapes that a model fixes, written into its graph as constants.
+"""Shapes that are known before a graph runs, written into the graph as constants.
 
-The exporter's graphs work out at run time what they reshape to, and what they scale by: a hundred nodes in an encoder of
-six layers, each as dear as a small sum. All but the batch and the tokens is known beforehand.
+The exporter's graphs compute the shapes and the scales that they need at run time: a hundred nodes in an encoder of six
+layers, each as expensive as a small sum. Only the sizes of the batch and of the tokens' axis depend on the input.
 """
 
 import logging
@@ -14,28 +14,28 @@ import onnx
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from torchless_export.graph.ir import Graph, taken_by_branches
+from torchless_export.graph.ir import Graph, inputs_of_branches
 
 __all__ = ["Shape", "infer_shapes", "known_shapes"]
 
 Shape: TypeAlias = Sequence[int | str]
-"""A number, or the name of what is known at run time, an axis."""
+"""The size of each axis: a number, or a name if the size depends on the input."""
 
 _LOG = logging.getLogger(__name__)
 _MAX_FOLDED = 64
-# Of one correct outcome, whoever works it out.
+# Operators whose result is exact, and so the same in every implementation.
 _FOLDED = {"Add", "Cast", "Concat", "Div", "Gather", "Mul", "Slice", "Sqrt", "Squeeze", "Sub", "Unsqueeze"}
 _ELEMENTWISE = {"Add", "And", "Cast", "Equal", "Mul", "Not", "Or", "Sub", "Where"}
 
 
 def infer_shapes(path: Path) -> None:
-    """Write what is known of a graph's shapes into it; run as it is written, it answers the same bit by bit.
+    """Replace the shapes that are known by constants; without ONNX Runtime's optimizations the answers stay bit-identical.
 
-    ONNX Runtime may fuse what it could not before, the scaling of scores into their product: that is another rounding.
-    What cannot be worked out stays as it is. Nodes inside of the branches of an `If` or `Loop` are left alone.
+    With them, ONNX Runtime can fuse more, as the scaling of attention scores into their product, which rounds differently.
+    Shapes that cannot be inferred, and the branches of an `If` or `Loop`, stay as they are.
 
     Args:
-        path: An ONNX file; it is replaced. Weights outside of it are not read.
+        path: An ONNX file; it is replaced. Weights in a second file are not read.
     """
     model = onnx.load(path, load_external_data=False)
     shapes = known_shapes(model)
@@ -44,7 +44,7 @@ def infer_shapes(path: Path) -> None:
     _fix_sizes(graph, shapes)
     _fold(graph)
     _fix_reshapes(graph, shapes)
-    graph = Graph(graph.model())  # without the nodes that worked out shapes: they take what is expanded, too
+    graph = Graph(graph.model())  # without the unused nodes that computed shapes: they use expanded values too
     _drop_expands(graph, shapes)
     model = graph.model()
     onnx.save(model, path)
@@ -52,19 +52,19 @@ def infer_shapes(path: Path) -> None:
 
 
 def known_shapes(model: Any) -> dict[str, Shape]:
-    """Return the shapes of all values, as far as they are known."""
+    """Return the shapes that can be inferred, by the values' names."""
     from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
-    # Not by its infer_shapes, which leaves a file in the working directory where it fails.
+    # Its infer_shapes is not used: when it fails, it writes a file into the working directory.
     inference = SymbolicShapeInference(2**31 - 1, auto_merge=True, guess_output_rank=False, verbose=0)
-    whole = False
+    complete = False
     try:
         inference._preprocess(_outline(model))  # noqa: SLF001
         while inference.run_:
-            whole = inference._infer_impl()  # noqa: SLF001
-    except Exception as error:  # noqa: BLE001 - it raises errors of all kinds, and then the graph is good as it is
-        _LOG.info("Shapes cannot be worked out: %s", error)
-    if not whole:
+            complete = inference._infer_impl()  # noqa: SLF001
+    except Exception as error:  # noqa: BLE001 - it raises many kinds of errors; the graph works as it is
+        _LOG.info("The shapes cannot be inferred: %s", error)
+    if not complete:
         _LOG.info("Shapes are left as they are.")
         return {}
     inferred = inference.out_mp_
@@ -77,7 +77,7 @@ def known_shapes(model: Any) -> dict[str, Shape]:
 
 
 def _outline(model: Any) -> Any:
-    """Return a graph with its large constants as inputs: their values tell nothing of shapes, and take long to copy."""
+    """Return a model with its large constants as inputs: shapes do not depend on them, and copying them is slow."""
     graph = model.graph
     large = [tensor for tensor in graph.initializer if np.prod(tensor.dims) > _MAX_FOLDED]
     outline = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
@@ -91,7 +91,7 @@ def _outline(model: Any) -> Any:
 
 
 def _fix_sizes(graph: Graph, shapes: Mapping[str, Shape]) -> None:
-    """Make a constant of what is taken of a shape, if it is known."""
+    """Replace parts of a shape by constants, where the sizes are known."""
     sizes = {
         node.output[0]: shapes[node.input[0]]
         for node in graph.nodes
@@ -103,16 +103,15 @@ def _fix_sizes(graph: Graph, shapes: Mapping[str, Shape]) -> None:
         if not all(name in graph.constants for name in node.input[1:]):
             continue
         all_sizes = sizes[node.input[0]]
-        # The node itself tells which axes it takes.
-        taken = _outcome(node, {**_inputs(graph, node.input[1:]), node.input[0]: np.arange(len(all_sizes))})
-        known = [all_sizes[axis] for axis in taken.ravel()]
+        axes = _evaluate(graph, node, node.input[1:], {node.input[0]: np.arange(len(all_sizes))})
+        known = [all_sizes[axis] for axis in axes.ravel()]
         if all(isinstance(size, int) for size in known):
-            graph.constant(node.output[0], np.array(known, np.int64).reshape(taken.shape))
-    _drop_folded(graph)
+            graph.constant(node.output[0], np.array(known, np.int64).reshape(axes.shape))
+    graph.drop_folded_nodes()
 
 
 def _fold(graph: Graph) -> None:
-    """Make constants of what follows from small constants alone."""
+    """Evaluate the nodes whose inputs are small constants."""
     for node in graph.nodes:
         names = [name for name in node.input if name]
         if (
@@ -120,12 +119,12 @@ def _fold(graph: Graph) -> None:
             and all(name in graph.constants for name in names)
             and all(np.prod(graph.constants.shape(name)) <= _MAX_FOLDED for name in names)
         ):
-            graph.constant(node.output[0], _outcome(node, _inputs(graph, names)))
-    _drop_folded(graph)
+            graph.constant(node.output[0], _evaluate(graph, node, names))
+    graph.drop_folded_nodes()
 
 
 def _fix_reshapes(graph: Graph, shapes: Mapping[str, Shape]) -> None:
-    """Give what is reshaped a constant shape: 0 stands for the input's own axis, and -1 for one that is not known."""
+    """Give reshapes a constant target shape: 0 keeps the size of the input's axis, and -1 is a size that is not known."""
     for node in graph.nodes:
         if node.op_type != "Reshape" or node.input[1] in graph.constants or any(item.i for item in node.attribute):
             continue
@@ -141,48 +140,47 @@ def _fix_reshapes(graph: Graph, shapes: Mapping[str, Shape]) -> None:
 
 
 def _drop_expands(graph: Graph, shapes: dict[str, Shape]) -> None:
-    """Drop what expands a value that later meets one of that shape, as masks do: operators broadcast by themselves."""
+    """Remove the `Expand` of a value, as of a mask, if a later operator broadcasts the value to the same shape."""
     renamed: dict[str, str] = {}
     for node in graph.nodes:
         narrower = _narrower(node.output[0], graph, shapes) if node.op_type == "Expand" else set()
         if narrower:
             renamed[node.output[0]] = node.input[0]
         for name in narrower:
-            shapes.pop(name, None)  # so that no other value is taken to meet its shape here
-    for node in graph.nodes:
-        for index, name in enumerate(node.input):
-            node.input[index] = renamed.get(name, name)
+            shapes.pop(name, None)  # the shape is no longer true: later decisions must not rely on it
+    graph.rename(renamed)
 
 
 def _narrower(expanded: str, graph: Graph, shapes: Mapping[str, Shape]) -> set[str]:
-    """Return which values would have another shape if one were not expanded; none if answers could change."""
+    """Return the values whose shape changes if a value is not expanded; an empty set if answers could change."""
     found = {expanded}
     for node in graph.nodes:
-        taken = found & {*node.input, *taken_by_branches(node)}
-        if not taken:
+        narrower = found & {*node.input, *inputs_of_branches(node)}
+        if not narrower:
             continue
-        if node.op_type not in _ELEMENTWISE or not taken <= shapes.keys():
+        if node.op_type not in _ELEMENTWISE or not narrower <= shapes.keys():
             return set()
-        others = [shapes.get(name, ()) for name in node.input if name not in found]
-        if not any(all(_covers(other, shapes[name]) for name in taken) for other in others):
+        wide_shapes = [shapes.get(name, ()) for name in node.input if name not in found]
+        if not any(all(_covers(wide, shapes[name]) for name in narrower) for wide in wide_shapes):
             found.add(node.output[0])
     return set() if found & graph.outputs else found
 
 
 def _covers(larger: Shape, smaller: Shape) -> bool:
-    """Whether a shape stays what it is when it is broadcast with another."""
+    """Return whether broadcasting with a smaller shape leaves the larger shape as it is."""
     pairs = zip(reversed(larger), reversed(smaller), strict=False)
-    return len(larger) >= len(smaller) and all(its in {1, own_shape} and own_shape for own_shape, its in pairs)
+    return len(larger) >= len(smaller) and all(small in {1, large} and large for large, small in pairs)
 
 
-def _drop_folded(graph: Graph) -> None:
-    graph.nodes = [node for node in graph.nodes if node.op_type == "Constant" or node.output[0] not in graph.constants]
+def _evaluate(graph: Graph, node: Any, constants: Sequence[str], inputs: Mapping[str, Any] | None = None) -> Any:
+    """Return the output of a node.
 
-
-def _inputs(graph: Graph, names: Sequence[str]) -> dict[str, Any]:
-    return {name: graph.constants[name] for name in names}
-
-
-def _outcome(node: Any, inputs: Mapping[str, Any]) -> Any:
-    (outcome,) = ReferenceEvaluator(node).run(None, dict(inputs))
-    return outcome
+    Args:
+        graph: The graph with the constants.
+        node: The node.
+        constants: The names of the node's inputs that are constants.
+        inputs: The values of its other inputs, by name.
+    """
+    feeds = {name: graph.constants[name] for name in constants} | dict(inputs or {})
+    (output,) = ReferenceEvaluator(node).run(None, feeds)
+    return output

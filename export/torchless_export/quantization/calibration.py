@@ -1,4 +1,4 @@
-"""What a graph is given when a task asks it about texts: quantisers look at it to choose their scales."""
+"""Calibration data: the inputs of a graph when a task runs on sample texts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,25 +16,25 @@ __all__ = ["calibration_feeds"]
 
 
 def calibration_feeds(folder: Path, task: Task, texts: Sequence[str], mask: str) -> list[Mapping[str, NDArray[Any]]]:
-    """Return the graph inputs that texts become, one text at a time.
+    """Return the graph inputs for sample texts, each text by itself.
 
     Args:
-        folder: It holds the fp32 graph, the configuration and the tokenizer.
-        task: What is asked about the texts, and how.
-        texts: They are cut to what the model takes.
-        mask: The tokenizer's mask token, or nothing.
+        folder: The folder with the fp32 graph, the configuration and the tokenizer.
+        task: The task of the graph.
+        texts: The texts; they are truncated to the model's limit.
+        mask: The tokenizer's mask token, or an empty string.
 
     Returns:
-        Arrays by the graph's input names, of an encoder-decoder the encoder's; their first axis is the text's rows, of
-        which most tasks have one.
+        Arrays by the names of the graph's inputs; for an encoder-decoder, the encoder's. The first axis is the text's
+        rows, a single row for most tasks.
     """
     case = CASES[task.graph]
-    seen: list[Mapping[str, NDArray[Any]]] = []
+    feeds_of_texts: list[Mapping[str, NDArray[Any]]] = []
     calibrated = ModelFolder(folder).graphs("fp32")[0]
 
     def keep(graph: Path, feeds: Mapping[str, NDArray[Any]], _: Sequence[NDArray[Any]]) -> None:
         if graph == calibrated:
-            seen.append(dict(feeds))
+            feeds_of_texts.append(dict(feeds))
 
     pipe = exported_pipeline(folder, task, "fp32")
     for session in pipe.model.sessions:
@@ -42,4 +42,4 @@ def calibration_feeds(folder: Path, task: Task, texts: Sequence[str], mask: str)
     with cut_to(pipe.tokenizer, pipe.model.config.max_tokens):
         for text in texts:
             pipe(case.make_input(text, mask), **case.options)
-    return seen
+    return feeds_of_texts

@@ -1,4 +1,4 @@
-"""The variants of a graph: what each dtype is, and how it is made from the fp32 graph. The one table of them."""
+"""The table of a graph's variants: for each dtype, its scheme and the function that makes it from the fp32 graph."""
 
 import json
 import logging
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ from torchless_export.quantization.float16 import float16_graph
 __all__ = ["VARIANTS", "Feeds", "Recipe", "declare_data", "is_calibrated", "make_variant"]
 
 Feeds: TypeAlias = Sequence[Mapping[str, NDArray[Any]]]
+Make: TypeAlias = Callable[[Path, Path, Feeds], None]
 
 _Q4_BLOCK = 32
 _Q8_BLOCK = 128
@@ -29,27 +31,27 @@ _COMPUTES_IN_INT8 = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a dtype is.
+    """How a dtype is made.
 
     Attributes:
-        scheme: In words, for the manifest.
-        make: Writes a graph of the variant: (the fp32 graph, the file to write, calibration feeds).
-        batch_dependent: Whether another row's content changes an answer.
-        calibrated: Whether it is made with calibration feeds.
+        scheme: A description for the manifest.
+        make: A function that reads the fp32 graph from the first path and writes the variant to the second; None for fp32.
+        batch_dependent: Whether an answer depends on the other rows of its batch.
+        calibrated: Whether `make` needs calibration feeds.
     """
 
     scheme: str
-    make: Callable[[Path, Path, Feeds], None] | None
+    make: Make | None
     batch_dependent: bool = False
     calibrated: bool = False
 
 
 def is_calibrated(dtype: str, task: Task) -> bool:
-    """Whether a variant is made with calibration feeds.
+    """Return whether a variant needs calibration feeds.
 
     Args:
         dtype: A key of `VARIANTS`.
-        task: What the graphs answer.
+        task: The task of the graphs.
     """
     return any(recipe.calibrated for recipe in _recipes(dtype, task))
 
@@ -60,14 +62,14 @@ def make_variant(
     """Make a variant of the fp32 graphs in a folder.
 
     Args:
-        folder: It holds them in `onnx/`; the variant is written beside them.
-        task: What they answer.
+        folder: The folder with the fp32 graphs in `onnx/`; the variant is written beside them.
+        task: The task of the graphs.
         dtype: A key of `VARIANTS`.
-        feeds: For a dtype that is calibrated: graph inputs by name, a text each; of an encoder-decoder, the encoder's.
-        max_graph_bytes: A graph that is larger keeps its weights in `….onnx_data`.
+        feeds: For a calibrated dtype, the graph inputs of each text by name; for an encoder-decoder, the encoder's.
+        max_graph_bytes: A larger graph keeps its weights in a second file, `….onnx_data`.
 
     Returns:
-        What the manifest says of it, unverified.
+        The variant for the manifest, without a verification.
     """
     recipes = _recipes(dtype, task)
     sources, targets = (graph_names(item, encoder_decoder=task.encoder_decoder) for item in ("fp32", dtype))
@@ -75,50 +77,55 @@ def make_variant(
     for recipe, source, target in zip(recipes, sources, targets, strict=True):
         graph = folder / target
         if recipe.make is not None:
-            with _quiet():
+            with _restored_process():
                 _make_graph(recipe.make, folder / source, graph, feeds)
         data = pack(graph, max_graph_bytes)
         files += [graph] if data is None else [graph, data]
     schemes = dict.fromkeys(recipe.scheme for recipe in recipes)
     return Variant(
-        parts=tuple(_part(folder, file) for file in files),
+        parts=tuple(
+            Part(file=file.relative_to(folder).as_posix(), size_bytes=file.stat().st_size, sha256=sha256_of(file))
+            for file in files
+        ),
         scheme=next(iter(schemes)) if len(schemes) == 1 else "encoder: {}; decoder: {}".format(*schemes),
         batch_dependent=any(recipe.batch_dependent for recipe in recipes),
     )
 
 
 def _recipes(dtype: str, task: Task) -> tuple[Recipe, ...]:
-    """Return how each graph of a task is made."""
-    plain = VARIANTS[dtype]
-    decoder = _DECODERS.get(dtype, plain)
-    if task.encoder_decoder:
-        return (plain if plain.calibrated else decoder, decoder)
-    return (decoder if task.cached else plain,)
+    """Return the recipe of each graph of a task."""
+    encoder = VARIANTS[dtype]
+    decoder = _DECODERS.get(dtype, encoder)
+    if (
+        task.encoder_decoder
+    ):  # no head decides on the encoder's output, so the decoder's recipe is precise enough for it
+        return (encoder if encoder.calibrated else decoder, decoder)
+    return (decoder if task.cached else encoder,)
 
 
-def _make_graph(make: Callable[[Path, Path, Feeds], None], source: Path, target: Path, feeds: Feeds) -> None:
+def _make_graph(make: Make, source: Path, target: Path, feeds: Feeds) -> None:
     from torchless_export.graph.branches import has_branches, rebuild_branches
 
     if has_branches(source):
-        rebuild_branches(source, target, lambda branch, remade: make(branch, remade, feeds))
+        rebuild_branches(source, target, lambda branch, rebuilt: make(branch, rebuilt, feeds))
     else:
         make(source, target, feeds)
 
 
 def declare_data(folder: Path, variants: Mapping[str, Variant]) -> None:
-    """Tell transformers.js, in `config.json`, which graphs have their weights in a file of their own.
+    """List in `config.json`, for transformers.js, the graphs whose weights are in a second file.
 
-    What the checkpoint itself said to transformers.js was about other graphs, and is left out.
+    An earlier list, which is about the checkpoint's graphs, is removed.
 
     Args:
         folder: The exported folder.
-        variants: The graphs that it will hold.
+        variants: The variants that the folder will hold.
     """
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     declared = config.pop("transformers.js_config", None)
-    named = [Path(part.file).name for variant in variants.values() for part in variant.parts]
-    chunks = {name: 1 for name in named if data_file(Path(name)).name in named}
+    names = [Path(part.file).name for variant in variants.values() for part in variant.parts]
+    chunks = {name: 1 for name in names if data_file(Path(name)).name in names}
     if chunks:
         config["transformers.js_config"] = {"use_external_data_format": chunks}
     if chunks or declared is not None:
@@ -148,70 +155,27 @@ def _q8(source: Path, target: Path, feeds: Feeds) -> None:
     quantize(source, target, feeds)
 
 
-def _q4(source: Path, target: Path, _: Feeds) -> None:
-    save_graph(_in_blocks(load_graph(source), bits=4, block_size=_Q4_BLOCK), target)
-
-
 def _q4f16(source: Path, target: Path, _: Feeds) -> None:
-    # fp16 comes first: it is guided by the shapes and types inferred, which end at the quantised operators.
-    save_graph(
-        _in_blocks(_with_matmuls(float16_graph(load_graph(source, typed=True))), bits=4, block_size=_Q4_BLOCK), target
-    )
+    # float16 comes first: it needs inferred types, and inference stops at quantized operators.
+    model = _fold_tied_head(float16_graph(load_graph(source, typed=True)))
+    save_graph(_quantize_blocks(model, bits=4, block_size=_Q4_BLOCK), target)
 
 
-def _q8_decoder(source: Path, target: Path, _: Feeds) -> None:
-    save_graph(_in_blocks(_eight_bit_embeddings(load_graph(source)), bits=8, block_size=_Q8_BLOCK), target)
+def _blocks(source: Path, target: Path, _: Feeds, *, bits: int, block_size: int) -> None:
+    save_graph(_quantize_blocks(load_graph(source), bits=bits, block_size=block_size), target)
 
 
-def _q4_decoder(source: Path, target: Path, _: Feeds) -> None:
-    save_graph(_in_blocks(_eight_bit_embeddings(load_graph(source)), bits=4, block_size=_Q4_BLOCK), target)
+def _decoder_blocks(source: Path, target: Path, _: Feeds, *, bits: int, block_size: int) -> None:
+    from torchless_export.graph.ir import Graph
+    from torchless_export.quantization.q8.embeddings import quantize_embeddings
+
+    graph = Graph(_fold_tied_head(load_graph(source)))
+    quantize_embeddings(graph)
+    save_graph(_quantize_blocks(graph.model(), bits=bits, block_size=block_size), target)
 
 
-VARIANTS: Mapping[str, Recipe] = {
-    "fp32": Recipe(scheme="weights and compute in float32", make=None),
-    "fp16": Recipe(
-        scheme="weights and compute in float16; inputs, outputs, root mean squares and rotary angles in float32",
-        make=_fp16,
-    ),
-    "q8": Recipe(
-        scheme="8-bit weights, embeddings and matrix products, inputs by channel or by row: chosen by calibration on texts",
-        make=_q8,
-        calibrated=True,
-    ),
-    "int8": Recipe(
-        scheme="ONNX Runtime's dynamic quantisation: int8 weights a column, uint8 activations with a scale a batch",
-        make=_int8,
-        batch_dependent=True,
-    ),
-    "q4": Recipe(
-        scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric; matrix products in int8, the rest in float32",
-        make=_q4,
-    ),
-    "q4f16": Recipe(
-        scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric; the rest in float16 as in fp16",
-        make=_q4f16,
-    ),
-}
-"""By dtype, transformers.js's names."""
-
-_DECODERS: Mapping[str, Recipe] = {
-    "q8": Recipe(
-        scheme=f"8-bit weights in blocks of {_Q8_BLOCK}, symmetric, and embeddings; matrix products in int8, the rest in float32",
-        make=_q8_decoder,
-    ),
-    "q4": Recipe(
-        scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric, 8-bit embeddings; matrix products in int8, the rest in float32",
-        make=_q4_decoder,
-    ),
-}
-"""What a decoder's graph is made by, where it is not what others are made by: its time goes into reading weights.
-
-So is that of the encoder before it, unless calibration finds it something better: it has no head that decides.
-"""
-
-
-def _in_blocks(model: Any, *, bits: int, block_size: int) -> Any:
-    """Return a graph whose constant matrices are integers, with a scale for each block of a column."""
+def _quantize_blocks(model: Any, *, bits: int, block_size: int) -> Any:
+    """Quantize constant matrices to integers, with a scale for each block of a column."""
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     quantizer = MatMulNBitsQuantizer(
@@ -226,20 +190,10 @@ def _in_blocks(model: Any, *, bits: int, block_size: int) -> Any:
     return quantizer.model.model
 
 
-def _eight_bit_embeddings(model: Any) -> Any:
-    """Return a decoder's graph with its embeddings in integers."""
-    from torchless_export.graph.ir import Graph
-    from torchless_export.quantization.q8.embeddings import quantize_embeddings
+def _fold_tied_head(model: Any) -> Any:
+    """Replace the transposed embeddings of a decoder's head by a constant matrix, which can be quantized.
 
-    graph = Graph(_with_matmuls(model))
-    quantize_embeddings(graph)
-    return graph.model()
-
-
-def _with_matmuls(model: Any) -> Any:
-    """Return a decoder's graph with a matrix for a head that is a transposed embedding, as quantisers want it.
-
-    An encoder's head is small and decides: it stays whole.
+    An encoder's head stays as it is: it is small, and decides the answer.
     """
     from torchless_export.graph.ir import Graph
 
@@ -250,13 +204,49 @@ def _with_matmuls(model: Any) -> Any:
     return graph.model()
 
 
-def _part(folder: Path, path: Path) -> Part:
-    return Part(file=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size, sha256=sha256_of(path))
+VARIANTS: Mapping[str, Recipe] = {
+    "fp32": Recipe(scheme="weights and compute in float32", make=None),
+    "fp16": Recipe(
+        scheme="weights and compute in float16; inputs, outputs, root mean squares and rotary angles in float32",
+        make=_fp16,
+    ),
+    "q8": Recipe(
+        scheme="8-bit weights, embeddings and matrix products, inputs by channel or by row: chosen by calibration on texts",
+        make=_q8,
+        calibrated=True,
+    ),
+    "int8": Recipe(
+        scheme="ONNX Runtime's dynamic quantisation: int8 weights with a scale per column, uint8 activations with a scale per batch",
+        make=_int8,
+        batch_dependent=True,
+    ),
+    "q4": Recipe(
+        scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric; matrix products in int8, the rest in float32",
+        make=partial(_blocks, bits=4, block_size=_Q4_BLOCK),
+    ),
+    "q4f16": Recipe(
+        scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric; the rest in float16 as in fp16",
+        make=_q4f16,
+    ),
+}
+"""The recipes by dtype, under the names of transformers.js."""
+
+_DECODERS: Mapping[str, Recipe] = {
+    "q8": Recipe(
+        scheme=f"8-bit weights in blocks of {_Q8_BLOCK}, symmetric, and embeddings; matrix products in int8, the rest in float32",
+        make=partial(_decoder_blocks, bits=8, block_size=_Q8_BLOCK),
+    ),
+    "q4": Recipe(
+        scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric, 8-bit embeddings; matrix products in int8, the rest in float32",
+        make=partial(_decoder_blocks, bits=4, block_size=_Q4_BLOCK),
+    ),
+}
+"""The recipes of decoders, where they differ: most of a decoder's time goes into reading weights."""
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Undo what ONNX Runtime's tools do to a process when they are imported and used: logging, and the path of imports."""
+def _restored_process() -> Iterator[None]:
+    """Silence ONNX Runtime's tools, and restore what they change in the process: the root logger and `sys.path`."""
     root, disabled, path = logging.getLogger(), logging.root.manager.disable, sys.path.copy()
     handlers, level = root.handlers.copy(), root.level
     logging.disable(logging.WARNING)

@@ -1,4 +1,4 @@
-"""What an exported folder holds and how it was verified, without loading a graph; `torchless inspect` prints it.
+"""The inspection of an exported folder: its contents and its verification, as `torchless inspect` prints them.
 
-It may import every package of the runtime but `pipelines` and `server`.
+It may import all packages of the runtime except `pipelines` and `server`.
 """

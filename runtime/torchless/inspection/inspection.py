@@ -1,4 +1,4 @@
-"""What a folder holds and how it was verified, gathered from its files without loading a graph."""
+"""The contents and the verification of an exported folder, read from its files without loading a graph."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ __all__ = ["GraphInspection", "Inspection", "TokenizerInspection", "VariantInspe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizerInspection:
-    """What `tokenizer_config.json` says.
+    """The settings in `tokenizer_config.json`.
 
     Attributes:
-        tokenizer_class: The class in `transformers`; None where it does not say.
-        max_length: The longest input in tokens; None without a limit.
+        tokenizer_class: The class in `transformers`; None if the file names no class.
+        max_length: The maximum length of an input, in tokens; None without a limit.
         padding_side: `right` or `left`.
     """
 
@@ -33,14 +33,14 @@ class TokenizerInspection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantInspection:
-    """A graph of the folder, or the two of an encoder-decoder.
+    """A graph of the folder, or the two graphs of an encoder-decoder.
 
     Attributes:
-        dtype: A key of `torchless.folder.layout.DTYPE_SUFFIXES`; None of a graph with a name of its own.
-        files: The size of each of its files in bytes, by its path; None where it is missing.
-        scheme: What it is, in words; empty where nothing says.
-        batch_dependent: Whether an answer depends on the rows that share its batch.
-        verification: How it compared with PyTorch; None where nobody measured.
+        dtype: A key of `torchless.folder.layout.DTYPE_SUFFIXES`; None if the file's name belongs to no dtype.
+        files: The size of each file in bytes, by the file's path; None if the file is missing.
+        scheme: The description in the manifest, or an empty string.
+        batch_dependent: Whether an answer depends on the other rows of its batch.
+        verification: The comparison with PyTorch; None if it was not measured.
     """
 
     dtype: str | None
@@ -51,13 +51,13 @@ class VariantInspection:
 
     @property
     def size_bytes(self) -> int:
-        """The size of all its files that are there."""
+        """The size of the files that exist."""
         return sum(size for size in self.files.values() if size is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphInspection:
-    """What a graph declares: the dtype and the axes of its inputs and outputs, by name."""
+    """The declarations of a graph: the dtype and the axes of each input and output, by name."""
 
     file: str
     inputs: Mapping[str, str]
@@ -66,23 +66,23 @@ class GraphInspection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What a folder holds.
+    """The contents of a folder.
 
     Attributes:
-        folder: Its path.
-        hub_name: The name of the Hub's repository that it is a snapshot of, or None.
-        verified: Whether the manifest says of any graph how it compared with PyTorch.
-        task: What it was exported for; without a manifest, what its architecture is for.
+        folder: The path.
+        hub_name: The name of the Hub's repository, if the folder is a snapshot of a repository; else None.
+        verified: Whether the manifest compares a graph with PyTorch.
+        task: The task of the export; without a manifest, the task of the architecture.
         model_type: The architecture, as `config.json` names it.
         architectures: The classes in `transformers`.
-        labels: What each logit stands for; empty where the task has no labels.
-        max_tokens: The longest input in tokens that the model's positions allow; None without a limit.
-        tokenizer: Its settings.
-        embeddings: How texts become sentence embeddings; None where the folder does not say.
-        source: What the manifest says of the checkpoint; None without one.
-        versions: The packages that made it.
-        variants: Its graphs.
-        problems: What is missing, damaged or not supported, a sentence each.
+        labels: The label of each logit; empty if the task has no labels.
+        max_tokens: The maximum number of tokens that the model's positions allow; None without a limit.
+        tokenizer: The tokenizer's settings.
+        embeddings: The pooling for sentence embeddings; None if the folder has no settings for it.
+        source: The checkpoint in the manifest; None without a manifest.
+        versions: The versions of the packages that made the folder.
+        variants: The graphs.
+        problems: A sentence for each part that is missing, damaged or not supported.
     """
 
     folder: str
@@ -102,13 +102,13 @@ class Inspection:
 
 
 def inspect(folder: ModelFolder) -> Inspection:
-    """Gather what a folder says of itself.
+    """Inspect a folder without loading a graph.
 
     Args:
-        folder: The folder, opened.
+        folder: The exported folder.
 
     Raises:
-        CheckpointError: A file of its configuration cannot be read.
+        CheckpointError: A configuration file cannot be read.
     """
     manifest, config, task = folder.manifest, folder.config, folder.task()
     embeddings, unsupported = _embeddings(folder)
@@ -133,13 +133,13 @@ def inspect(folder: ModelFolder) -> Inspection:
 
 
 def inspect_graph(graph: Path) -> GraphInspection:
-    """Load a graph, and return what it declares.
+    """Load a graph, and return its declarations.
 
     Args:
         graph: An ONNX file.
 
     Raises:
-        CheckpointError: It cannot be loaded.
+        CheckpointError: The graph cannot be loaded.
     """
     session = Session(graph)
     return GraphInspection(
@@ -154,10 +154,10 @@ def _declared(tensor: Tensor) -> str:
 
 
 def _variants(folder: ModelFolder) -> Iterator[VariantInspection]:
-    """Yield the variants that the manifest lists, there or not, and then the other graphs that are there."""
+    """Yield the variants in the manifest, even if files are missing, and then the other graphs in the folder."""
     listed = folder.manifest.variants if folder.manifest else {}
-    found = (path for path in folder.path.rglob("*.onnx*") if path.is_file())
-    present = {path.relative_to(folder.path).as_posix() for path in found}
+    files = (path for path in folder.path.rglob("*.onnx*") if path.is_file())
+    present = {path.relative_to(folder.path).as_posix() for path in files}
     for dtype, variant in listed.items():
         yield VariantInspection(
             dtype=dtype,
@@ -167,13 +167,12 @@ def _variants(folder: ModelFolder) -> Iterator[VariantInspection]:
             verification=variant.verification,
         )
     graphs = {name for name in present if name.endswith(".onnx") and not folder.variant_of(name)}
-    named = {names: dtype for dtype in DTYPE_SUFFIXES if (names := find_graphs(graphs.__contains__, dtype))}
-    own_named = {(name,): None for name in graphs.difference(*named)}
-    for names, own_dtype in sorted((named | own_named).items()):
-        files = [file for name in names for file in (name, *data_files(present, name))]
+    with_dtype = {names: dtype for dtype in DTYPE_SUFFIXES if (names := find_graphs(graphs.__contains__, dtype))}
+    without_dtype = {(name,): None for name in graphs.difference(*with_dtype)}
+    for names, dtype_or_none in sorted((with_dtype | without_dtype).items()):
         yield VariantInspection(
-            dtype=own_dtype,
-            files={file: _size(folder.path / file) for file in files},
+            dtype=dtype_or_none,
+            files={file: _size(folder.path / file) for name in names for file in (name, *data_files(present, name))},
             scheme="",
             batch_dependent=any(folder.batch_dependent(folder.path / name) or False for name in names),
             verification=None,
@@ -185,8 +184,7 @@ def _size(path: Path) -> int | None:
 
 
 def _tokenizer(folder: ModelFolder) -> TokenizerInspection:
-    name = "tokenizer_config.json"
-    settings = folder.read_optional_json(name)
+    settings = folder.read_optional_json("tokenizer_config.json")
     max_length = settings.get("model_max_length")
     return TokenizerInspection(
         tokenizer_class=settings.get("tokenizer_class"),
@@ -196,7 +194,7 @@ def _tokenizer(folder: ModelFolder) -> TokenizerInspection:
 
 
 def _embeddings(folder: ModelFolder) -> tuple[Pooling | None, tuple[str, ...]]:
-    """Return how the folder makes embeddings, and what of it is not supported."""
+    """Return the pooling for sentence embeddings, and a sentence for each setting that is not supported."""
     if not folder.has(POOLING_CONFIG):
         return None, ()
     try:
@@ -212,5 +210,5 @@ def _problems(folder: ModelFolder) -> Iterator[str]:
         yield "There is no graph."
     for part in folder.manifest.parts if folder.manifest else ():
         damage = part.damage(folder.path)
-        if damage and not (folder.hub_name and not folder.has(part.file)):  # of which no graph is downloaded
+        if damage and (not folder.hub_name or folder.has(part.file)):  # no graph of a repository is downloaded
             yield f"{part.file} {damage}."

@@ -1,4 +1,4 @@
-"""An inspection on a screen: lines of facts, a table of variants, and what is wrong."""
+"""The printed report of an inspection: lines of facts, a table of variants, and the problems."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,18 +14,18 @@ from torchless.inspection.inspection import GraphInspection, Inspection, Variant
 __all__ = ["report", "verification_cells"]
 
 _PIPED_WIDTH = 200
-_MOST_LABELS = 12
+_MAX_LABELS = 12
 _HASH_DIGITS = 12
 
 
-def report(found: Inspection, declared: Sequence[GraphInspection] = ()) -> None:
-    """Print what a folder holds.
+def report(found: Inspection, graphs: Sequence[GraphInspection] = ()) -> None:
+    """Print an inspection.
 
     Args:
-        found: What was gathered.
-        declared: What graphs of it declare, if that was asked for.
+        found: The inspection of a folder.
+        graphs: The inspections of graphs, which are printed last.
     """
-    # What a folder says of itself is shown as it stands: nothing in it is markup.
+    # Texts from the folder must not be read as markup.
     console = Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     _print_lines(console, list(_facts(found)))
     if found.variants:
@@ -34,10 +34,10 @@ def report(found: Inspection, declared: Sequence[GraphInspection] = ()) -> None:
         console.print()
         _print_lines(console, list(_details(found)))
     if not found.verified:
-        console.print("Nothing was verified: no manifest says how a graph compares with PyTorch.", style="yellow")
+        console.print("Nothing was verified: no manifest compares a graph with PyTorch.", style="yellow")
     for problem in found.problems:
-        console.print(_plain(problem), style="red", soft_wrap=True)
-    for graph in declared:
+        console.print(_printable(problem), style="red", soft_wrap=True)
+    for graph in graphs:
         console.print()
         _print_lines(console, list(_graph(graph)))
 
@@ -45,29 +45,26 @@ def report(found: Inspection, declared: Sequence[GraphInspection] = ()) -> None:
 def _print_lines(console: Console, lines: list[tuple[str, str]]) -> None:
     width = max(len(title) for title, _ in lines)
     for title, value in lines:
-        console.print(f"{_plain(title):<{width}}  {_plain(value)}", soft_wrap=True)
+        console.print(f"{_printable(title):<{width}}  {_printable(value)}", soft_wrap=True)
 
 
 def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
-    """Yield the lines above the table, by their titles."""
-    yield (
-        ("repository", f"{found.hub_name}, in the cache: {found.folder}")
-        if found.hub_name
-        else ("folder", found.folder)
-    )
+    """Yield the titles and the texts of the lines above the table."""
+    if found.hub_name:
+        yield "repository", f"{found.hub_name}, in the cache: {found.folder}"
+    else:
+        yield "folder", found.folder
     yield "task", found.task
     yield "model", ", ".join(filter(None, (found.model_type, *found.architectures))) or "unknown"
     if found.labels:
         labels = [str(label) for label in found.labels.values()]
-        more = f" and {len(labels) - _MOST_LABELS} more" if len(labels) > _MOST_LABELS else ""
-        yield "labels", f"{len(labels)}: {', '.join(labels[:_MOST_LABELS])}{more}"
-    yield "longest text", "no limit" if found.max_tokens is None else f"{found.max_tokens} tokens"
+        more = f" and {len(labels) - _MAX_LABELS} more" if len(labels) > _MAX_LABELS else ""
+        yield "labels", f"{len(labels)}: {', '.join(labels[:_MAX_LABELS])}{more}"
+    yield "max length", "no limit" if found.max_tokens is None else f"{found.max_tokens} tokens"
     tokenizer = found.tokenizer
-    longest = "without a limit" if tokenizer.max_length is None else f"up to {tokenizer.max_length} tokens"
-    yield (
-        "tokenizer",
-        f"{tokenizer.tokenizer_class or 'of no named class'}, {longest}, pads on the {tokenizer.padding_side}",
-    )
+    limit = "without a limit" if tokenizer.max_length is None else f"up to {tokenizer.max_length} tokens"
+    name = tokenizer.tokenizer_class or "class unknown"
+    yield "tokenizer", f"{name}, {limit}, pads on the {tokenizer.padding_side}"
     if found.embeddings:
         embeddings = found.embeddings
         cut = f", texts cut to {embeddings.max_tokens} tokens" if embeddings.max_tokens else ""
@@ -94,18 +91,18 @@ def _variants(found: Inspection) -> Table:
     absent = "not downloaded" if found.hub_name else "missing"
     for variant in found.variants:
         table.add_row(
-            _plain(_name(variant)),
+            _printable(_name(variant)),
             absent if None in variant.files.values() else f"{variant.size_bytes / 1e6:.1f} MB",
             f"{variant.size_bytes / fp32_bytes:.0%}" if fp32_bytes and variant.size_bytes else "",
-            *_measured(variant),
+            *(verification_cells(variant.verification) if variant.verification else ["not verified"]),
         )
     return table
 
 
 def _details(found: Inspection) -> Iterator[tuple[str, str]]:
-    """Yield the lines below the table, by their variants."""
+    """Yield the names of the variants and the texts of the lines below the table."""
     for variant in found.variants:
-        batch = "an answer depends on its batch, so rows run one by one" if variant.batch_dependent else ""
+        batch = "an answer depends on its batch, so each row runs alone" if variant.batch_dependent else ""
         yield _name(variant), "; ".join(filter(None, (", ".join(variant.files), variant.scheme, batch)))
 
 
@@ -113,14 +110,8 @@ def _name(variant: VariantInspection) -> str:
     return variant.dtype or next(iter(variant.files))
 
 
-def _measured(variant: VariantInspection) -> tuple[str, str, str, str, str]:
-    return (
-        ("not verified", "", "", "", "") if variant.verification is None else verification_cells(variant.verification)
-    )
-
-
 def verification_cells(measured: Verification) -> tuple[str, str, str, str, str]:
-    """Return what was measured of a variant, for a table: agreement, max |Δ|, mean |Δ|, ms a text, and PyTorch's."""
+    """Return the cells of a variant's verification: agreement, max |Δ|, mean |Δ|, ms per text, and PyTorch's ms per text."""
     return (
         f"{measured.agreement:.1%} of {measured.texts}",
         f"{measured.max_abs_diff:.1e}",
@@ -130,14 +121,14 @@ def verification_cells(measured: Verification) -> tuple[str, str, str, str, str]
     )
 
 
-def _graph(declared: GraphInspection) -> Iterator[tuple[str, str]]:
-    yield "graph", declared.file
-    for name, tensor in declared.inputs.items():
+def _graph(graph: GraphInspection) -> Iterator[tuple[str, str]]:
+    yield "graph", graph.file
+    for name, tensor in graph.inputs.items():
         yield f"  takes {name}", tensor
-    for name, tensor in declared.outputs.items():
+    for name, tensor in graph.outputs.items():
         yield f"  answers {name}", tensor
 
 
-def _plain(text: str) -> str:
-    """Return a text of a folder's without what a terminal would act on."""
+def _printable(text: str) -> str:
+    """Return a text without characters that control a terminal."""
     return "".join(character if character.isprintable() else "�" for character in str(text))

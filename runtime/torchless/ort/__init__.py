@@ -1,9 +1,10 @@
-"""ONNX Runtime: graphs, loaded and run. The one package that imports onnxruntime.
+"""ONNX Runtime sessions: the package loads and runs graphs, and is the only package of the runtime that imports onnxruntime.
 
-It may import `errors`.
+It may import `torchless.errors`.
 """
 
 import os
 
-# Its builds report their use to Microsoft, and keep an identifier in the home folder, unless told not to before they load.
+# Builds of ONNX Runtime report their use to Microsoft, and store an identifier in the home folder, unless this is set before
+# the import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

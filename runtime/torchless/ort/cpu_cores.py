@@ -1,4 +1,4 @@
-"""The CPU cores that all sessions of a process share: together they never keep more threads busy than the process may use."""
+"""The CPU cores that all sessions of a process share: together they use no more threads than the process may."""
 
 from collections import deque
 from threading import Condition
@@ -9,7 +9,7 @@ __all__ = ["CPU_CORES", "CpuCores"]
 
 
 class CpuCores:
-    """Lends a number of cores to runs, in the order in which the runs ask.
+    """A number of cores that runs acquire and release, first come, first served.
 
     Args:
         count: The number of cores.
@@ -23,22 +23,22 @@ class CpuCores:
 
     @property
     def contended(self) -> bool:
-        """Whether other runs hold cores, or wait for them."""
+        """Whether runs hold cores or wait for them."""
         return bool(self._queue) or self._free < self.count
 
     def acquire(self, count: int, *, or_single: bool) -> int:
-        """Wait until cores are free, and return how many the run gets.
+        """Wait until cores are free, and acquire them.
 
         Args:
-            count: How many cores the run can use; at most all of them are lent.
-            or_single: Whether a single core will do while other runs want cores too: several runs of one thread each get
-                more done than runs of many threads, one after the other.
+            count: The number of cores that the run can use, limited to the number that exist.
+            or_single: Whether a single core is enough while other runs need cores: parallel runs of a single thread get
+                more done than successive runs of many threads.
 
         Returns:
             The number of cores, for `release`.
         """
         with self._changed:
-            if not self._queue and self._free == self.count:  # no other run, which is the usual case
+            if not self._queue and self._free == self.count:  # no other run: the usual case
                 acquired = min(count, self.count)
                 self._free -= acquired
                 return acquired
@@ -49,7 +49,7 @@ class CpuCores:
                     self._changed.wait()
                 acquired = self._share(count, or_single)
                 self._free -= acquired
-            finally:  # an interrupt ends the wait too
+            finally:  # also after an interrupt
                 self._queue.remove(ticket)
                 if self._queue:
                     self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""A graph whose weights stay in their file, mapped into memory instead of read and copied.
+"""A graph whose weights stay in its file and are mapped into memory, instead of being read and copied.
 
 Source: `onnx.proto` of ONNX 1.23, whose field numbers these are.
 """
@@ -17,28 +17,28 @@ _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _EXTERNAL = 1
 
 _VARINT, _LENGTH_DELIMITED = 0, 2
-# Below this, an entry that says where a tensor lies saves nothing.
-_LEAST_BYTES = 1024
+# For a smaller tensor, its location would take about as much space as its data.
+_MIN_BYTES = 1024
 
 
 class _Field(NamedTuple):
     number: int
-    start: int  # of its tag
-    content: int  # of what follows the tag, and the length if there is one
+    start: int  # of the tag
+    content: int  # after the tag and the length
     end: int
 
 
 def mapped_graph(path: Path) -> bytes:
-    """Return an ONNX model like that of a file, with each large tensor replaced by where it lies in the file.
+    """Return the ONNX model of a file, with each large tensor replaced by its location in the file.
 
-    ONNX Runtime maps such tensors. A model so loaded needs its weights in memory once instead of up to three times, and
-    loads in about half the time.
+    ONNX Runtime maps such tensors: the weights are in memory once instead of up to three times, and loading takes about
+    half the time.
 
     Args:
-        path: An ONNX file. It must stay as it is while a session uses it: replace it by renaming, never by writing into it.
+        path: An ONNX file. It must not change while a session uses it: replace it by renaming, never by writing into it.
 
     Raises:
-        ValueError: It is not a protocol buffer.
+        ValueError: The file is not a protocol buffer.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return b"".join(_without_weights(content, path.name))
@@ -51,7 +51,7 @@ def has_weights_outside(path: Path) -> bool:
         path: An ONNX file.
 
     Raises:
-        ValueError: It is not a protocol buffer.
+        ValueError: The file is not a protocol buffer.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return any(
@@ -71,7 +71,7 @@ def _without_weights(content: mmap.mmap, name: str) -> Iterator[bytes]:
             continue
         parts = (
             _located(content, part, name)
-            if part.number == _GRAPH_INITIALIZER and part.end - part.content >= _LEAST_BYTES
+            if part.number == _GRAPH_INITIALIZER and part.end - part.content >= _MIN_BYTES
             else content[part.start : part.end]
             for part in _fields(content, field.content, field.end)
         )
@@ -82,7 +82,7 @@ def _located(content: mmap.mmap, initializer: _Field, name: str) -> bytes:
     """Return an initializer, with its raw data replaced by its location."""
     fields = list(_fields(content, initializer.content, initializer.end))
     raw = next((field for field in fields if field.number == _TENSOR_RAW_DATA), None)
-    if raw is None:  # its values are in a field of their type, or in another file already
+    if raw is None:  # the data is in a typed field or in another file
         return content[initializer.start : initializer.end]
     where = {"location": name, "offset": str(raw.content), "length": str(raw.end - raw.content)}
     entries = (
@@ -100,7 +100,7 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[_Field]:
     """Yield the fields of a message.
 
     Raises:
-        ValueError: The bytes are no message.
+        ValueError: The bytes are not a message.
     """
     position = start
     while position < end:
@@ -115,8 +115,8 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[_Field]:
                 after = inside + length
             case 5:  # four bytes
                 after = inside + 4
-            case other:
-                raise ValueError(f"wire type {other} at byte {position}")
+            case wire_type:
+                raise ValueError(f"unknown wire type {wire_type} at byte {position}")
         if after > end:
             raise ValueError(f"a field at byte {position} ends at {after}, beyond {end}")
         yield _Field(tag >> 3, position, inside, after)

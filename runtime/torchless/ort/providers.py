@@ -1,4 +1,4 @@
-"""ONNX Runtime's execution providers: the CPU, CUDA and others that are built in, and those installed as plug-ins."""
+"""ONNX Runtime's execution providers: those that are built in, such as the CPU and CUDA, and installed plug-ins."""
 
 import pkgutil
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ _PLUGIN_PACKAGES = "onnxruntime_ep_"
 
 
 def chosen_providers(providers: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the full names of the providers asked for, the CPU last.
+    """Return the full names of the requested providers, and the CPU as the last.
 
     Args:
-        providers: A name or several, the preferred first; `openvino` or `CUDA` will do for `OpenVINOExecutionProvider` or
-            `CUDAExecutionProvider`. None is the CPU.
+        providers: A name or a sequence of names, in order of preference. Short names such as `openvino` and `CUDA` stand
+            for `OpenVINOExecutionProvider` and `CUDAExecutionProvider`. None means the CPU.
 
     Raises:
-        OptionError: There is no such provider here.
+        OptionError: A provider is not available.
     """
     requested = [providers] if isinstance(providers, str) else list(providers or ())
     names = tuple(_full_name(name) for name in requested)
@@ -32,39 +32,39 @@ def chosen_providers(providers: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def use_providers(settings: ort.SessionOptions, names: Sequence[str]) -> list[str] | None:
-    """Let a session compute with providers.
+    """Prepare a session's settings for providers.
 
     Args:
-        settings: Plug-ins are added to them.
-        names: Full names.
+        settings: The settings; plug-ins are added to them.
+        names: The full names of the providers.
 
     Returns:
-        What to give to the session as its providers; None where the settings say it all.
+        The session's argument `providers`; None if the settings hold the providers.
     """
     if all(name in ort.get_available_providers() for name in names):
         return list(names)
     devices = ort.get_ep_devices()
     for name in names:
-        # One device of each: a provider of several kinds of device lists the CPU first, which every machine has.
+        # The first device only: a provider with several kinds of devices lists the CPU first, which all machines have.
         settings.add_provider_for_devices([next(device for device in devices if device.ep_name == name)], {})
     return None
 
 
 def check_providers(requested: Sequence[str], used: Sequence[str]) -> None:
-    """Raise if ONNX Runtime left a provider out, as it does without an error where a library or a device is missing.
+    """Raise if ONNX Runtime dropped a provider, which it does silently if a library or a device is missing.
 
     Args:
-        requested: Full names.
-        used: Those of a session.
+        requested: The full names of the requested providers.
+        used: The full names of a session's providers.
 
     Raises:
-        OptionError: One is missing.
+        OptionError: A provider was dropped.
     """
     for name in requested:
         if name not in used:
             raise OptionError(
                 f"{name} could not start: a library that it needs, or its device, is missing.",
-                hint="Install what it needs (ONNX Runtime prints which file it misses), or leave providers out.",
+                hint="Install the missing file, which ONNX Runtime prints, or omit providers.",
             )
 
 
@@ -93,9 +93,9 @@ def _match(name: str, available: Sequence[str]) -> str | None:
 
 @cache
 def _registered_plugins() -> tuple[str, ...]:
-    """Register the plug-ins that are installed, and return their packages.
+    """Register the installed plug-ins, and return the names of their packages.
 
-    Source: what the packages onnxruntime-ep-openvino and onnxruntime-ep-nv-tensorrt-rtx document.
+    Source: the documentation of the packages onnxruntime-ep-openvino and onnxruntime-ep-nv-tensorrt-rtx.
     """
     names = tuple(module.name for module in pkgutil.iter_modules() if module.name.startswith(_PLUGIN_PACKAGES))
     for name in names:

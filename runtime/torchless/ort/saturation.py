@@ -1,4 +1,4 @@
-"""Whether this CPU's kernels lose the top of a sum of 8-bit products."""
+"""A check for CPUs whose sums of 8-bit products saturate."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ import onnxruntime as ort
 
 __all__ = ["eight_bit_products_saturate"]
 
-# A graph of one operator: c = MatMulInteger(a, b), with a in uint8 and b in int8. The test of this module makes it anew.
+# A graph with a single operator, c = MatMulInteger(a, b), with a in uint8 and b in int8. The test shows how it is made.
 _MATMUL_INTEGER = (
     b'\x08\x04\x12\x00:>\n\x18\n\x01a\n\x01b\x12\x01c"\rMatMulInteger\x12\x01g'
     b"Z\t\n\x01a\x12\x04\n\x02\x08\x02Z\t\n\x01b\x12\x04\n\x02\x08\x03b\t\n\x01c\x12\x04\n\x02\x08\x06B\x04\n\x00\x10\n"
@@ -16,10 +16,10 @@ _MATMUL_INTEGER = (
 
 @cache
 def eight_bit_products_saturate() -> bool:
-    """Return whether two products of 8-bit integers overflow where ONNX Runtime adds them.
+    """Return whether the sum of two products of 8-bit integers overflows in ONNX Runtime's kernels.
 
-    x86 CPUs without VNNI add pairs of products in 16 bits. ONNX Runtime can keep the sums exact there, at the cost of a
-    slower kernel and of loading twice as long; CPUs with VNNI would pay that price for nothing. Asking takes 1 ms, once.
+    x86 CPUs without VNNI add pairs of products in 16 bits. For them, ONNX Runtime has a setting that keeps the sums exact,
+    with a slower kernel and twice the loading time. CPUs with VNNI do not need it. The check takes 1 ms, once.
     """
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = 1

@@ -1,4 +1,4 @@
-"""An ONNX Runtime session, or two: one run on all cores, or many runs on a core each."""
+"""A graph in one or two ONNX Runtime sessions: for a run on all cores, and for parallel runs on a core each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ _NUMPY_DTYPES = {
     "tensor(int64)": np.dtype(np.int64),
 }
 _ERRORS_ONLY = 3
-# Loading a graph again costs as much as some runs, so a graph is loaded for single threads once it has waited this often.
+# Loading a graph again costs as much as some runs, so the single-threaded session is loaded after as many contended runs.
 _CONTENDED_RUNS = 8
 
 
@@ -36,9 +36,9 @@ class Tensor:
     """An input or output that a graph declares.
 
     Attributes:
-        dtype: Of its elements.
-        shape: The length of each axis; None where it may be any.
-        axes: The same in words: the length, or the graph's own name for an axis of any.
+        dtype: The dtype of the elements.
+        shape: The length of each axis; None if the length may vary.
+        axes: The length of each axis as text, or the graph's name for an axis whose length may vary.
     """
 
     dtype: np.dtype[Any]
@@ -47,30 +47,30 @@ class Tensor:
 
 
 class Session:
-    """A graph, loaded and ready to run. Any number of threads may run it at once.
+    """A loaded graph. Any number of threads may run it at the same time.
 
-    A run that is alone in the process uses all of the session's threads. Where several are asked for at once, of this
-    graph or of others, they run side by side on a core each, which gets more done; the graph is then loaded a second time,
-    for single threads, and shares its mapped weights with the first.
+    The only run in a process uses all of the session's threads. Runs that compete, of this graph or of other graphs, use a
+    core each, which gets more done. For them the graph is loaded a second time, for a single thread; both sessions share
+    the mapped weights.
 
     Args:
         graph: An ONNX file.
-        threads: How many threads one run may use; by default what the machine grants this process. 1 never loads twice.
-        providers: ONNX Runtime's execution providers, the preferred first; by default the CPU.
-        plan_memory: Let ONNX Runtime plan the memory of a run by its shapes, and keep the plan for when they come again.
+        threads: The number of threads of a run; by default the CPUs that this process may use. 1 never loads twice.
+        providers: ONNX Runtime's execution providers, in order of preference; by default the CPU.
+        plan_memory: Whether ONNX Runtime plans the memory of a run by its shapes, and keeps the plan for equal shapes.
 
     Attributes:
-        inputs: What the graph takes, by name.
-        optional_inputs: What may be left out, by name, as the graph has a value for it.
-        outputs: What it answers, by name, in its order.
-        providers: What computes it.
-        on_cpu: Whether the CPU alone does, as ONNX Runtime itself does it.
-        workers: How many runs at once get the most done.
-        threads: As given, or as found.
+        inputs: The required inputs, by name.
+        optional_inputs: The inputs with a default value, by name.
+        outputs: The outputs, by name, in the graph's order.
+        providers: The full names of the execution providers.
+        on_cpu: Whether the CPU provider is the only provider.
+        workers: The number of parallel runs that gets the most done.
+        threads: The number of threads of a run.
 
     Raises:
-        CheckpointError: The file is damaged, or not a graph that ONNX Runtime can run.
-        OptionError: There is no such provider here, it cannot start, or threads is below 1.
+        CheckpointError: The file is damaged, or ONNX Runtime cannot run the graph.
+        OptionError: A provider is not available or cannot start, or threads is below 1.
     """
 
     def __init__(
@@ -99,16 +99,16 @@ class Session:
         """Run the graph once.
 
         Args:
-            feeds: An array for each input, in the dtype and with the axes that `inputs` declares.
-            outputs: The outputs to compute, by default all.
+            feeds: An array for each input, by name, with the dtype and the axes that `inputs` declares.
+            outputs: The names of the outputs to compute; by default all.
 
         Returns:
-            An array an output, in the order asked for.
+            An array for each output, in the order of `outputs`.
 
         Raises:
-            InputError: ONNX Runtime refuses the arrays.
+            InputError: ONNX Runtime rejects the arrays.
         """
-        if not self.on_cpu:  # another processor does the work
+        if not self.on_cpu:  # the run needs no CPU cores
             return self._run_session(self._session, feeds, outputs)
         if CPU_CORES.contended:
             self._contended_runs += 1
@@ -120,7 +120,7 @@ class Session:
             CPU_CORES.release(acquired)
 
     def prepare_for_contention(self) -> None:
-        """Load the single-threaded session now, so that no run waits for it once runs compete for cores."""
+        """Load the single-threaded session now, so that no run has to wait for it later."""
         if self.workers > 1:
             self._single_threaded_session()
             self._contended_runs = _CONTENDED_RUNS
@@ -130,7 +130,7 @@ class Session:
     ) -> list[NDArray[Any]]:
         try:
             arrays: list[NDArray[Any]] = session.run(outputs, feeds)
-        except Exception as error:  # ONNX Runtime's own errors share no base class below Exception
+        except Exception as error:  # ONNX Runtime's errors have no common base class but Exception
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
             raise InputError(
                 f"{self.graph} refuses these inputs ({shapes}): {_first_line(error)}",
@@ -141,7 +141,7 @@ class Session:
     def _single_threaded_session(self) -> ort.InferenceSession:
         with self._loading:
             if self._single_threaded is None:
-                # Runs that compete are batches of many shapes: their memory plans would seldom be used, and all kept.
+                # Competing runs are batches of many shapes: their memory plans would fill memory, and seldom be used.
                 self._single_threaded = self._load(threads=1, plan_memory=False)
             return self._single_threaded
 
@@ -150,12 +150,12 @@ class Session:
         settings.intra_op_num_threads = threads
         settings.log_severity_level = _ERRORS_ONLY
         settings.enable_mem_pattern = plan_memory
-        # Threads that wait for work spin, which is quick; but once a run is over, they would slow whatever comes next.
+        # Waiting threads spin, which makes a run faster; after the run they would slow down other threads.
         settings.add_session_config_entry("session.force_spinning_stop", "1")
         if eight_bit_products_saturate():
             settings.add_session_config_entry("session.x64quantprecision", "1")
         providers = use_providers(settings, self.providers)
-        # Its kernel is slower than the addition and the normalisation that it replaces.
+        # The fused kernel is slower than the addition and the normalization that it replaces.
         slow = ["SkipLayerNormFusion"] if self.on_cpu else None
         try:
             session = ort.InferenceSession(
@@ -164,22 +164,22 @@ class Session:
         except Exception as error:  # as above
             raise CheckpointError(
                 f"ONNX Runtime cannot load {self.graph}: {_first_line(error)}",
-                hint="The file is damaged or was made for another version; copy it again, or export it again.",
+                hint="The file is damaged or needs another version of ONNX Runtime; copy it again, or export it again.",
             ) from error
         check_providers(self.providers, session.get_providers())
         return session
 
     def _model(self, settings: ort.SessionOptions) -> str | bytes:
-        """Return the graph with its weights left in the file or, where another processor takes them over, its path."""
+        """Return the graph with its weights mapped from its file or, if another device needs the weights, its path."""
         if not self.on_cpu:
             return str(self.graph)
         graph = self.graph.resolve()
         try:
-            # The Hub's cache holds links to files of other names: there ONNX Runtime itself finds what is beside the link.
+            # In the Hub's cache, links point to files with other names: ONNX Runtime looks for weights beside the link.
             if self.graph.is_symlink() and has_weights_outside(graph):
                 return str(self.graph)
             model = mapped_graph(graph)
-        except ValueError:  # damaged: ONNX Runtime says how
+        except ValueError:  # the file is damaged: ONNX Runtime raises with the reason
             return str(self.graph)
         settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
         return model
@@ -187,10 +187,10 @@ class Session:
 
 @contextmanager
 def single_threaded(*sessions: Session) -> Iterator[None]:
-    """Within the context, runs use the single-threaded session, as they do when runs compete for cores.
+    """Make runs within the context use the single-threaded session, as if they competed for cores.
 
     Args:
-        sessions: The sessions that run, on this thread alone.
+        sessions: The sessions that run, all on this thread.
     """
     for session in sessions:
         session.prepare_for_contention()

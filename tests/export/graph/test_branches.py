@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torchless.ort.session import Session
 from torchless_export.graph.branches import has_branches, merge, rebuild_branches
 
-SHARED, OWN = np.arange(100, dtype=np.float32).reshape(10, 10), np.ones((10, 10), np.float32)
+SHARED, PRIVATE = np.arange(100, dtype=np.float32).reshape(10, 10), np.ones((10, 10), np.float32)
 
 
 def written(path, nodes, inputs, outputs, weights):
@@ -23,17 +23,17 @@ def written(path, nodes, inputs, outputs, weights):
 
 @pytest.fixture
 def pair(tmp_path):
-    """Two graphs with a weight in common under two names, and two weights of one name."""
+    """Two graphs that share a weight under two names, and have different weights of the same name."""
     first = written(
         tmp_path / "first.onnx",
-        [("MatMul", ["x", "weight"], ["out"]), ("MatMul", ["encoded", "own"], ["present"])],
-        ["x", "encoded"], ["out", "present"], {"weight": SHARED, "own": OWN},
+        [("MatMul", ["x", "weight"], ["out"]), ("MatMul", ["encoded", "private"], ["present"])],
+        ["x", "encoded"], ["out", "present"], {"weight": SHARED, "private": PRIVATE},
     )  # fmt: skip
     later = written(
         tmp_path / "later.onnx",
-        [("MatMul", ["x", "other"], ["product"]), ("MatMul", ["past", "own"], ["added"]), ("Add", ["product", "added"], ["sum"]),
+        [("MatMul", ["x", "other"], ["product"]), ("MatMul", ["past", "private"], ["added"]), ("Add", ["product", "added"], ["sum"]),
          ("Add", ["sum", "small"], ["out"])],
-        ["x", "past"], ["out"], {"other": SHARED, "own": 2 * OWN, "small": np.float32([1])},
+        ["x", "past"], ["out"], {"other": SHARED, "private": 2 * PRIVATE, "small": np.float32([1])},
     )  # fmt: skip
     return first, later
 
@@ -55,25 +55,25 @@ def test_each_branch_answers_as_its_graph(pair, tmp_path):
     assert with_past["present"].shape == (0, 10)
 
 
-def test_a_weight_of_both_is_held_once(pair, tmp_path):
+def test_a_shared_weight_is_stored_once(pair, tmp_path):
     merge(*pair, tmp_path / "merged.onnx")
     graph = onnx.load(tmp_path / "merged.onnx").graph
-    assert {one.name: tuple(one.dims) for one in graph.initializer} == {
-        "weight": (10, 10), "own": (10, 10), "own.with_past": (10, 10),
+    assert {item.name: tuple(item.dims) for item in graph.initializer} == {
+        "weight": (10, 10), "private": (10, 10), "private.with_past": (10, 10),
     }  # fmt: skip
-    assert [[one.name for one in branch.g.initializer] for branch in graph.node[0].attribute] in (
+    assert [[item.name for item in branch.g.initializer] for branch in graph.node[0].attribute] in (
         [["small"], []],
         [[], ["small"]],
     )
 
 
-def test_a_branch_is_remade_as_the_graph_that_it_was(pair, tmp_path):
+def test_a_rebuilt_branch_is_the_graph_that_was_merged(pair, tmp_path):
     merge(*pair, tmp_path / "merged.onnx")
     seen = []
 
     def make(source, target):
         model = onnx.load(source)
-        seen.append({one.name for one in model.graph.input} | {one.name for one in model.graph.output})
+        seen.append({item.name for item in model.graph.input} | {item.name for item in model.graph.output})
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, target)
 

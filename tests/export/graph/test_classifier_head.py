@@ -1,4 +1,4 @@
-"""Graphs whose head reads the first token alone: as the exporter wrote them, and after."""
+"""Graphs whose head reads the first token alone, before and after pruning."""
 
 import shutil
 
@@ -23,7 +23,7 @@ TASK = find_task("text-classification")
     scope="module",
 )
 def graphs(request, tiny, tmp_path_factory):
-    """The exporter's graph of a tiny classifier, and the same without what its head does not read."""
+    """The exporter's graph of a tiny classifier, and the pruned graph."""
     out = tmp_path_factory.mktemp(request.param)
 
     def keep_both(path):
@@ -40,7 +40,7 @@ def graphs(request, tiny, tmp_path_factory):
 def feed(inputs, batch, tokens):
     """Random tokens, with padding in all rows but the first."""
     rng = np.random.default_rng(0)
-    values = {one.name: rng.integers(5, 300, (batch, tokens)) for one in inputs}
+    values = {item.name: rng.integers(5, 300, (batch, tokens)) for item in inputs}
     if "token_type_ids" in values:
         values["token_type_ids"] %= 2
     values["attention_mask"] = np.ones((batch, tokens), np.int64)
@@ -56,7 +56,7 @@ def session(graph):
 def test_answers_stay_the_same(graphs, batch, tokens):
     before, after = (session(graph) for graph in graphs)
     values = feed(before.get_inputs(), batch, tokens)
-    np.testing.assert_allclose(*(one.run(None, values)[0] for one in (after, before)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(*(model.run(None, values)[0] for model in (after, before)), rtol=1e-5, atol=1e-5)
 
 
 def test_the_last_layer_computes_two_tokens(graphs):
@@ -64,17 +64,17 @@ def test_the_last_layer_computes_two_tokens(graphs):
     two = []
     for path in graphs:
         model = onnx.load(path)
-        sums = [one.output[0] for one in model.graph.node if one.op_type == "MatMul"]
+        sums = [item.output[0] for item in model.graph.node if item.op_type == "MatMul"]
         model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in sums)
         run = session(model.SerializeToString())
-        shapes = [one.shape for one in run.run(sums, feed(run.get_inputs(), 1, tokens))]
+        shapes = [item.shape for item in run.run(sums, feed(run.get_inputs(), 1, tokens))]
         two.append([shape for shape in shapes if len(shape) == 3 and shape[1] == 2])
         assert any(shape[1] == tokens for shape in shapes)
     assert not two[0]
-    assert len(two[1]) >= 3  # after attention, and the two of the feed-forward part
+    assert len(two[1]) >= 3  # the product after attention, and two of the feed-forward part
 
 
-def test_a_head_that_reads_every_token_is_left_alone(tiny, tmp_path):
+def test_a_head_that_reads_all_tokens_stays(tiny, tmp_path):
     graph = tmp_path / "model.onnx"
     shutil.copy(tiny.export("bert", "token-classification", num_labels=5) / "onnx" / "model.onnx", graph)
     before = graph.read_bytes()
@@ -119,7 +119,7 @@ HEAD = node("Gather", ["last", "first"], "y", axis=1)
         "columns of a product",
     ],
 )
-def test_only_what_nothing_needs_is_cut(tmp_path, nodes, outputs, cut):
+def test_only_unused_tokens_are_cut(tmp_path, nodes, outputs, cut):
     rng = np.random.default_rng(0)
     constants = {
         "w": rng.standard_normal((4, 4), np.float32),
@@ -139,7 +139,7 @@ def test_only_what_nothing_needs_is_cut(tmp_path, nodes, outputs, cut):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
     before = session(path)
     prune_to_first_token(path)
-    assert [one.input[0] for one in onnx.load(path).graph.node if one.op_type == "Slice"] == cut
-    values = {one.name: rng.standard_normal((3, 4, 4), np.float32) for one in before.get_inputs()}
+    assert [item.input[0] for item in onnx.load(path).graph.node if item.op_type == "Slice"] == cut
+    values = {item.name: rng.standard_normal((3, 4, 4), np.float32) for item in before.get_inputs()}
     for expected, got in zip(before.run(None, values), session(path).run(None, values), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)

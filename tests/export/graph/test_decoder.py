@@ -1,4 +1,4 @@
-"""Decoders' graphs with constant shapes: as they were, and eased."""
+"""Decoders' graphs with constant shapes, before and after the optimization."""
 
 import shutil
 from collections import Counter
@@ -21,7 +21,7 @@ HEADS = {"gpt2": (2, 2), "llama": (4, 2), "qwen3": (4, 2)}  # of queries, of key
 
 @pytest.fixture(params=HEADS, scope="module")
 def graphs(request, tiny, tmp_path_factory):
-    """(the family, its graph as it was, the same eased)."""
+    """(the family, its graph before the optimization, its graph after it)."""
     out = tmp_path_factory.mktemp(request.param)
 
     def keep_both(path):
@@ -40,13 +40,13 @@ def feeds(session, rows, tokens, past):
     mask = np.ones((rows, past + tokens), np.int64)
     for row in range(1, rows):
         mask[row, :row] = 0
-    given = {"input_ids": rng.integers(0, 1000, (rows, tokens)), "attention_mask": mask}
-    given["position_ids"] = np.maximum(mask.cumsum(axis=-1) - 1, 0)[:, past:]
+    inputs = {"input_ids": rng.integers(0, 1000, (rows, tokens)), "attention_mask": mask}
+    inputs["position_ids"] = np.maximum(mask.cumsum(axis=-1) - 1, 0)[:, past:]
     for name, tensor in session.inputs.items():
         if name.startswith("past"):
             _, heads, _, width = tensor.shape
-            given[name] = rng.standard_normal((rows, heads, past, width)).astype(np.float32)
-    return {name: given[name] for name in session.inputs}, mask[:, past:] == 1
+            inputs[name] = rng.standard_normal((rows, heads, past, width)).astype(np.float32)
+    return {name: inputs[name] for name in session.inputs}, mask[:, past:] == 1
 
 
 @pytest.mark.parametrize(("rows", "tokens", "past"), [(1, 9, 0), (3, 9, 0), (1, 1, 5), (4, 1, 6), (2, 3, 4)])
@@ -54,18 +54,19 @@ def test_answers_stay_the_same(graphs, rows, tokens, past):
     _, *paths = graphs
     before, after = (Session(path) for path in paths)
     assert (before.inputs, before.outputs) == (after.inputs, after.outputs)
-    given, seen = feeds(before, rows, tokens, past)
-    expected, got = (dict(zip(one.outputs, one.run(given), strict=True)) for one in (before, after))
-    counts = given["attention_mask"] == 1
+    inputs, seen = feeds(before, rows, tokens, past)
+    expected, got = (dict(zip(session.outputs, session.run(inputs), strict=True)) for session in (before, after))
+    counts = inputs["attention_mask"] == 1
     for name in expected:
-        # Nobody looks at what padding becomes.
+        # The values of padding are not used.
         ours, theirs = (
-            one[name][seen] if name == "logits" else one[name].swapaxes(1, 2)[counts] for one in (got, expected)
+            outputs[name][seen] if name == "logits" else outputs[name].swapaxes(1, 2)[counts]
+            for outputs in (got, expected)
         )
         assert np.abs(ours - theirs).max() <= 2e-6 * np.abs(theirs).max()
 
 
-def test_nothing_copies_the_past_but_what_adds_to_it(graphs):
+def test_only_the_concatenation_copies_the_past(graphs):
     """Nothing scales or repeats keys and values; a transposed key goes straight into its product."""
     family, before, after = graphs
     (old, _), (new, consumers) = (parts(path) for path in (before, after))
@@ -73,7 +74,7 @@ def test_nothing_copies_the_past_but_what_adds_to_it(graphs):
     assert old["Mul"] - new["Mul"] >= layers
     assert new["Gemm"] == 0
     assert new["IsNaN"] == 0
-    assert new["Slice"] == old["Slice"] - layers + 1  # which takes the last tokens before the head
+    assert new["Slice"] == old["Slice"] - layers + 1  # the slice of the last tokens before the head
     if HEADS[family][0] != HEADS[family][1]:
         assert old["Expand"] - new["Expand"] == 2 * layers
     for layer in range(layers):
@@ -85,15 +86,15 @@ def test_nothing_copies_the_past_but_what_adds_to_it(graphs):
 
 
 def test_gpt2_keeps_its_rows(graphs):
-    """Four linear layers in each of two layers had their tokens laid end to end, and parted again."""
+    """The graph before the optimization flattens and parts the tokens for four products in each of two layers."""
     family, *paths = graphs
     if family == "gpt2":
         (old, _), (new, _) = (parts(path) for path in paths)
-        assert new["Reshape"] == old["Reshape"] - 2 * 4 * 2 + 1  # which makes an axis of a number
+        assert new["Reshape"] == old["Reshape"] - 2 * 4 * 2 + 1  # the reshape of the number of logits
 
 
 def parts(path):
-    """How often a graph has each operator, and who takes each value."""
+    """The number of nodes of each operator, and the nodes that use each value."""
     graph = onnx.load(path).graph
     consumers = {}
     for node in graph.node:
@@ -104,10 +105,10 @@ def parts(path):
 
 @pytest.mark.parametrize(("kept", "tokens"), [(None, 9), (0, 9), (1, 1), (4, 4)])
 def test_logits_of_the_last_tokens(graphs, kept, tokens):
-    """The input that says how many is none that must be given."""
+    """The input for the number of tokens is optional."""
     session = Session(graphs[2])
     assert KEPT_LOGITS not in session.inputs
-    given, _ = feeds(session, 2, 9, 3)
-    (every,) = session.run(given, ["logits"])
-    (got,) = session.run(given if kept is None else {**given, KEPT_LOGITS: np.array(kept)}, ["logits"])
-    np.testing.assert_allclose(got, every[:, -tokens:], rtol=0, atol=1e-6)
+    inputs, _ = feeds(session, 2, 9, 3)
+    (all_logits,) = session.run(inputs, ["logits"])
+    (got,) = session.run(inputs if kept is None else {**inputs, KEPT_LOGITS: np.array(kept)}, ["logits"])
+    np.testing.assert_allclose(got, all_logits[:, -tokens:], rtol=0, atol=1e-6)

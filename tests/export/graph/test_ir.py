@@ -65,20 +65,20 @@ def test_tied_weights_are_a_constant(tmp_path):
     assert [node.op_type for node in graph.nodes] == ["MatMul"]
     assert graph.constants.shape("t") == (4, 5)
     onnx.save(graph.model(), tmp_path / "b.onnx")
-    assert [one.name for one in onnx.load(tmp_path / "b.onnx").graph.initializer] == ["t"]
+    assert [item.name for item in onnx.load(tmp_path / "b.onnx").graph.initializer] == ["t"]
     np.testing.assert_array_equal(answers(tmp_path / "b.onnx")[0], answers(path)[0])
 
 
-def test_what_nothing_needs_is_not_saved(tmp_path):
+def test_unused_nodes_and_weights_are_removed(tmp_path):
     nodes = [helper.make_node("MatMul", ["x", "v"], ["unused"]), helper.make_node("MatMul", ["x", "w"], ["y"])]
     path = write(tmp_path / "a.onnx", nodes, {"v": np.eye(4), "w": np.eye(4)})
     onnx.save(Graph(onnx.load(path)).model(), tmp_path / "b.onnx")
     graph = onnx.load(tmp_path / "b.onnx").graph
     assert [node.output[0] for node in graph.node] == ["y"]
-    assert [one.name for one in graph.initializer] == ["w"]
+    assert [item.name for item in graph.initializer] == ["w"]
 
 
-def test_what_a_branch_takes_from_outside_is_kept(tmp_path):
+def test_weights_that_a_branch_uses_are_kept(tmp_path):
     def branch(name):
         out = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
         return helper.make_graph([helper.make_node("MatMul", ["x", name[0]], [name])], name, [], [out])
@@ -89,7 +89,7 @@ def test_what_a_branch_takes_from_outside_is_kept(tmp_path):
     ]
     path = write(tmp_path / "a.onnx", nodes, {"v": np.eye(4) * 2, "w": np.eye(4), "dead": np.eye(4)})
     onnx.save(Graph(onnx.load(path)).model(), tmp_path / "b.onnx")
-    assert {one.name for one in onnx.load(tmp_path / "b.onnx").graph.initializer} == {"v", "w"}
+    assert {item.name for item in onnx.load(tmp_path / "b.onnx").graph.initializer} == {"v", "w"}
     np.testing.assert_array_equal(answers(tmp_path / "b.onnx")[0], X * 2)
 
 

@@ -1,4 +1,4 @@
-"""Graphs with constant shapes: as the exporter wrote them, and after."""
+"""The exporter's graphs, before and after known shapes become constants."""
 
 import logging
 import shutil
@@ -33,7 +33,7 @@ RNG = np.random.default_rng(0)
     scope="module",
 )
 def graphs(request, tiny, tmp_path_factory):
-    """The exporter's graph of a tiny model, and the same with constant shapes."""
+    """The exporter's graph of a tiny model, and the graph with constant shapes."""
     model_type, task = request.param
     out = tmp_path_factory.mktemp(model_type)
 
@@ -52,7 +52,7 @@ def graphs(request, tiny, tmp_path_factory):
 
 
 def session(path, *, optimised):
-    """What runs a graph; unless it is optimised, exactly as it is written."""
+    """A session for a graph, with or without optimizations."""
     options = onnxruntime.SessionOptions()
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
@@ -64,15 +64,15 @@ def feed(inputs, batch, tokens, past):
     axes = {"batch_size": batch, "num_choices": 2, "sequence_length": tokens, "past_sequence_length": past}
     axes["past_sequence_length + sequence_length"] = past + tokens
     values = {}
-    for one in inputs:
-        shape = [axes.get(axis, axis) for axis in one.shape]
-        if one.name == "attention_mask":
-            values[one.name] = np.ones(shape, np.int64)
-            values[one.name][1:, ..., past + tokens // 2 + 1 :] = 0
-        elif one.type == "tensor(float)":
-            values[one.name] = RNG.standard_normal(shape).astype(np.float32)
+    for item in inputs:
+        shape = [axes.get(axis, axis) for axis in item.shape]
+        if item.name == "attention_mask":
+            values[item.name] = np.ones(shape, np.int64)
+            values[item.name][1:, ..., past + tokens // 2 + 1 :] = 0
+        elif item.type == "tensor(float)":
+            values[item.name] = RNG.standard_normal(shape).astype(np.float32)
         else:
-            values[one.name] = RNG.integers(0, 2 if one.name == "token_type_ids" else 300, shape)
+            values[item.name] = RNG.integers(0, 2 if item.name == "token_type_ids" else 300, shape)
     return values
 
 
@@ -82,7 +82,7 @@ SIZES = [(1, 1, 0), (1, 9, 0), (3, 16, 0), (2, 40, 3), (1, 130, 0), (4, 1, 7)]
 @pytest.mark.parametrize("optimised", [False, True])
 def test_answers_stay_the_same(graphs, optimised):
     before, after = (session(path, optimised=optimised) for path in graphs)
-    # Once it knows what scores are scaled by, ONNX Runtime scales within the product: that is another rounding.
+    # With a constant scale, ONNX Runtime fuses the scaling of scores into their product, which rounds differently.
     tolerance = 1e-5 if optimised else 0
     for size in SIZES:
         values = feed(before.get_inputs(), *size)
@@ -90,7 +90,7 @@ def test_answers_stay_the_same(graphs, optimised):
             np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 
 
-def test_fewer_nodes_work_out_shapes(graphs):
+def test_fewer_nodes_compute_shapes(graphs):
     counts = [
         sum(node.op_type in {"Concat", "Gather", "Shape", "Slice", "Unsqueeze"} for node in onnx.load(path).graph.node)
         for path in graphs
@@ -98,7 +98,7 @@ def test_fewer_nodes_work_out_shapes(graphs):
     assert counts[1] < 0.75 * counts[0]
 
 
-def test_an_encoder_works_out_but_the_number_of_tokens(tiny):
+def test_an_encoder_computes_only_the_number_of_tokens(tiny):
     graph = onnx.load(tiny.export("bert", "token-classification", num_labels=5) / "onnx" / "model.onnx").graph
     assert [node.op_type for node in graph.node if node.op_type in {"Shape", "Sqrt", "Expand", "Concat"}] == ["Shape"]
 
@@ -143,13 +143,13 @@ EXPANDED = [helper.make_node("Shape", ["z"], ["shape"]), helper.make_node("Expan
     ],
     ids=["met", "met later", "met by itself", "met by less", "returned", "summed", "met by another that was expanded"],
 )
-def test_what_is_expanded_stays_unless_it_meets_its_shape(tmp_path, nodes, outputs, kept):
+def test_an_expand_stays_unless_a_later_operator_broadcasts(tmp_path, nodes, outputs, kept):
     path = write(tmp_path / "a.onnx", [*EXPANDED, *nodes], outputs=outputs)
     infer_shapes(path)
     assert ("Expand" in {node.op_type for node in onnx.load(path).graph.node}) == kept
 
 
-def test_what_cannot_be_worked_out_stays(tmp_path, caplog, monkeypatch):
+def test_shapes_that_cannot_be_inferred_stay(tmp_path, caplog, monkeypatch):
     monkeypatch.chdir(tmp_path)
     nodes = [helper.make_node("Shape", ["z"], ["shape"]), helper.make_node("Nothing", ["x", "shape"], ["y"])]
     path = write(tmp_path / "a.onnx", nodes)
@@ -157,4 +157,4 @@ def test_what_cannot_be_worked_out_stays(tmp_path, caplog, monkeypatch):
         infer_shapes(path)
     assert [node.op_type for node in onnx.load(path).graph.node] == ["Shape", "Nothing"]
     assert "left as they are" in caplog.text
-    assert [one.name for one in tmp_path.iterdir()] == ["a.onnx"]
+    assert [item.name for item in tmp_path.iterdir()] == ["a.onnx"]

@@ -25,7 +25,7 @@ TASK = "text-classification"
 
 @pytest.fixture(scope="module")
 def folder(tiny, tmp_path_factory):
-    """A tiny model in every dtype, and what its export returned."""
+    """The export of a tiny model in all dtypes."""
     out = tmp_path_factory.mktemp("variants") / "out"
     checkpoint = tiny.checkpoint("bert", TASK, num_labels=3)
     options = {"dtypes": ("fp32", *MADE), "min_agreement": 0.0, "verify_with": tiny.few_texts()}
@@ -55,7 +55,7 @@ def logits(model, encoded):
     return model(**encoded).logits
 
 
-def test_every_dtype_of_the_runtime_has_a_recipe_but_for_those_of_other_exporters():
+def test_all_dtypes_have_a_recipe_except_those_of_other_exporters():
     assert list(VARIANTS) == [dtype for dtype in DTYPE_SUFFIXES if dtype not in {"uint8", "bnb4"}]
 
 
@@ -74,20 +74,22 @@ def test_a_variant_is_what_the_manifest_says(folder, variants, dtype):
     onnx.checker.check_model(graph)
 
 
-def test_they_stand_in_the_order_asked_for(variants):
+def test_variants_keep_the_requested_order(variants):
     assert list(variants) == ["fp32", *MADE]
 
 
 @pytest.mark.parametrize("dtype", MADE)
 def test_inputs_and_outputs_stay_as_they_are(folder, dtype):
-    whole, variant = (AutoModelForSequenceClassification.from_pretrained(folder, dtype=one) for one in ("fp32", dtype))
+    whole, variant = (
+        AutoModelForSequenceClassification.from_pretrained(folder, dtype=name) for name in ("fp32", dtype)
+    )
     assert variant.session.inputs == whole.session.inputs
     assert variant.session.outputs == whole.session.outputs
 
 
 @pytest.mark.parametrize("dtype", MADE)
 def test_batch_dependent_is_measured(folder, dtype):
-    """The same rows, padded alike, alone and together."""
+    """The same rows with the same padding, in single runs and in a batch."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype)
     together = tokenizer(sample_texts(8), padding=True, return_tensors="np")
@@ -96,7 +98,7 @@ def test_batch_dependent_is_measured(folder, dtype):
     assert (largest > 1e-3) if dtype in BATCH_DEPENDENT else (largest < 1e-6)
 
 
-def test_fp32_alone_is_left_out(tiny, tmp_path):
+def test_fp32_can_be_omitted(tiny, tmp_path):
     checkpoint = tiny.checkpoint("bert", TASK, num_labels=3)
     out = tmp_path / "out"
     manifest, _ = export(str(checkpoint), out, Silent(), dtypes=("fp16",), verify_with=tiny.few_texts())
@@ -117,7 +119,7 @@ def test_other_architectures(made_of, model_type, dtype):
     out, _ = made_of(model_type, TASK, dtype)
     encoded = AutoTokenizer.from_pretrained(out)(sample_texts(8), padding=True, return_tensors="np")
     expected, got = (
-        logits(AutoModelForSequenceClassification.from_pretrained(out, dtype=one), encoded) for one in ("fp32", dtype)
+        logits(AutoModelForSequenceClassification.from_pretrained(out, dtype=name), encoded) for name in ("fp32", dtype)
     )
     tolerance = 0.01 if dtype == "fp16" else 1.0
     assert np.abs(got - expected).max() < tolerance * np.abs(expected).max()
@@ -128,9 +130,9 @@ def test_other_architectures(made_of, model_type, dtype):
 def test_decoders(made_of, model_type, dtype):
     out, _ = made_of(model_type, "text-generation", dtype)
     tokenizer = AutoTokenizer.from_pretrained(out)
-    # Rows that begin with padding see nothing at first: their masks add up.
+    # For rows that begin with padding, the sum of two masks must stay finite.
     encoded = tokenizer(["A film.", "It rains in Paris, and has done so for days."], padding=True, return_tensors="np")
-    whole, model = (AutoModelForCausalLM.from_pretrained(out, dtype=one) for one in ("fp32", dtype))
+    whole, model = (AutoModelForCausalLM.from_pretrained(out, dtype=name) for name in ("fp32", dtype))
     expected, got = logits(whole, encoded), logits(model, encoded)
     assert np.isfinite(got).all()
     seen = encoded["attention_mask"].astype(bool)
@@ -139,7 +141,7 @@ def test_decoders(made_of, model_type, dtype):
 
 
 def test_the_linear_layers_of_a_decoder_are_quantised(made_of):
-    """GPT-2's are Gemm, and its head is the embedding, transposed."""
+    """GPT-2's linear layers are Gemm nodes, and its head is the transposed embedding."""
     out, variant = made_of("gpt2", "text-generation", "q4")
     operators = [node.op_type for node in onnx.load(out / variant.parts[0].file).graph.node]
     assert operators.count("MatMulNBits") == 4 * 2 + 1
@@ -147,24 +149,24 @@ def test_the_linear_layers_of_a_decoder_are_quantised(made_of):
 
 
 def kinds(folder, dtype, *operators):
-    """The element types that operators of a graph compute."""
+    """The element types of the outputs of operators."""
     graph = onnx.shape_inference.infer_shapes(onnx.load(folder / f"onnx/model{DTYPE_SUFFIXES[dtype]}.onnx")).graph
-    types = {one.name: one.type.tensor_type.elem_type for one in graph.value_info}
+    types = {item.name: item.type.tensor_type.elem_type for item in graph.value_info}
     return {types[node.output[0]] for node in graph.node if node.op_type in operators}
 
 
-def test_fp16_keeps_in_fp32_what_it_cannot_hold(made_of):
+def test_fp16_keeps_large_values_in_fp32(made_of):
     out, _ = made_of("llama", "text-generation", "fp16")
     assert kinds(out, "fp16", "Pow", "ReduceMean", "Cos", "Sin") == {onnx.TensorProto.FLOAT}
     assert kinds(out, "fp16", "MatMul") == {onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT}
     assert kinds(out, "fp16", "Softmax") == {onnx.TensorProto.FLOAT16}
     nodes = onnx.load(out / "onnx/model_fp16.onnx").graph.node
     producers = {node.output[0]: node.op_type for node in nodes}
-    # A cast to float16 between the two, and back, would lose the square after all.
+    # A cast to float16 and back between the two nodes would overflow.
     assert {producers[node.input[0]] for node in nodes if node.op_type == "ReduceMean"} == {"Pow"}
 
 
-def test_fp16_tells_far_positions_apart(made_of):
+def test_fp16_distinguishes_far_positions(made_of):
     out, _ = made_of("mpnet", TASK, "fp16")
     assert kinds(out, "fp16", "Log") == {onnx.TensorProto.FLOAT}
 
@@ -190,7 +192,7 @@ def outside(tiny, tmp_path_factory):
 
 
 class TestDataOutside:
-    """Weights in a file of their own, as of models of more than 2 GB."""
+    """The weights are in a second file, as for models of more than 2 GB."""
 
     def test_one_file_a_graph(self, outside):
         assert {path.name for path in (outside / "onnx").iterdir()} == {
@@ -247,7 +249,7 @@ class TestDataOutside:
         pipeline(TASK, out)("A film.")
 
 
-def test_what_the_checkpoint_said_to_transformers_js_is_left_out(tiny, tmp_path):
+def test_the_checkpoints_settings_for_transformers_js_are_removed(tiny, tmp_path):
     config = {"model_type": "bert", "transformers.js_config": {"dtype": "q4", "kv_cache_dtype": {"q4f16": "float16"}}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     declare_data(tmp_path, Manifest.read(tiny.export("bert", TASK)).variants)
@@ -255,7 +257,7 @@ def test_what_the_checkpoint_said_to_transformers_js_is_left_out(tiny, tmp_path)
 
 
 @pytest.mark.parametrize("task", CASES)
-def test_calibration_feeds_are_what_a_graph_is_given(tiny, task):
+def test_calibration_feeds_are_the_graphs_inputs(tiny, task):
     out = tiny.export({"text-generation": "gpt2", "text2text-generation": "t5"}.get(task, "bert"), task)
     chosen = torchless.tasks.find_task(task)
     feeds = calibration_feeds(out, chosen, sample_texts(3), "[MASK]")

@@ -58,7 +58,7 @@ def test_an_exported_folder(copy, inspected):
     assert manifest.source["files"]["model.safetensors"] not in printed
 
 
-def test_json_says_the_same(copy, inspected):
+def test_json_has_the_same_contents(copy, inspected):
     found = json.loads(inspected(copy, "--json"))
     assert found == json.loads(inspected(copy, "--json", "--graph", "fp32")) | {"graphs": []}
     assert found["labels"] == {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}
@@ -74,7 +74,7 @@ def test_what_a_graph_declares(copy, inspected):
     assert "  answers logits        float32 (batch_size, 3)" in printed
 
 
-def test_a_folder_of_others(copy, inspected):
+def test_a_folder_of_another_exporter(copy, inspected):
     (copy / "torchless.json").unlink()
     (copy / "onnx" / "model_quantized.onnx").write_bytes(b"\n\x15DynamicQuantizeLinear")
     (copy / "onnx" / "model_O2.onnx").write_bytes(b"x")
@@ -83,7 +83,7 @@ def test_a_folder_of_others(copy, inspected):
     assert "Nothing was verified" in printed
     assert "made with" not in printed
     found = inspect(ModelFolder(copy))
-    assert [(one.dtype, one.batch_dependent, list(one.files)) for one in found.variants] == [
+    assert [(item.dtype, item.batch_dependent, list(item.files)) for item in found.variants] == [
         ("fp32", False, ["onnx/model.onnx"]),
         (None, False, ["onnx/model_O2.onnx", "onnx/model_O2.onnx_data"]),
         ("q8", True, ["onnx/model_quantized.onnx"]),
@@ -92,7 +92,7 @@ def test_a_folder_of_others(copy, inspected):
     assert (found.source, found.verified) == (None, False)
 
 
-def test_what_the_manifest_says_of_each_variant(copy, inspected):
+def test_variants_are_described_by_the_manifest(copy, inspected):
     manifest = Manifest.read(copy)
     size_bytes = manifest.variants["fp32"].size_bytes
     (copy / "onnx" / "model_int8.onnx").write_bytes(b"x" * (size_bytes // 2))
@@ -146,7 +146,7 @@ def test_no_labels_where_the_task_has_none(tiny):
     assert found.max_tokens == 512
 
 
-def test_nothing_that_a_folder_says_reaches_the_terminal_as_a_command(copy, inspected):
+def test_texts_of_a_folder_cannot_control_the_terminal(copy, inspected):
     config = json.loads((copy / "config.json").read_text())
     config["id2label"] = {"0": "\x1b[2J", "1": "[red]B[/red]", "2": "C"}
     (copy / "config.json").write_text(json.dumps(config))
@@ -155,7 +155,7 @@ def test_nothing_that_a_folder_says_reaches_the_terminal_as_a_command(copy, insp
     assert "[red]B[/red]" in printed
 
 
-def test_a_name_on_the_hub_brings_no_graph(copy, tmp_path):
+def test_no_graph_of_a_hub_repository_is_downloaded(copy, tmp_path):
     files = {path.relative_to(copy).as_posix(): path.read_bytes() for path in copy.rglob("*.*")}
     with serve({"user/model": Repository({commit_of(1): files})}) as hub:
         settings = {
@@ -177,12 +177,12 @@ def test_a_name_on_the_hub_brings_no_graph(copy, tmp_path):
 
 @pytest.mark.parametrize("arguments", [["./nowhere"], ["{copy}", "--graph", "q8"], ["{copy}", "--graph", "q9"]])
 def test_mistakes_are_one_line(copy, monkeypatch, arguments):
-    monkeypatch.setattr(sys, "argv", ["torchless", "inspect", *(one.format(copy=copy) for one in arguments)])
+    monkeypatch.setattr(sys, "argv", ["torchless", "inspect", *(item.format(copy=copy) for item in arguments)])
     with pytest.raises(SystemExit, match=r"^torchless: .*(no folder|no onnx/model_quantized|no dtype 'q9')"):
         cli.main()
 
 
-def test_it_needs_nothing_of_the_exports(copy):
+def test_inspection_needs_no_package_of_the_export(copy):
     script = f"import sys; sys.modules.update(dict.fromkeys({BLOCKED}))\nfrom torchless.cli import main; main()"
     command = [sys.executable, "-c", script, "inspect", copy]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

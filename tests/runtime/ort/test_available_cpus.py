@@ -8,7 +8,7 @@ MACHINE = 4
 
 
 @pytest.mark.parametrize(
-    ("files", "own", "cpus"),
+    ("files", "groups", "cpus"),
     [
         ({"cpu.max": "max 100000"}, "0::/", MACHINE),
         ({"cpu.max": "100000 100000"}, "0::/", 1),
@@ -24,11 +24,11 @@ MACHINE = 4
         ({}, None, MACHINE),
     ],
 )
-def test_quota_and_affinity(files, own, cpus, tmp_path, monkeypatch):
+def test_quota_and_affinity(files, groups, cpus, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(MACHINE)))
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    if own is not None:
-        (tmp_path / "own").write_text(own)
-    assert available_cpus(tmp_path, tmp_path / "own") == cpus
+    if groups is not None:
+        (tmp_path / "groups").write_text(groups)
+    assert available_cpus(tmp_path, tmp_path / "groups") == cpus

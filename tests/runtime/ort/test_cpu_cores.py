@@ -10,30 +10,30 @@ PATIENCE_S = 10
 
 
 @contextmanager
-def lent(cores, wanted, *, or_single):
-    taken = cores.acquire(wanted, or_single=or_single)
+def lent(cores, requested, *, or_single):
+    taken = cores.acquire(requested, or_single=or_single)
     try:
         yield taken
     finally:
         cores.release(taken)
 
 
-def test_one_run_alone_has_what_it_wants():
+def test_a_run_alone_gets_all_the_cores_that_it_requests():
     cores = CpuCores(4)
-    for wanted in (1, 3, 4, 9):
-        with lent(cores, wanted, or_single=True) as taken:
-            assert taken == min(wanted, 4)
+    for requested in (1, 3, 4, 9):
+        with lent(cores, requested, or_single=True) as taken:
+            assert taken == min(requested, 4)
             assert cores.contended
     assert not cores.contended
 
 
-def test_runs_side_by_side_have_one_core_each():
+def test_parallel_runs_have_a_core_each():
     cores = CpuCores(2)
     with lent(cores, 1, or_single=True), lent(cores, 2, or_single=True) as taken:
         assert taken == 1
 
 
-def test_who_wants_all_waits_for_all():
+def test_a_run_of_all_cores_waits_for_all_cores():
     cores, order = CpuCores(2), []
 
     def wants_all():
@@ -53,8 +53,8 @@ def test_who_wants_all_waits_for_all():
 def test_a_later_run_does_not_overtake():
     cores, order = CpuCores(2), []
 
-    def wants(name, wanted, or_single):
-        with lent(cores, wanted, or_single=or_single):
+    def wants(name, requested, or_single):
+        with lent(cores, requested, or_single=or_single):
             order.append(name)
 
     with lent(cores, 1, or_single=True):
@@ -73,13 +73,13 @@ def test_a_later_run_does_not_overtake():
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_never_more_than_there_are(count):
+def test_runs_never_hold_more_cores_than_there_are(count):
     cores, lock, at_work, most = CpuCores(count), threading.Lock(), 0, 0
 
     def work(number):
         nonlocal at_work, most
-        wanted = 1 + number % (count + 1)
-        with lent(cores, wanted, or_single=bool(number % 3)) as taken:
+        requested = 1 + number % (count + 1)
+        with lent(cores, requested, or_single=bool(number % 3)) as taken:
             with lock:
                 at_work += taken
                 most = max(most, at_work)

@@ -18,7 +18,7 @@ def rng():
 
 
 def saved(path, tensors, **options):
-    """Save a graph that adds up tensors of (n,), and return their sum."""
+    """Save a graph that adds tensors of shape (n,), and return their sum."""
     names = list(tensors)
     graph = helper.make_graph(
         [helper.make_node("Sum", ["x", *names], ["y"])],
@@ -34,7 +34,7 @@ def saved(path, tensors, **options):
     return sum(tensors.values())
 
 
-def test_nothing_but_the_place_of_large_weights_changes(tmp_path, rng):
+def test_only_the_location_of_large_weights_changes(tmp_path, rng):
     path = tmp_path / "model.onnx"
     saved(path, {"large": rng.random(300).astype(np.float32), "small": rng.random(300).astype(np.float32)[:1]})
     mapped, original = onnx.load_from_string(mapped_graph(path)), onnx.load(path)
@@ -111,7 +111,7 @@ def test_values_in_a_field_of_their_type_stay(tmp_path):
 
 
 @given(content=st.binary(min_size=1, max_size=200))
-def test_no_bytes_are_anything_but_a_graph_or_a_value_error(content, tmp_path_factory):
+def test_any_bytes_give_a_graph_or_a_value_error(content, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "any.onnx"
     path.write_bytes(content)
     with contextlib.suppress(ValueError):

@@ -12,7 +12,7 @@ from torchless.ort.session import Session
 
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
-    """An installed plug-in with one device, as the packages of that kind are made."""
+    """An installed plug-in with a single device, as the packages of that kind are made."""
     package = tmp_path / "onnxruntime_ep_quick"
     package.mkdir()
     (package / "__init__.py").write_text("def get_library_path():\n    return 'libquick.so'\n")
@@ -27,9 +27,9 @@ def plugin(tmp_path, monkeypatch):
     sys.modules.pop("onnxruntime_ep_quick", None)
 
 
-@pytest.mark.parametrize("asked", [None, "cpu", "CPUExecutionProvider", ["CPU"], ()])
-def test_the_cpu_by_any_name(asked):
-    assert providers.chosen_providers(asked) == ("CPUExecutionProvider",)
+@pytest.mark.parametrize("requested", [None, "cpu", "CPUExecutionProvider", ["CPU"], ()])
+def test_the_cpu_by_any_name(requested):
+    assert providers.chosen_providers(requested) == ("CPUExecutionProvider",)
 
 
 def test_a_plug_in_is_one_argument(plugin):
@@ -42,11 +42,11 @@ def test_a_plug_in_is_one_argument(plugin):
     assert [device.ep_name for device in chosen] == list(names)
 
 
-def test_built_in_providers_are_the_sessions_own():
+def test_built_in_providers_are_passed_to_the_session():
     assert providers.use_providers(None, ["CPUExecutionProvider"]) == ["CPUExecutionProvider"]
 
 
-def test_an_unknown_provider_is_told_what_there_is(sentiment):
+def test_the_error_for_an_unknown_provider_names_the_available_providers(sentiment):
     with pytest.raises(OptionError, match="no execution provider 'cpuu' here") as raised:
         Session(sentiment / "onnx/model.onnx", providers="cpuu")
     assert "CPUExecutionProvider" in raised.value.hint
@@ -58,7 +58,7 @@ def test_a_plug_in_without_a_device_is_named(plugin):
 
 
 def test_another_provider_of_this_build_computes_too(sentiment):
-    other = next((one for one in onnxruntime.get_available_providers() if one != "CPUExecutionProvider"), None)
+    other = next((item for item in onnxruntime.get_available_providers() if item != "CPUExecutionProvider"), None)
     if other is None:
         pytest.skip("this build of ONNX Runtime has the CPU alone")
     session = Session(sentiment / "onnx/model.onnx", providers=[other])

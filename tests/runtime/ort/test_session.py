@@ -15,7 +15,7 @@ from torchless.ort.session import Session, single_threaded
 
 @pytest.mark.parametrize("operator", ["MatMulInteger", "MatMulIntegerToFloat"])
 def test_sums_of_8_bit_products_are_exact(operator, tmp_path):
-    # On x86 CPUs without VNNI, ONNX Runtime left to itself saturates these at half of what they are.
+    # On x86 CPUs without VNNI, ONNX Runtime's default kernels saturate these sums at half of their value.
     constants = {
         "w": np.full((64, 16), 127, np.int8),
         "s": np.float32(1),
@@ -55,7 +55,7 @@ def feeds_of(tokens):
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "q8"])
-def test_runs_side_by_side_answer_as_runs_alone(dtype, sentiment, two_cores):
+def test_parallel_runs_answer_as_single_runs(dtype, sentiment, two_cores):
     graph = "onnx/model.onnx" if dtype == "fp32" else "onnx/model_quantized.onnx"
     session, lengths = Session(sentiment / graph), [5, 40, 17, 120] * 12
     alone = [session.run(feeds_of(length))[0] for length in lengths]
@@ -67,7 +67,7 @@ def test_runs_side_by_side_answer_as_runs_alone(dtype, sentiment, two_cores):
     assert not two_cores.contended
 
 
-def test_what_was_warmed_single_threaded_loads_nothing_later(sentiment, two_cores, monkeypatch):
+def test_a_warmed_single_threaded_session_is_not_loaded_again(sentiment, two_cores, monkeypatch):
     session = Session(sentiment / "onnx/model.onnx", threads=2)
     with single_threaded(session):
         (beside,) = session.run(feeds_of(20))
@@ -78,7 +78,7 @@ def test_what_was_warmed_single_threaded_loads_nothing_later(sentiment, two_core
     np.testing.assert_array_equal(answers, [beside] * 40)
 
 
-def test_one_thread_has_nothing_to_warm_single_threaded(sentiment, two_cores):
+def test_a_session_of_a_single_thread_loads_nothing_for_contention(sentiment, two_cores):
     session = Session(sentiment / "onnx/model.onnx", threads=1)
     with single_threaded(session):
         session.run(feeds_of(20))
@@ -105,12 +105,12 @@ def test_an_idle_session_does_not_spin(sentiment, two_cores):
         before = time.process_time()
         time.sleep(0.02)
         busy_s.append(time.process_time() - before)
-    assert median(busy_s) < 0.01  # threads that spin take all of it
+    assert median(busy_s) < 0.01  # spinning threads would use the whole time
 
 
 def test_memory_is_bounded_under_mixed_lengths(sentiment):
     session, rng = Session(sentiment / "onnx/model_quantized.onnx"), np.random.default_rng(0)
-    for tokens in (512, 300, 7, 512):  # the longest runs reserve what all others need
+    for tokens in (512, 300, 7, 512):  # the longest run reserves enough memory for the rest
         session.run(feeds_of(tokens))
     before = resident_mb()
     for tokens in rng.integers(2, 513, 150):

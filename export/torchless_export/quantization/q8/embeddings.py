@@ -1,9 +1,10 @@
-"""Tables of embeddings in 8-bit integers, each token's row with a scale of its own."""
+"""Embeddings in 8-bit integers, with a scale for each token."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from torchless_export.graph.ir import Graph
 from torchless_export.quantization.q8.quantizers import SMALLEST
@@ -15,29 +16,31 @@ _MIN_WIDTH = 16
 
 
 def quantize_embeddings(graph: Graph) -> None:
-    """Look tokens up as integers, and scale what was found.
+    """Store embeddings as integers, and scale the rows that are looked up.
 
     Args:
-        graph: It is changed. Small tables, as of positions or segments, stay as they are.
+        graph: A graph; it is changed. Small tables, as of positions or segments, stay as they are.
     """
-    new = {id(node): list(_write(graph, node, table)) for node, table in _tables(graph)}
-    graph.nodes = [item for node in graph.nodes for item in new.get(id(node), [node])]
+    graph.nodes = [
+        item for node in graph.nodes for item in (_lookup(graph, node) if _is_large(graph, node) else [node])
+    ]
 
 
-def _tables(graph: Graph) -> Iterator[tuple[Any, str]]:
-    """Yield the nodes that look tokens up, and their tables."""
-    for node in graph.nodes:
-        if node.op_type == "Gather" and node.input[0] in graph.constants:
-            shape = graph.constants.shape(node.input[0])
-            if len(shape) == 2 and shape[0] >= _MIN_TOKENS and shape[1] >= _MIN_WIDTH:
-                yield node, node.input[0]
+def _is_large(graph: Graph, node: Any) -> bool:
+    """Return whether a node looks up rows of a large table."""
+    if node.op_type != "Gather" or node.input[0] not in graph.constants:
+        return False
+    shape = graph.constants.shape(node.input[0])
+    return len(shape) == 2 and shape[0] >= _MIN_TOKENS and shape[1] >= _MIN_WIDTH
 
 
-def _write(graph: Graph, node: Any, table: str) -> Iterator[Any]:
-    values, tokens, out = graph.constants[table], node.input[1], node.output[0]
+def _lookup(graph: Graph, node: Any) -> Iterator[Any]:
+    """Yield the nodes that replace a lookup."""
+    table, tokens = node.input
+    values, out = graph.constants[table], node.output[0]
     scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, np.float32(SMALLEST))
     integers = graph.constant(f"{out}.q8.table", np.rint(values / scales).astype(np.int8))
     yield graph.node("Gather", [integers, tokens], f"{out}.q8")
     yield graph.node("Gather", [graph.constant(f"{out}.q8.scales", scales), tokens], f"{out}.q8.scale")
-    yield graph.cast_to_float(f"{out}.q8", f"{out}.q8.whole")
+    yield graph.node("Cast", [f"{out}.q8"], f"{out}.q8.whole", to=TensorProto.FLOAT)
     yield graph.node("Mul", [f"{out}.q8.whole", f"{out}.q8.scale"], out)

@@ -1,8 +1,8 @@
-"""The ways in which the input of a matrix becomes 8-bit integers."""
+"""The two quantizers that turn the input of a matrix into 8-bit integers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,63 +10,28 @@ from numpy.typing import NDArray
 from torchless_export.graph.ir import Graph
 from torchless_export.quantization.q8.rounding import rounded
 
-__all__ = ["SMALLEST", "ByChannel", "ByRow", "Floats", "Quantizer", "outliers"]
+__all__ = ["SMALLEST", "ByChannel", "ByRow", "Floats", "Quantizer", "without_outlier_channels"]
 
 Floats: TypeAlias = NDArray[Any]
-"""Of float32."""
+"""Arrays of float32."""
 
 SMALLEST = 1e-12
 
-# How much of a channel's range goes into the weights: with 1 all channels would share one range, and the weights theirs.
+# The part of a channel's range that moves into the weights. With 1, the scaled ranges of all channels would be equal.
 _SMOOTHING = 0.9
-# How much wider than calibration saw it a channel's range is taken: other texts go further.
+# Ranges are wider than in calibration by this factor, since other texts can exceed them.
 _MARGIN = 1.1
 _ZERO_POINTS = (0, 8, 12, 16, 24, 32, 48, 64)
 
 
-class Quantizer(Protocol):
-    """How an input is quantised: the integers, less their zero point, times their scale, are about the input.
-
-    Attributes:
-        kept: False for the channels that are not quantised, (channels,).
-        scale: Of the integers.
-        zero_point: Of the integers.
-        scaled_rows: Whether each row has another scale beside.
-    """
-
-    @property
-    def kept(self) -> NDArray[np.bool_]: ...
-    @property
-    def scale(self) -> float: ...
-    @property
-    def zero_point(self) -> int: ...
-    @property
-    def scaled_rows(self) -> bool: ...
-
-    def inputs(self, rows: Floats) -> Floats:
-        """Return what the integers stand for, before they are rounded, (rows, channels)."""
-
-    def weights(self, weights: Floats) -> Floats:
-        """Return what it is multiplied with, (channels, outputs)."""
-
-    def constant(self, weights: Floats) -> Floats:
-        """Return what the product lacks, the same for all rows, (outputs,)."""
-
-    def multiplied(self, rows: Floats, weights: Floats) -> Floats:
-        """Return about what the product with rows becomes, (rows, outputs)."""
-
-    def write(self, graph: Graph, name: str) -> Iterator[Any]:
-        """Yield the nodes that make `{name}.q8` of an input, and `{name}.q8.largest` if rows have scales."""
-
-
 @dataclass(frozen=True, slots=True)
 class ByChannel:
-    """A scale and a centre a channel, fixed: they go into the weights and the bias.
+    """A fixed scale and a fixed centre for each channel; they are folded into the weights and the bias.
 
     Attributes:
-        kept: (channels,).
-        factor: 1 over the scale of each channel, and 0 where it is not kept, (channels,).
-        centre: (channels,).
+        kept: False for the channels that stay in float32, (channels,).
+        factor: The reciprocal of each channel's scale, and 0 for a channel that is not kept, (channels,).
+        centre: The centre of each channel's range, (channels,).
     """
 
     kept: NDArray[np.bool_]
@@ -78,7 +43,7 @@ class ByChannel:
 
     @classmethod
     def fit(cls, rows: Floats, weights: Floats, kept: NDArray[np.bool_]) -> "ByChannel":
-        """Fit to calibration rows, (rows, channels), and what multiplies them, (channels, outputs)."""
+        """Fit to calibration rows, (rows, channels), and to the weights, (channels, outputs)."""
         low, high = rows.min(axis=0), rows.max(axis=0)
         half = np.maximum((high - low) / 2 * _MARGIN, 1e-5)
         heaviest = np.maximum(np.abs(weights).max(axis=1), 1e-5)
@@ -88,21 +53,26 @@ class ByChannel:
         return cls(kept, np.where(kept, 1 / scale, 0).astype(np.float32), np.where(kept, centre, 0).astype(np.float32))
 
     def inputs(self, rows: Floats) -> Floats:
+        """Return the values that are rounded to integers, without the scales of rows, (rows, channels)."""
         return np.asarray((rows - self.centre) * self.factor, np.float32)
 
     def weights(self, weights: Floats) -> Floats:
+        """Return the weights that the integers are multiplied by, (channels, outputs)."""
         scale = np.divide(1, self.factor, out=np.zeros_like(self.factor), where=self.kept)
         return np.asarray(weights * scale[:, None])
 
     def constant(self, weights: Floats) -> Floats:
+        """Return the term to add to the product of each row, (outputs,)."""
         return np.asarray(self.centre @ weights)
 
-    def multiplied(self, rows: Floats, weights: Floats) -> Floats:
+    def product(self, rows: Floats, weights: Floats) -> Floats:
+        """Return an estimate of the quantized product, (rows, outputs)."""
         integers = np.clip(np.rint(self.inputs(rows)), -128, 127)
         exact = rows[:, ~self.kept] @ weights[~self.kept]
         return np.asarray(integers @ rounded(self.weights(weights)) + self.constant(weights) + exact)
 
     def write(self, graph: Graph, name: str) -> Iterator[Any]:
+        """Yield the nodes that compute `{name}.q8.inputs` from an input."""
         factor = graph.constant(f"{name}.q8.factor", self.factor)
         offset = graph.constant(f"{name}.q8.offset", -self.centre * self.factor)
         yield graph.node("Mul", [name, factor], f"{name}.q8.scaled")
@@ -111,13 +81,13 @@ class ByChannel:
 
 @dataclass(frozen=True, slots=True)
 class ByRow:
-    """The largest value of each row as its scale.
+    """A scale for each row: the row's largest value.
 
     Attributes:
-        kept: (channels,).
-        zero_point: The less there is below 0, the smaller it may be.
-        floor: The least scale of a row with which nothing below 0 is cut off that calibration saw; 0 if the magnitudes
-            are scaled, and both sides are alike.
+        kept: False for the channels that stay in float32, (channels,).
+        zero_point: The zero point of the integers; it can be small if negative values are small.
+        floor: The smallest scale of a row that does not clip the negative values of calibration. 0 if the scale is the
+            largest magnitude, and the integers are symmetric.
     """
 
     kept: NDArray[np.bool_]
@@ -134,14 +104,14 @@ class ByRow:
         """Fit to calibration rows, (rows, channels)."""
         values = rows[:, kept]
         lowest, largest = max(0.0, -float(values.min())), values.max(axis=1)
-        ways = [cls(kept, 128, 0)]
+        candidates = [cls(kept, 128, 0)]
         if lowest * 4 <= largest.max():
-            ways += [
+            candidates += [
                 cls(kept, zero, lowest * _MARGIN * (255 - zero) / max(zero, 1) or SMALLEST)
                 for zero in _ZERO_POINTS
                 if zero or not lowest
             ]
-        return min(ways, key=lambda way: float(np.square(way.scale * way.largest(rows)).mean()))
+        return min(candidates, key=lambda item: float(np.square(item.scale * item.largest(rows)).mean()))
 
     def largest(self, rows: Floats) -> Floats:
         """Return the scale of each row, (rows, 1)."""
@@ -149,21 +119,26 @@ class ByRow:
         return np.asarray(np.maximum(values.max(axis=1, keepdims=True), max(self.floor, SMALLEST)))
 
     def inputs(self, rows: Floats) -> Floats:
+        """Return the values that are rounded to integers, without the scales of rows, (rows, channels)."""
         return np.asarray(rows * self.kept)
 
     def weights(self, weights: Floats) -> Floats:
+        """Return the weights that the integers are multiplied by, (channels, outputs)."""
         return np.asarray(weights * self.kept[:, None])
 
     def constant(self, weights: Floats) -> Floats:
+        """Return the term to add to the product of each row, (outputs,)."""
         return np.zeros(weights.shape[1], np.float32)
 
-    def multiplied(self, rows: Floats, weights: Floats) -> Floats:
+    def product(self, rows: Floats, weights: Floats) -> Floats:
+        """Return an estimate of the quantized product, (rows, outputs)."""
         step = self.scale * self.largest(rows)
         integers = np.clip(np.rint(self.inputs(rows) / step), -self.zero_point, 255 - self.zero_point)
         exact = rows[:, ~self.kept] @ weights[~self.kept]
         return np.asarray(integers * step @ rounded(self.weights(weights)) + exact)
 
     def write(self, graph: Graph, name: str) -> Iterator[Any]:
+        """Yield the nodes that compute `{name}.q8.inputs` and the rows' scales, `{name}.q8.largest`, from an input."""
         values = name
         if not self.kept.all():
             values = f"{name}.q8.kept"
@@ -178,15 +153,22 @@ class ByRow:
         yield graph.node("Div", [values, f"{name}.q8.largest"], f"{name}.q8.inputs")
 
 
-def outliers(rows: Floats, weights: Floats, count: int) -> NDArray[np.bool_]:
-    """Return which channels to keep: all but those whose range, times their weights, is the largest.
+Quantizer: TypeAlias = ByChannel | ByRow
+"""Either quantizer: an input is about its integers, minus the zero point, times the scale, and times the row's scale if any."""
+
+
+def without_outlier_channels(rows: Floats, weights: Floats, count: int) -> NDArray[np.bool_]:
+    """Return which channels to keep: all but those with the largest product of range and weight.
 
     Args:
         rows: Calibration rows, (rows, channels).
-        weights: What multiplies them, (channels, outputs).
-        count: How many to leave out.
+        weights: The weights that multiply them, (channels, outputs).
+        count: The number of channels to exclude.
 
-    Source: Dettmers et al., "LLM.int8()", arXiv 2208.07339, which finds them anew in every batch.
+    Returns:
+        False for the excluded channels, (channels,).
+
+    Source: Dettmers et al., "LLM.int8()", arXiv 2208.07339, which finds them anew in each batch.
     """
     reach = np.ptp(rows, axis=0) * np.abs(weights).max(axis=1)
     kept = np.ones(len(reach), np.bool_)

@@ -52,11 +52,11 @@ def attention(path, *, outputs=("y",)):
 
 
 def scaled(path):
-    """Which values are multiplied by a factor a channel."""
+    """The names of the values that are multiplied by a factor per channel."""
     return {node.input[0] for node in onnx.load(path).graph.node if node.output[0].endswith(".q8.scaled")}
 
 
-def test_answers_are_those_of_passes_over_the_input(tmp_path, monkeypatch):
+def test_folding_does_not_change_answers(tmp_path, monkeypatch):
     source = attention(tmp_path / "a.onnx")
     quantize(source, tmp_path / "b.onnx", FEEDS[:40])
     monkeypatch.setattr(module, "fold_channels", lambda graph: None)
@@ -69,7 +69,7 @@ def test_answers_are_those_of_passes_over_the_input(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("other", ["merged", "v"])
-def test_what_others_see_is_scaled_by_itself(tmp_path, other):
+def test_values_with_other_uses_are_not_folded(tmp_path, other):
     quantize(attention(tmp_path / "a.onnx", outputs=("y", other)), tmp_path / "b.onnx", FEEDS)
     assert scaled(tmp_path / "b.onnx") == {"h", "merged"}
 

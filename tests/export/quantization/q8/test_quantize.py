@@ -39,11 +39,11 @@ def logits(folder, dtype, texts):
     tokenizer = torchless.AutoTokenizer.from_pretrained(folder)
     inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="np")
     found = model_class.from_pretrained(folder, dtype=dtype)(**inputs).logits
-    return [one[mask == 1] for one, mask in zip(found, inputs["attention_mask"], strict=True)]
+    return [item[mask == 1] for item, mask in zip(found, inputs["attention_mask"], strict=True)]
 
 
 def wide_products(path):
-    """The products with constant matrices of some width that are computed in floats."""
+    """The wide products with constant matrices that are computed in floats."""
     graph = onnx.load(path).graph
     shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
     return [
@@ -62,13 +62,15 @@ class TestEveryArchitecture:
         assert np.linalg.norm(quantised - exact) < 0.05 * np.linalg.norm(exact - exact.mean())
 
     def test_a_text_is_answered_alike_in_any_batch(self, folder):
-        """Bit by bit; a decoder's products are the same but for the order in which they are summed, as in fp32."""
+        """Encoders answer bit-identically; the sums of a decoder's products may differ in their order, as in fp32."""
         tolerance = 1e-6 if (folder / "generation_config.json").exists() else 0
         alone = [logits(folder, "q8", [text])[0] for text in TEXTS[:8]]
         for size in (2, 8):
-            together = [one for start in range(0, 8, size) for one in logits(folder, "q8", TEXTS[start : start + size])]
-            for one, other in zip(alone, together, strict=True):
-                np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+            together = [
+                item for start in range(0, 8, size) for item in logits(folder, "q8", TEXTS[start : start + size])
+            ]
+            for single, batched in zip(alone, together, strict=True):
+                np.testing.assert_allclose(single, batched, rtol=0, atol=tolerance)
 
 
 class TestTheEmbeddedModel:
@@ -80,10 +82,10 @@ class TestTheEmbeddedModel:
         )
         assert len(texts) == 1000
         positive = [
-            [{one["label"]: one["score"] for one in labels}["POSITIVE"] for labels in dtype]
+            [{item["label"]: item["score"] for item in labels}["POSITIVE"] for labels in dtype]
             for dtype in (exact, quantised)
         ]
-        same = [one[0]["label"] == other[0]["label"] for one, other in zip(exact, quantised, strict=True)]
+        same = [expected[0]["label"] == got[0]["label"] for expected, got in zip(exact, quantised, strict=True)]
         assert np.mean(same) >= 0.995
         assert np.abs(np.subtract(*positive)).mean() <= 0.0075
 
@@ -140,20 +142,20 @@ def test_inputs_whose_channels_or_rows_are_of_all_sizes(rows, operator, opset, t
     assert np.linalg.norm(got - exact) < 0.02 * np.linalg.norm(exact)
 
 
-def test_a_channel_whose_outliers_would_coarsen_the_others_is_left_out(tmp_path):
+def test_a_channel_with_outliers_is_excluded(tmp_path):
     source = single_product(tmp_path / "a.onnx", MATRIX)
     rows = RNG.standard_normal((500, 32)).astype(np.float32)
     rows[::7, 5] *= 3000
     quantize(source, tmp_path / "b.onnx", [{"x": some} for some in np.split(rows[:400], 50)])
     graph = onnx.load(tmp_path / "b.onnx").graph
-    (left_out,) = (numpy_helper.to_array(one) for one in graph.initializer if one.name == "x.q8.channels")
-    assert 5 in left_out
-    others = np.arange(400, 500) % 7 != 0  # rows without an outlier
+    (excluded,) = (numpy_helper.to_array(item) for item in graph.initializer if item.name == "x.q8.channels")
+    assert 5 in excluded
+    without_outlier = np.arange(400, 500) % 7 != 0
     (exact,), (got,) = (Session(path).run({"x": rows[400:]}) for path in (source, tmp_path / "b.onnx"))
-    assert np.linalg.norm((got - exact)[others]) < 0.02 * np.linalg.norm(exact[others])
+    assert np.linalg.norm((got - exact)[without_outlier]) < 0.02 * np.linalg.norm(exact[without_outlier])
 
 
-def test_what_calibration_never_saw_is_cut_off_not_wrapped(tmp_path):
+def test_values_beyond_calibration_are_clipped_not_wrapped(tmp_path):
     source = single_product(tmp_path / "a.onnx", np.abs(MATRIX))
     quantize(source, tmp_path / "b.onnx", [{"x": some} for some in np.split(CHANNELS[:400].astype(np.float32), 50)])
     session = Session(tmp_path / "b.onnx")
@@ -170,7 +172,7 @@ def test_a_row_of_zeros_gives_the_bias(tmp_path):
     )
 
 
-def test_what_runs_once_a_text_stays_exact(tmp_path):
+def test_products_that_run_once_per_text_stay_exact(tmp_path):
     source = single_product(tmp_path / "a.onnx", MATRIX)
     quantize(source, tmp_path / "b.onnx", [{"x": row[None]} for row in ROWS[:50].astype(np.float32)])
     assert [node.op_type for node in onnx.load(tmp_path / "b.onnx").graph.node] == ["MatMul", "Add"]

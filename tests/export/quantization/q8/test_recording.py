@@ -9,7 +9,7 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("max_rows", [2, 4, 1000])
-def test_recorded_rows_are_those_that_flow(tmp_path, max_rows):
+def test_recorded_rows_are_the_graphs_values(tmp_path, max_rows):
     nodes = [helper.make_node("MatMul", ["x", "w"], ["inside"]), helper.make_node("Abs", ["inside"], ["y"])]
     matrix = RNG.standard_normal((4, 6)).astype(np.float32)
     graph = helper.make_graph(
@@ -28,6 +28,6 @@ def test_recorded_rows_are_those_that_flow(tmp_path, max_rows):
     np.testing.assert_allclose(seen["inside"], seen["x"] @ matrix, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(seen["y"], np.abs(seen["inside"]))
     np.testing.assert_array_equal(seen["x"][0], feeds[0]["x"][0])
-    if each[1] > 1:  # a text's last row is among them
+    if each[1] > 1:  # the last row of the text is recorded
         np.testing.assert_array_equal(seen["x"][-1], feeds[1]["x"][-1])
-    assert [one.name for one in tmp_path.iterdir()] == ["a.onnx"]
+    assert [item.name for item in tmp_path.iterdir()] == ["a.onnx"]

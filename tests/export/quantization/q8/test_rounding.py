@@ -6,7 +6,7 @@ from torchless_export.quantization.q8.rounding import round_columns, rounded
 
 
 def correlated(rows, width, seed=0):
-    """Inputs as real ones are: few directions hold most of them."""
+    """Correlated inputs, as in real models."""
     rng = np.random.default_rng(seed)
     mixing = rng.standard_normal((width, width)) * np.linspace(3, 0.05, width)[:, None]
     return (rng.standard_normal((rows, width)) @ mixing).astype(np.float32)
@@ -21,7 +21,7 @@ def test_products_change_less_than_with_plain_rounding(width, outputs):
     assert integers.shape == weights.shape
     assert np.abs(integers).max() <= 127
     assert scales.shape == (outputs,)
-    errors = [np.linalg.norm(unseen @ (one - weights)) for one in (integers * scales, rounded(weights))]
+    errors = [np.linalg.norm(unseen @ (item - weights)) for item in (integers * scales, rounded(weights))]
     assert errors[0] < 0.8 * errors[1]
 
 
@@ -39,9 +39,9 @@ def test_plain_rounding_is_within_half_a_step():
 
 
 @pytest.mark.parametrize("inputs", [np.zeros((10, 32), np.float32), None])
-def test_without_inputs_to_go_by_weights_are_rounded_plainly(inputs, monkeypatch):
+def test_without_inputs_weights_are_rounded_plainly(inputs, monkeypatch):
     weights = np.random.default_rng(4).standard_normal((32, 5)).astype(np.float32)
-    if inputs is None:  # so many columns that the rest is not worth its time
+    if inputs is None:  # more columns than the limit
         monkeypatch.setattr(rounding, "_MAX_COLUMNS", 4)
         inputs = correlated(100, 32)
     integers, scales = round_columns(weights, inputs)
