@@ -147,7 +147,7 @@ TEXT = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}
         ({"shape": "1"}, "shape"),
         ({"datatype": "FP32"}, "FP32"),
         ({"datatype": 1}, "datatype"),
-        ({"data": [1]}, "no text"),
+        ({"data": [1]}, "not a text"),
         ({"data": {"a": 1}}, "data"),
         ({"data": None}, "shape"),
         ({"parameters": {"binary_data_size": -1}}, "binary_data_size=-1"),

@@ -56,8 +56,8 @@ def test_a_folder_has_the_name_that_it_was_given(tmp_path, monkeypatch, given, n
 
 def test_what_is_printed_can_be_read_but_for_the_key(file):
     settings = Settings.load({"cors_allow_origin": ["https://a.b"]}, {"TORCHLESS_API_KEY": "hidden"}, file)
-    assert "hidden" not in settings.printed()
-    again = tomllib.loads(settings.printed())
+    assert "hidden" not in settings.to_toml()
+    again = tomllib.loads(settings.to_toml())
     assert Settings.load(again | {"api_key": "hidden"}, {}) == settings
 
 

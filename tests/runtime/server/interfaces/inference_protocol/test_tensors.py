@@ -39,7 +39,7 @@ def test_rows_and_columns():
     ("tensors", "raw", "says"),
     [
         ([tensor(datatype="FP32", data=[1.0])], b"", "datatype 'FP32'"),
-        ([tensor(data=[1])], b"", "holds 1, which is no text"),
+        ([tensor(data=[1])], b"", "has the element 1, which is not a text"),
         ([tensor(shape=[2])], b"", r"shape \[2\] and 1 elements"),
         ([tensor(shape=[-1])], b"", r"shape \[-1\] and 1 elements"),
         ([tensor(), tensor()], b"", "given twice"),
@@ -48,7 +48,7 @@ def test_rows_and_columns():
         ([tensor(parameters={"binary_data_size": True})], packed("a"), "binary_data_size=True"),
         ([tensor(parameters={"binary_data_size": 4})], packed("abc")[:4], "end within an element"),
         ([tensor(parameters={"binary_data_size": 2})], packed("abc")[:2], "end within an element"),
-        ([tensor(parameters={"binary_data_size": 5})], b"\1\0\0\0\xff", "no UTF-8"),
+        ([tensor(parameters={"binary_data_size": 5})], b"\1\0\0\0\xff", "not UTF-8"),
     ],
 )
 def test_tensors_that_are_none(tensors, raw, says):

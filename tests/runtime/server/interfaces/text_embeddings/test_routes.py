@@ -141,7 +141,7 @@ def test_info(url, path, kind):
         ("/embed", {"inputs": LONG, "truncate": False}, 413, "validation", "602 tokens"),
         ("/embed", {"inputs": []}, 413, "validation", "There are no inputs"),
         ("/embed", {"inputs": ""}, 413, "validation", "empty"),
-        ("/embed", {"inputs": [TEXT] * 5}, 413, "validation", "5 inputs, and may have 4"),
+        ("/embed", {"inputs": [TEXT] * 5}, 413, "validation", "5 inputs, and the limit is 4"),
         ("/embed", {"inputs": TEXT, "prompt_name": "query"}, 413, "validation", "no prompt 'query'"),
         ("/embed", {"inputs": 3}, 400, "validation", "inputs"),
         ("/embed", {"inputs": TEXT, "truncation_direction": "Up"}, 400, "validation", "truncation_direction"),
@@ -151,8 +151,8 @@ def test_info(url, path, kind):
         ("/predict", {"inputs": [[TEXT, TEXT, TEXT]]}, 413, "validation", "neither a text nor a pair"),
         ("/predict", {"inputs": LONG}, 413, "validation", "602 tokens"),
         ("/rerank", {"query": TEXT, "texts": []}, 413, "validation", "There are no texts"),
-        ("/rerank", {"query": TEXT, "texts": [TEXT] * 5}, 413, "validation", "5 inputs, and may have 4"),
-        ("/tokenize", {"inputs": [TEXT] * 5}, 413, "validation", "5 inputs, and may have 4"),
+        ("/rerank", {"query": TEXT, "texts": [TEXT] * 5}, 413, "validation", "5 inputs, and the limit is 4"),
+        ("/tokenize", {"inputs": [TEXT] * 5}, 413, "validation", "5 inputs, and the limit is 4"),
         ("/decode", {"ids": [[1, 40_000]]}, 413, "validation", "No token has the id 40000"),
         ("/decode", {"ids": []}, 413, "validation", "The ids are []"),
         ("/decode", {"ids": [[1], 2]}, 413, "validation", "The ids are 2"),
@@ -169,6 +169,6 @@ def test_no_model_of_the_kind(server):
     answer = httpx.post(f"{server.url}/embed", json={"inputs": TEXT}, timeout=30)
     assert answer.status_code == 424
     assert answer.json() == {
-        "error": "No model here is for feature-extraction. There are: sentiment (text-classification).",
+        "error": "No model here is for feature-extraction. The models are: sentiment (text-classification).",
         "error_type": "backend",
     }
