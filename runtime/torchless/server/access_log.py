@@ -17,7 +17,7 @@ class AccessLog:
 
     Args:
         app: The application.
-        log_format: `json` for one JSON object a line, or `text`.
+        log_format: `json` for lines of JSON, `text` for lines of text.
         models: The model names that may appear in the log. A client can put any text in the place of a name.
     """
 

@@ -60,11 +60,10 @@ def add_serve_command(app: typer.Typer) -> None:
         ),
         ("print_config", bool, typer.Option(None, "--print-config", help="Print the effective settings, and exit.")),
     ]
-    serve.__annotations__ = {name: kind | None for name, kind, _ in options}
-    serve.__signature__ = Signature(  # type: ignore[attr-defined]
-        [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind | None)
-            for name, kind, default in options
-        ]
-    )
+    parameters = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind | None)
+        for name, kind, default in options
+    ]
+    serve.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    serve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     app.command("serve", help=_HELP)(serve)

@@ -93,7 +93,7 @@ _NAMES: Mapping[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
-    """The content of an error, in no interface's form yet.
+    """The content of an error, before an interface makes its error body from it.
 
     Attributes:
         status: The HTTP status.

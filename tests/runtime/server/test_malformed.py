@@ -1,4 +1,4 @@
-"""Requests that are not possible: each has its status, and the error of its own interface that message why."""
+"""Impossible requests: each has a status and the error body of its interface."""
 
 import json
 import socket
@@ -38,7 +38,7 @@ def client(server):
 
 
 def error_message(got):
-    """What an error message, whatever the interface; its shape is checked on the way."""
+    """Check the form of an error, and return its message."""
     body = got.json()
     if str(got.url.path).startswith("/v1/"):
         assert set(body["error"]) == {"message", "type", "param", "code"}

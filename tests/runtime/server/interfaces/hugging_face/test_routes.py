@@ -16,7 +16,7 @@ CONTEXT = {"question": "Where do I live?", "context": TEXT}
 GREEDY = {"do_sample": False, "max_new_tokens": 8}
 
 
-# Until 1.0, and since then.
+# huggingface_hub before 1.0, and since 1.0.
 close_session = _http.reset_sessions if hasattr(_http, "reset_sessions") else _http.close_session
 
 
