@@ -102,8 +102,8 @@ class ServedModel:
             options: The options of the task.
 
         Returns:
-            One result for each input, as the pipeline returns them for a list of inputs. The pipeline unwraps a list
-            with one item; this method does not.
+            One result for each input, as the pipeline returns them for a list of inputs. The pipeline unwraps lists
+            with a single item; this method does not.
 
         Raises:
             InputError: An input cannot be answered.

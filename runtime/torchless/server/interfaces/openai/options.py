@@ -58,7 +58,7 @@ def chat_options(request: ChatRequest, *, max_tokens: int | None) -> dict[str, A
     for name in request.chat_template_kwargs or {}:
         if name in _TEMPLATE_OPTIONS:
             raise ParameterError(
-                f"chat_template_kwargs has {name!r}, which is not a variable of a template.",
+                f"chat_template_kwargs has {name!r}, which is an option of the tokenizer, not a variable of templates.",
                 hint=f"Leave {name} out.",
                 parameter="chat_template_kwargs",
             )

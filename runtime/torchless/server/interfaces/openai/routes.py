@@ -81,7 +81,7 @@ async def embeddings(
 ) -> Embeddings:
     """Return an embedding for each text. The model's folder selects the pooling."""
     served = _served(request.registry, name or data.model, "feature-extraction")
-    with _parameter("input"):
+    with _parameter_errors("input"):
         texts, _ = _decode_inputs(data.input, served.pipeline.tokenizer, skip_special_tokens=True)
     width = served.pipeline.model.config.width
     if data.dimensions is not None and data.dimensions > width:
@@ -90,7 +90,7 @@ async def embeddings(
             hint=f"Give at most dimensions={width}.",
             parameter="dimensions",
         )
-    with _parameter("input"):
+    with _parameter_errors("input"):
         results = await served.answer(texts, {"pooling": "auto", "truncation": False, "return_tensors": True})
     tokens = CURRENT_SLOT.get().tokens
     vectors = [_shorten(item, data.dimensions) for item in results]
@@ -110,7 +110,7 @@ async def completions(
 ) -> Response[Completion]:
     """Continue texts."""
     served = _served(request.registry, name or data.model, "text-generation")
-    with _parameter("prompt"):
+    with _parameter_errors("prompt"):
         prompts, are_tokens = _decode_inputs(data.prompt, served.pipeline.tokenizer)
     options = completion_options(data) | ({"add_special_tokens": False} if are_tokens else {})
     return await _generate(served, prompts, options, data, _COMPLETION, prefixes=prompts if data.echo else None)
@@ -125,7 +125,7 @@ async def chat_completions(
     """Answer a chat."""
     served = _served(request.registry, name or data.model, "text-generation")
     options = chat_options(data, max_tokens=served.pipeline.max_tokens)
-    with _parameter("messages"):
+    with _parameter_errors("messages"):
         messages = messages_of(data)
     return await _generate(served, [tuple(messages)], options, data, _CHAT)
 
@@ -220,7 +220,7 @@ async def _generate(
     reply: Callable[..., Completion | Chat] = partial(
         form.response, id=f"{form.id_prefix}-{uuid4().hex}", created=int(time()), model=served.name
     )
-    with _parameter(form.parameter):
+    with _parameter_errors(form.parameter):
         if request.stream:
             chunk = partial(reply, object=form.chunk_object)
             events = _events(served, prompts, options, request, form, chunk, prefixes)
@@ -274,8 +274,8 @@ def _served(registry: Registry, name: str | None, task: str) -> ServedModel:
 
 
 @contextmanager
-def _parameter(name: str) -> Iterator[None]:
-    """Add the name of a request's parameter to an InputError."""
+def _parameter_errors(name: str) -> Iterator[None]:
+    """Turn an InputError into the error of a parameter of the request."""
     try:
         yield
     except InputError as error:
