@@ -1,4 +1,4 @@
-"""The command `torchless`: `run`, `inspect` and `serve` here, and the commands that the other packages bring."""
+"""The command `torchless`, with its subcommands `run`, `inspect` and `serve`, and those of other packages."""
 
 import json
 import sys
@@ -10,18 +10,15 @@ from torchless.errors import MissingExtraError, TorchlessError
 
 __all__ = ["main"]
 
+_MAX_EXAMPLE_CHARACTERS = 300  # the hidden states of an example would fill many screens
+
 
 def main() -> None:
-    """Run the command line; an error of this library is one line and exit status 1."""
+    """Run the command line. An error of this library is printed in one line, and the exit status is 1."""
     try:
         _app()()
     except TorchlessError as error:
         sys.exit(f"torchless: {error.problem} {error.hint}")
-
-
-def shorten(line: str, width: int = 300) -> str:
-    """Return a line that fits a screen: an example's hidden states would fill many."""
-    return line if len(line) <= width else line[: width - 1] + "…"
 
 
 def _app() -> Any:
@@ -30,7 +27,7 @@ def _app() -> Any:
     except ImportError as error:
         raise MissingExtraError("The command line", extra="cli") from error
 
-    def version(show: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:  # noqa: FBT003 - typer's way
+    def version(show: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:  # noqa: FBT003 - as typer needs it
         if show:
             from torchless import __version__
 
@@ -40,14 +37,14 @@ def _app() -> Any:
     def run(
         model: str = typer.Argument(help="The exported folder, or a name on the Hub."),
         texts: list[str] | None = typer.Argument(None, help="The texts.  [default: the task's examples]"),
-        task: str | None = typer.Option(None, help="The task.  [default: what the folder was exported for]"),
+        task: str | None = typer.Option(None, help="The task.  [default: the task of the export]"),
         dtype: str = typer.Option("fp32", help="The variant."),
         revision: str | None = typer.Option(None, help="A branch, tag or commit on the Hub."),
-        file_name: str | None = typer.Option(None, help="The graph's own name, instead of a dtype."),
-        threads: int | None = typer.Option(None, help="Threads a run.  [default: what the machine grants]"),
-        provider: str | None = typer.Option(None, help="What computes: cuda, openvino, …  [default: the CPU]"),
+        file_name: str | None = typer.Option(None, help="The file name of the graph, instead of a dtype."),
+        threads: int | None = typer.Option(None, help="Threads for each run.  [default: all available CPU cores]"),
+        provider: str | None = typer.Option(None, help="The execution provider: cuda, openvino, …  [default: the CPU]"),
     ) -> None:
-        """Answer texts, a line of JSON each, without PyTorch."""
+        """Answer texts without PyTorch: one line of JSON for each text."""
         from torchless import pipeline
 
         pipe = pipeline(
@@ -62,28 +59,30 @@ def _app() -> Any:
         for text in texts or pipe.example_inputs():
             output = pipe(text, **({} if texts else pipe.task.options))
             line = json.dumps({"input": text, "output": output}, ensure_ascii=False)
-            typer.echo(line if texts else shorten(line))
+            if not texts and len(line) > _MAX_EXAMPLE_CHARACTERS:
+                line = line[: _MAX_EXAMPLE_CHARACTERS - 1] + "…"
+            typer.echo(line)
 
     def inspect(
         model: str = typer.Argument(help="The exported folder, or a name on the Hub."),
         revision: str | None = typer.Option(None, help="A branch, tag or commit on the Hub."),
-        graph: str | None = typer.Option(None, help="Load this variant, and print what it takes and answers."),
+        graph: str | None = typer.Option(None, help="Load this variant, and print its inputs and outputs."),
         as_json: bool = typer.Option(False, "--json", help="Print JSON."),  # noqa: FBT003 - as above
     ) -> None:
-        """Print what a folder holds, and how it was verified. No graph is loaded or downloaded unless asked for."""
+        """Print the contents of a folder, and how it was verified. Only --graph loads or downloads a graph."""
         from torchless.folder.hub import open_folder
-        from torchless.inspection.inspection import inspect as gather
+        from torchless.inspection.inspection import inspect as inspect_folder
         from torchless.inspection.inspection import inspect_graph
         from torchless.inspection.report import report
 
         folder = open_folder(model, revision=revision, dtype=graph)
-        found = gather(folder)
-        declared = [] if graph is None else [inspect_graph(path) for path in folder.graphs(graph)]
+        inspection = inspect_folder(folder)
+        graphs = [] if graph is None else [inspect_graph(path) for path in folder.graphs(graph)]
         if as_json:
-            values = {**asdict(found), "graphs": [asdict(graph_inspection) for graph_inspection in declared]}
+            values = {**asdict(inspection), "graphs": [asdict(item) for item in graphs]}
             typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
         else:
-            report(found, declared)
+            report(inspection, graphs)
 
     from torchless.server.command import add_serve_command
 

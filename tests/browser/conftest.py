@@ -1,4 +1,4 @@
-"""The tests in a browser are there where Chromium is, and what drives it: Debian's chromium and chromium-driver."""
+"""The tests in a browser need Debian's packages chromium and chromium-driver; without them, they are not collected."""
 
 import shutil
 

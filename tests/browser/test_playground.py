@@ -12,7 +12,7 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 WITHIN_S = 10
-# The first three: as root, in a container. The others: Chromium calls nobody.
+# The first flags are needed as root in a container; the other flags keep Chromium from the network.
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
@@ -41,7 +41,7 @@ def folders(sentiment, embeddings, tiny):
 
 @pytest.fixture(scope="module")
 def server(folders):
-    """A server of all of them."""
+    """A server with all these models."""
     with serving(*(f"{name}={folder}" for name, folder in folders.items())) as running:
         yield running
 
@@ -59,13 +59,13 @@ def chromium():
 
 
 class Page:
-    """What a person does with the page, and sees of it."""
+    """The page, with the actions and the view of a user."""
 
     def __init__(self, driver):
         self.driver = driver
 
     def open(self, server, model=""):
-        self.driver.get("about:blank")  # another fragment alone would load nothing
+        self.driver.get("about:blank")  # a new fragment alone does not reload the page
         self.driver.get(f"{server.url}/#{model}")
         self.until(lambda: self.by_id("model").is_enabled())
 
@@ -78,11 +78,11 @@ class Page:
     def fill(self, name, text):
         control = self.by_id(f"field-{name}")
         control.clear()
-        # Keys alone reach no further than the Basic Multilingual Plane.
+        # `send_keys` cannot type characters beyond the Basic Multilingual Plane.
         self.driver.execute_script("arguments[0].value = arguments[1]", control, text)
 
     def stop_after(self, selector, characters):
-        """Press the button again, which says Stop meanwhile, once that much is written."""
+        """Click on Stop as soon as an element has a number of characters."""
         self.driver.execute_script(
             """
             const [selector, characters] = arguments, button = document.getElementById("submit");
@@ -110,22 +110,22 @@ class Page:
         return self.by_id("answer").text
 
     def texts(self, selector):
-        return [one.text for one in self.driver.find_elements(By.CSS_SELECTOR, f"#answer {selector}")]
+        return [item.text for item in self.driver.find_elements(By.CSS_SELECTOR, f"#answer {selector}")]
 
     def complaints(self):
-        """What the console has to say: a breach of the content policy, a script's error, a missing file."""
+        """Return the errors of the console: breaches of the content policy, script errors, missing files."""
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in {"SEVERE", "WARNING"}]
 
 
 @pytest.fixture
 def page(chromium):
-    """The page; at the end nothing has complained."""
+    """The page; at the end, the console must have no errors."""
     page = Page(chromium)
     yield page
     assert page.complaints() == []
 
 
-def test_a_text_is_classified_with_a_bar_a_label(page, server):
+def test_each_label_of_a_text_has_a_bar(page, server):
     page.open(server, "sentiment")
     page.fill("text", "I hate this so much!")
     page.ask()
@@ -137,7 +137,7 @@ def test_a_text_is_classified_with_a_bar_a_label(page, server):
     assert bar > 0.9 * track
 
 
-def test_entities_are_marked_where_they_are(page, server):
+def test_entities_are_marked_in_the_text(page, server):
     page.open(server, "ner")
     page.fill("text", SENTENCE)
     page.ask()
@@ -169,21 +169,21 @@ def test_two_texts_are_compared(page, server):
 
 
 @pytest.mark.parametrize(("model", "rows"), [("mask", 5), ("choice", 2)])
-def test_what_is_ranked_has_bars(page, server, model, rows):
+def test_ranked_answers_have_bars(page, server, model, rows):
     page.open(server, model)
     page.ask()
     assert len(page.texts(".bars li")) == rows
 
 
 @pytest.mark.parametrize("model", ["gpt2", "t5"])
-def test_text_is_written(page, server, model):
+def test_generated_text_is_shown(page, server, model):
     page.open(server, model)
     page.fill("max_new_tokens", "8")
     page.ask()
     assert page.texts(".text")
 
 
-def test_a_text_that_is_written_can_be_stopped(page, server):
+def test_the_generation_of_a_text_can_be_stopped(page, server):
     page.open(server, "gpt2")
     page.fill("max_new_tokens", "400")
     page.fill("temperature", "0")
@@ -198,8 +198,8 @@ def turns(page):
     return [words.text for words in page.driver.find_elements(By.CSS_SELECTOR, ".turn .text")]
 
 
-def said_to_the_server(page):
-    """The messages of the last request, as its command has them."""
+def sent_messages(page):
+    """Return the messages of the last request, read from its command."""
     command = page.by_id("curl").get_attribute("textContent")
     return json.loads(command.split(" -d ", 1)[1].strip("'"))["messages"]
 
@@ -216,17 +216,17 @@ def test_a_chat_remembers_its_turns(page, server):
     page.until(lambda: len(turns(page)) == 4)
     page.answered()
     assert "/models/chat/v1/chat/completions" in page.by_id("curl").get_attribute("textContent")
-    messages = said_to_the_server(page)
+    messages = sent_messages(page)
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
     assert messages[1]["content"] == question
     page.by_id("restart").click()
     assert not turns(page)
     page.fill("message", "Hello.")
     page.ask()
-    assert [message["role"] for message in said_to_the_server(page)] == ["user"]
+    assert [message["role"] for message in sent_messages(page)] == ["user"]
 
 
-def test_a_chat_that_is_stopped_keeps_what_was_said(page, server):
+def test_a_stopped_chat_keeps_its_messages(page, server):
     page.open(server, "chat")
     page.fill("max_new_tokens", "4000")
     page.stop_after(".assistant .text", 60)
@@ -236,7 +236,7 @@ def test_a_chat_that_is_stopped_keeps_what_was_said(page, server):
     assert page.by_id("submit").text == "Send"
 
 
-def test_a_message_that_is_refused_can_be_mended(page, server):
+def test_a_refused_message_can_be_corrected(page, server):
     page.open(server, "chat")
     page.fill("message", "Hello.")
     page.fill("temperature", "3")
@@ -250,14 +250,14 @@ def test_a_message_that_is_refused_can_be_mended(page, server):
 
 
 @pytest.mark.parametrize("model", ["sentiment", "chat", "qa", "embeddings"])
-def test_every_control_is_labelled_and_shows_its_focus(page, server, model):
+def test_each_control_has_a_label_and_shows_its_focus(page, server, model):
     page.open(server, model)
     if model == "chat":
         page.fill("max_new_tokens", "8")
     page.ask()
     controls = page.driver.execute_script("""
         return [...document.querySelectorAll("a, button, input, select, textarea, summary, [tabindex]")]
-            .filter((one) => one.checkVisibility())""")
+            .filter((control) => control.checkVisibility())""")
     page.driver.execute_script("document.activeElement.blur()")
     page.driver.execute_script("getSelection().removeAllRanges(); document.body.tabIndex = -1; document.body.focus()")
     page.driver.switch_to.active_element.send_keys(Keys.TAB)
@@ -268,7 +268,7 @@ def test_every_control_is_labelled_and_shows_its_focus(page, server, model):
         control.send_keys(Keys.TAB)
 
 
-def test_text_from_right_to_left_reads_so(page, server):
+def test_a_text_from_right_to_left_is_shown_in_its_direction(page, server):
     page.open(server, "ner")
     page.fill("text", "هذا فيلم رائع.")
     page.ask()
@@ -277,7 +277,7 @@ def test_text_from_right_to_left_reads_so(page, server):
         assert shown.value_of_css_property("direction") == "rtl"
 
 
-def test_the_keyboard_alone_will_do(page, server):
+def test_the_page_works_with_the_keyboard_alone(page, server):
     page.open(server, "sentiment")
     page.driver.switch_to.active_element.send_keys(Keys.TAB)
     visited = []
@@ -294,7 +294,7 @@ def test_the_keyboard_alone_will_do(page, server):
     assert page.answer.startswith("POSITIVE")
 
 
-def test_another_model_has_other_fields_and_an_address_of_its_own(page, server):
+def test_another_model_has_other_fields_and_another_address(page, server):
     page.open(server, "sentiment")
     Select(page.by_id("model")).select_by_value("qa")
     page.until(lambda: page.driver.find_elements(By.ID, "field-question"))
@@ -303,7 +303,7 @@ def test_another_model_has_other_fields_and_an_address_of_its_own(page, server):
     page.answered()
 
 
-def test_an_error_is_shown_in_words(page, server):
+def test_an_error_is_shown(page, server):
     page.open(server, "sentiment")
     page.fill("text", "word " * 2000)
     page.by_id("submit").click()
@@ -313,7 +313,7 @@ def test_an_error_is_shown_in_words(page, server):
     page.complaints()  # the browser notes the status
 
 
-def test_a_server_may_ask_for_a_key(page, sentiment):
+def test_a_server_may_need_a_key(page, sentiment):
     with serving(f"sentiment={sentiment}", TORCHLESS_API_KEY="secret") as server:
         page.driver.get(server.url)
         page.until(lambda: page.by_id("key").is_displayed())
@@ -334,7 +334,7 @@ def test_a_server_may_ask_for_a_key(page, sentiment):
     page.complaints()
 
 
-def test_the_command_asks_the_same(page, server):
+def test_the_command_sends_the_same_request(page, server):
     page.open(server, "sentiment")
     page.fill("text", 'It\'s "fine".')
     page.ask()
@@ -358,7 +358,7 @@ def test_nothing_is_wider_than_the_screen(page, server, model, text, width):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_stand_out_from_what_is_behind_them(page, server, scheme):
+def test_texts_have_enough_contrast(page, server, scheme):
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     page.open(server, "ner")
@@ -369,7 +369,7 @@ def test_words_stand_out_from_what_is_behind_them(page, server, scheme):
         assert contrast(words, under) >= 4.5, (selector, words, under)  # WCAG 2.2, level AA
     edge = page.by_id("field-text").value_of_css_property("border-top-color")
     panel = page.driver.find_element(By.TAG_NAME, "form").value_of_css_property("background-color")
-    assert contrast(edge, panel) >= 3, (edge, panel)  # the same, of what shows where a control is
+    assert contrast(edge, panel) >= 3, (edge, panel)  # WCAG 2.2, level AA, for the borders of controls
 
 
 def test_the_documentation_needs_no_network(page, server):
@@ -379,18 +379,18 @@ def test_the_documentation_needs_no_network(page, server):
     assert page.driver.find_element(By.CSS_SELECTOR, "h2.title").text.startswith("torchless")
     assert not page.driver.find_elements(By.CLASS_NAME, "errors-wrapper")
     assert page.driver.get_log("browser") == []
-    loaded = page.driver.execute_script("return performance.getEntriesByType('resource').map(one => one.name)")
+    loaded = page.driver.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert len(loaded) >= 3
     assert all(name.startswith((server.url, "data:")) for name in loaded)
 
 
-def contrast(one, other):
-    """WCAG's contrast of two colours, as CSS has them: `rgba(1, 2, 3, 1)`."""
+def contrast(first, second):
+    """Return WCAG's contrast of two CSS colours: `rgba(1, 2, 3, 1)`."""
 
     def luminance(colour):
         parts = [float(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    darker, lighter = sorted((luminance(one), luminance(other)))
+    darker, lighter = sorted((luminance(first), luminance(second)))
     return (lighter + 0.05) / (darker + 0.05)

@@ -1,4 +1,4 @@
-"""A line for each request: sizes, times and the answer's status; of what was asked nothing, unless that is wanted."""
+"""The access log: one line for each request, with times, sizes and the status; with the body only for `--log-inputs`."""
 
 import sys
 from collections.abc import Callable, Container, Mapping
@@ -7,35 +7,34 @@ from time import perf_counter
 from typing import Any, Literal
 
 import msgspec
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Send
 
 __all__ = ["AccessLog"]
 
 
 class AccessLog:
-    """Writes a line to standard error once a request is answered, or its client has gone.
+    """Writes a line to standard error after each response, or after the client has disconnected.
 
     Args:
-        app: What answers.
-        log_format: `json` for a JSON object a line, `text` for words.
-        models: The names that may be written: others are the client's own words.
+        app: The application.
+        log_format: `json` for lines of JSON, `text` for lines of text.
+        models: The model names that may appear in the log. A client can put any text in the place of a name.
     """
 
     def __init__(self, app: ASGIApp, log_format: Literal["json", "text"], *, models: Container[str]) -> None:
         self._app = app
         self._models = models
-        self._line = _FORMATS[log_format]
+        self._format = _FORMATS[log_format]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Pass a request on, and write its line."""
-        known: Mapping[str, Any] = scope  # to which the application adds what it finds out, if it knows the path
-        if known["type"] != "http":
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = perf_counter()
+        start = perf_counter()
         status, size = 0, 0
 
-        async def counted(message: Message) -> None:
+        async def send_and_count(message: Message) -> None:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -44,26 +43,26 @@ class AccessLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, counted)
+            await self._app(scope, receive, send_and_count)
         finally:
-            model = known.get("path_params", {}).get("name")
-            state = known["state"]
+            model = scope.get("path_params", {}).get("name")
+            state = scope["state"]
             entry = {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "method": known["method"],
-                "path": known.get("path_template"),
+                "method": scope["method"],
+                "path": scope.get("path_template"),
                 "model": model if model in self._models else None,
                 "status": status,
-                "milliseconds": round(1000 * (perf_counter() - begun), 2),
+                "milliseconds": round(1000 * (perf_counter() - start), 2),
                 "request_bytes": state.get("body_bytes", 0),
                 "response_bytes": size,
             }
-            if "body" in state:  # asked for, by --log-inputs
+            if "body" in state:  # only with --log-inputs
                 entry["body"] = state["body"].decode(errors="replace")
-            sys.stderr.write(self._line(entry) + "\n")
+            sys.stderr.write(self._format(entry) + "\n")
 
 
-def _as_text(entry: dict[str, Any]) -> str:
+def _text_line(entry: Mapping[str, Any]) -> str:
     line = (
         f"{entry['time']} {entry['method']} {entry['path']} {entry['status']} {entry['milliseconds']} ms "
         f"{entry['request_bytes']} B in {entry['response_bytes']} B out"
@@ -71,8 +70,7 @@ def _as_text(entry: dict[str, Any]) -> str:
     return f"{line} {entry['body']!r}" if "body" in entry else line
 
 
-def _as_json(entry: dict[str, Any]) -> str:
-    return msgspec.json.encode(entry).decode()
-
-
-_FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {"json": _as_json, "text": _as_text}
+_FORMATS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "json": lambda entry: msgspec.json.encode(entry).decode(),
+    "text": _text_line,
+}

@@ -1,4 +1,4 @@
-"""The application: routes, who may ask, limits, and what happens before the first request and after the last."""
+"""The Litestar application of the server: its routes, its middleware and its state."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ from torchless.server.interfaces.playground import routes as playground
 from torchless.server.interfaces.text_embeddings import routes as text_embeddings
 from torchless.server.loading import Loading
 from torchless.server.metrics import REQUESTS, MetricsController, count_unrouted
-from torchless.server.openapi import Schemas, complete, openapi_config
+from torchless.server.openapi import SchemaPlugin, complete, openapi_config
 from torchless.server.request_limits import RequestLimits
 from torchless.server.server_request import ServerRequest
 from torchless.server.settings import Settings
@@ -43,16 +43,16 @@ _INTERFACES: Sequence[Interface] = (
 
 
 def create_app(settings: Settings) -> Litestar:
-    """Return what serves models, before it has them.
+    """Return the application that serves models. It has not loaded them: the caller must begin `app.state.loading`.
 
-    Handlers ask their `ServerRequest` for what they need. `opt={"public": True}` makes one answer without a key. Litestar's
-    `app.state` holds `loading`, which somebody must begin, `limiter`, `settings`, and `document`, OpenAPI's.
+    Handlers read the models and the settings from their `ServerRequest`; a handler with `opt={"public": True}` needs no
+    key. `app.state` also holds `limiter`, `settings` and `document`, which is the OpenAPI document.
 
     Args:
-        settings: What to serve, and how.
+        settings: The settings of the server.
 
     Raises:
-        MissingExtraError: Traces are asked for, and what they need is not installed.
+        MissingExtraError: The settings turn on traces, and OpenTelemetry is not installed.
     """
     loading = Loading(settings)
     limiter = ConcurrencyLimiter(
@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> Litestar:
             loading.registry.close()
 
     app = Litestar(
-        # Within one router: of an application's own, Litestar refuses two that answer other methods of one path.
+        # Litestar accepts two handlers for different methods of one path only within a router.
         [
             MetricsController,
             Router("/", route_handlers=[*(interface.router() for interface in _INTERFACES), documentation.router()]),
@@ -79,29 +79,33 @@ def create_app(settings: Settings) -> Litestar:
             *([ApiKey(settings.api_key)] if settings.api_key is not None else []),
             RequestLimits(settings, limiter),
         ],
-        plugins=[Schemas()],
+        plugins=[SchemaPlugin()],
         exception_handlers=exception_handlers(_error_body_of),
         after_exception=[count_unrouted],
-        cors_config=_cors(settings),
+        cors_config=CORSConfig(
+            allow_origins=settings.cors_allow_origin, allow_headers=["Authorization", "Content-Type"]
+        )
+        if settings.cors_allow_origin
+        else None,
         lifespan=[lifespan],
         state=State({"loading": loading, "limiter": limiter, "settings": settings}),
         type_encoders={np.ndarray: np.ndarray.tolist},
         logging_config=None,
         openapi_config=openapi_config(secured=settings.api_key is not None),
         request_class=ServerRequest,
-        request_max_body_size=None,  # RequestLimits knows
+        request_max_body_size=None,  # RequestLimits has the limit
     )
-    # The document needs no key, and the names of the models do.
+    # The document is public, but the names of the models are not.
     complete(app, models=list(settings.models) if settings.api_key is None else [])
-    app.state.document = encode_json(app.openapi_schema.to_schema())  # now, since it takes a tenth of a second
+    app.state.document = encode_json(app.openapi_schema.to_schema())  # once, because it takes a tenth of a second
     return app
 
 
 class ApiKey(ASGIMiddleware):
-    """Refuses requests without the key, but for handlers that are public.
+    """Refuses requests without the key, unless the handler is public.
 
     Args:
-        key: What they must give.
+        key: The key of the server.
     """
 
     scopes = ("http",)  # type: ignore[assignment]
@@ -112,21 +116,13 @@ class ApiKey(ASGIMiddleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Pass a request on, or refuse it."""
         if not scope["route_handler"].opt.get("public"):
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not compare_digest(given, self._expected):
-                raise AccessError(
-                    "The request gives no key, or a wrong one.", hint="Give it as a header: Authorization: Bearer KEY"
-                )
+            credentials = dict(scope["headers"]).get(b"authorization", b"")
+            if not compare_digest(credentials, self._expected):
+                raise AccessError("The key is missing or wrong.", hint="Send the header Authorization: Bearer KEY")
         await next_app(scope, receive, send)
 
 
 def _error_body_of(path: str) -> ErrorBody:
-    """Return the error body of the interface that a path would belong to, if a route had it."""
+    """Return the error body for a path without a route: that of the interface with this prefix."""
     bodies = (interface.error_body for interface in _INTERFACES if interface.path and path.startswith(interface.path))
     return next(bodies, named_error)
-
-
-def _cors(settings: Settings) -> CORSConfig | None:
-    if not settings.cors_allow_origin:
-        return None
-    return CORSConfig(allow_origins=settings.cors_allow_origin, allow_headers=["Authorization", "Content-Type"])

@@ -1,4 +1,4 @@
-"""How many requests the server works on at once. Used on the event loop alone, so without locks."""
+"""The limit of concurrent requests and tokens. Only the event loop uses it, so it needs no locks."""
 
 from contextvars import ContextVar
 
@@ -12,13 +12,13 @@ class ConcurrencyLimiter:
     """Counts the requests that the server works on, and their tokens.
 
     Args:
-        max_requests: The most requests at once.
-        max_tokens: The most tokens of these requests; a single request may have any number.
+        max_requests: The maximum number of requests at once.
+        max_tokens: The maximum number of their tokens; a request that is alone may have more.
 
     Attributes:
-        requests: The requests that have a slot.
-        tokens: Their tokens.
-        closed: Whether no request gets a slot any more.
+        requests: The number of requests that have a slot.
+        tokens: The number of their tokens.
+        closed: Whether new requests are refused.
     """
 
     def __init__(self, *, max_requests: int, max_tokens: int) -> None:
@@ -30,11 +30,11 @@ class ConcurrencyLimiter:
 
     @property
     def drained(self) -> bool:
-        """Whether the limiter is closed, and all requests are done."""
+        """Whether the limiter is closed and all requests are done."""
         return self.closed and not self.requests
 
     def acquire(self, *, body_bytes: int) -> "Slot":
-        """Return a slot for a request, at once.
+        """Return a slot for a request; this never waits.
 
         Args:
             body_bytes: The size of the request's body.
@@ -44,10 +44,10 @@ class ConcurrencyLimiter:
             ClosingError: The server is about to stop.
         """
         if self.closed:
-            raise ClosingError("The server is about to stop.", hint="Ask again; another server may answer.")
+            raise ClosingError("The server is about to stop.", hint="Try again; another server may answer.")
         if self.requests >= self._max_requests:
             raise OverloadedError(
-                f"The server works on {self.requests} requests, which is its limit.", hint="Ask again in a second."
+                f"The server works on {self.requests} requests, which is its limit.", hint="Try again in a second."
             )
         self.requests += 1
         return Slot(self, body_bytes)
@@ -56,12 +56,12 @@ class ConcurrencyLimiter:
         """Count the tokens of a request that has a slot.
 
         Raises:
-            OverloadedError: There would be too many tokens.
+            OverloadedError: The tokens would exceed the limit.
         """
         if self.tokens and self.tokens + tokens > self._max_tokens:
             raise OverloadedError(
-                f"The server works on {self.tokens} tokens, and {tokens} more would be over {self._max_tokens}.",
-                hint="Ask again in a second.",
+                f"The server works on {self.tokens} tokens; {tokens} more would exceed its limit of {self._max_tokens}.",
+                hint="Try again in a second.",
             )
         self.tokens += tokens
 
@@ -72,7 +72,7 @@ class ConcurrencyLimiter:
 
 
 class Slot:
-    """The place of one request.
+    """The slot of one request.
 
     Args:
         limiter: The limiter that counts the request.
@@ -80,7 +80,7 @@ class Slot:
 
     Attributes:
         body_bytes: The size of the request's body.
-        tokens: The request's tokens that were counted.
+        tokens: The number of the request's tokens that are counted.
     """
 
     def __init__(self, limiter: ConcurrencyLimiter, body_bytes: int) -> None:
@@ -90,20 +90,20 @@ class Slot:
         self.tokens = 0
 
     def acquire_tokens(self, tokens: int) -> None:
-        """Count tokens of this request, before any of them is queued.
+        """Count tokens of this request, before its rows are queued.
 
         Raises:
-            OverloadedError: There would be too many tokens.
+            OverloadedError: The tokens would exceed the limit.
         """
         self._limiter.acquire_tokens(tokens)
         self.tokens += tokens
 
     def release(self) -> None:
-        """Give the slot back. A second call does nothing."""
+        """Release the slot. A second call does nothing."""
         if not self._released:
             self._released = True
             self._limiter.release(self.tokens)
 
 
 CURRENT_SLOT: ContextVar[Slot] = ContextVar("CURRENT_SLOT")
-"""The slot of the request that the running code works for."""
+"""The slot of the current request."""

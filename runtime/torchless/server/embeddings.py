@@ -1,4 +1,4 @@
-"""Embeddings, as several interfaces give them: with a prompt before each text, and compared."""
+"""The parts of embedding requests that several interfaces share: prompts, similarities, and a check of the inputs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
@@ -7,24 +7,23 @@ import msgspec
 import numpy as np
 
 from torchless.errors import InputError, OptionError, nearest
-from torchless.folder.layout import POOLING_CONFIG
 from torchless.folder.model_folder import ModelFolder
 from torchless.pipelines.inputs import text_input
 from torchless.server.models import ServedModel
 
-__all__ = ["SimilarityInputs", "TruncationDirection", "check_some", "pools", "prompted", "similarities"]
+__all__ = ["SimilarityInputs", "TruncationDirection", "add_prompt", "check_not_empty", "similarities"]
 
 TruncationDirection: TypeAlias = Literal["Left", "Right", "left", "right"]
 
-_PROMPTS = "config_sentence_transformers.json"
+_PROMPTS_FILE = "config_sentence_transformers.json"
 
 
 class SimilarityInputs(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Sentences to compare.
 
     Attributes:
-        source_sentence: What the others are compared with.
-        sentences: The others.
+        source_sentence: The sentence to compare with each of `sentences`.
+        sentences: The sentences.
     """
 
     source_sentence: str
@@ -38,20 +37,20 @@ async def similarities(
     *,
     prompt_name: str | None = None,
 ) -> list[float]:
-    """Return the cosines of the angles between a source sentence and others.
+    """Return the cosine similarity of the source sentence and each sentence.
 
     Args:
-        served: A model of embeddings.
+        served: A model for `feature-extraction`.
         inputs: The sentences.
-        options: The pipeline's; without `pooling`, what the model's folder says.
-        prompt_name: Which of the model's prompts comes before each sentence.
+        options: The options of the pipeline; without `pooling`, the pooling of the model's folder.
+        prompt_name: The name of the prompt before each sentence.
 
     Raises:
-        InputError: There is nothing to compare, or a sentence cannot be answered.
-        OptionError: There is no such option or prompt, or the folder does not say how to pool.
+        InputError: There are no sentences, or a sentence cannot be answered.
+        OptionError: There is no such option or prompt, or the folder declares no pooling.
     """
-    check_some(inputs.sentences, "sentences")
-    texts = prompted(served, [inputs.source_sentence, *inputs.sentences], prompt_name)
+    check_not_empty(inputs.sentences, "sentences")
+    texts = add_prompt(served, [inputs.source_sentence, *inputs.sentences], prompt_name)
     embeddings = np.array(
         await served.answer(texts, {"pooling": "auto", **options, "normalize": True}), np.float32
     )  # (1 + sentences, hidden)
@@ -59,43 +58,38 @@ async def similarities(
     return cosines
 
 
-def prompted(served: ServedModel, texts: Sequence[Any], prompt_name: str | None) -> list[Any]:
-    """Return texts with one of the model's prompts before each.
+def add_prompt(served: ServedModel, texts: Sequence[Any], prompt_name: str | None) -> list[Any]:
+    """Return the texts with a prompt of the model before each text.
 
     Args:
         served: The model; its prompts are in `config_sentence_transformers.json`.
-        texts: Any number.
-        prompt_name: None for no prompt.
+        texts: The texts.
+        prompt_name: The name of the prompt, or None for no prompt.
 
     Raises:
-        InputError: With a prompt, one of them is no string.
+        InputError: There is a prompt, and a text is not a string.
         OptionError: There is no such prompt.
     """
     if prompt_name is None:
         return list(texts)
     folder: ModelFolder = served.pipeline.model.folder
-    prompts = folder.read_optional_json(_PROMPTS).get("prompts") or {}
+    prompts = folder.read_optional_json(_PROMPTS_FILE).get("prompts") or {}
     if prompt_name not in prompts:
         raise OptionError(f"There is no prompt {prompt_name!r}.", hint=nearest(prompt_name, prompts))
     return [f"{prompts[prompt_name]}{text_input(text)}" for text in texts]
 
 
-def pools(served: ServedModel) -> bool:
-    """Whether a model's folder says how texts become embeddings."""
-    return bool(served.pipeline.model.folder.has(POOLING_CONFIG))
-
-
-def check_some(inputs: Sequence[Any], name: str) -> None:
-    """Raise unless there are inputs, and no text among them is empty.
+def check_not_empty(inputs: Sequence[Any], name: str) -> None:
+    """Raise if there are no inputs, or if a text is empty.
 
     Args:
-        inputs: Of a request.
-        name: What the interface calls them.
+        inputs: The inputs of a request.
+        name: The name of the inputs in the request.
 
     Raises:
-        InputError: There are none, or a text is empty.
+        InputError: There are no inputs, or a text is empty.
     """
-    if not len(inputs):
-        raise InputError(f"There are no {name}.", hint="Give at least one.")
-    if any(isinstance(text, str) and not text for text in inputs):
-        raise InputError(f"One of the {name} is empty.", hint="Give texts with at least one character.")
+    if not inputs:
+        raise InputError(f"There are no {name}.", hint=f"Give {name}.")
+    if "" in inputs:
+        raise InputError(f"A text in {name} is empty.", hint="Give texts with at least one character.")

@@ -1,7 +1,4 @@
-"""Errors over HTTP: the table of statuses, what an error says, and the handlers that answer with it.
-
-Each interface has its own error body; the body here is the one of routes that have no other.
-"""
+"""Errors over HTTP: the status of each error, the handlers that answer errors, and the default error body."""
 
 import logging
 import re
@@ -41,11 +38,11 @@ __all__ = [
 
 _LOGGER = logging.getLogger(__name__)
 
-# In msgspec's messages about a body of the wrong shape: `input[1]`, or the name of a field.
+# How msgspec names the wrong part of a body: `input[1]`, or a field.
 _NAME = re.compile(r"(\w+)")
 _FIELD = re.compile(r"(?:unknown|required) field `(\w+)`")
 
-# Litestar itself answers 400 to a request that is not JSON, or does not have the shape that the interface declares.
+# Litestar answers 400 if the body is not JSON, or does not have the declared shape.
 STATUSES: Mapping[type[TorchlessError], int] = {
     AccessError: 401,
     UnknownModelError: 404,
@@ -58,29 +55,29 @@ STATUSES: Mapping[type[TorchlessError], int] = {
     LoadingError: 503,
     ClosingError: 503,
 }
-"""The HTTP status of each error; an interface may have others."""
+"""The HTTP status of each error; an interface may have other statuses."""
 
 STATUS_DESCRIPTIONS: Mapping[int, str] = {
-    400: "The request is malformed, or asks for what is not possible.",
+    400: "The request is malformed, or a value in it is not possible.",
     401: "The key is missing or wrong.",
     404: "There is no such model.",
     408: "The request took too long.",
-    413: "The request has more than the server accepts, or an input that is not possible.",
+    413: "The request is larger than the server accepts, or an input is not possible.",
     422: "An input or an option is not possible.",
     424: "The model is for another task.",
-    429: "The server has as much work as it accepts: ask again after `Retry-After` seconds.",
-    500: "The server failed at this request.",
-    503: "The server is about to stop.",
+    429: "The server has as much work as it accepts: try again after `Retry-After` seconds.",
+    500: "The server failed to answer this request.",
+    503: "The server is loading its models, or is about to stop.",
 }
-"""What each status means, for the OpenAPI document."""
+"""The meaning of each status, for the OpenAPI document."""
 
-_CLIENT_CLOSED_REQUEST = 499  # nginx's status: no client reads it, but the metrics and the access log see it
+_CLIENT_CLOSED_REQUEST = 499  # nginx's status, for the metrics and the access log: the client has disconnected
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
     429: {"Retry-After": "1"},
     503: {"Retry-After": "1", "Connection": "close"},
 }
-_NO_ROUTE = NotFoundException().detail  # Litestar's message where no route has the path
+_NO_ROUTE = NotFoundException().detail  # Litestar's message if no route has the path
 _NAMES: Mapping[int, str] = {
     400: "malformed",
     401: "access",
@@ -96,13 +93,13 @@ _NAMES: Mapping[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
-    """What an error says, before an interface gives it the form that its clients read.
+    """The content of an error, before an interface makes its error body from it.
 
     Attributes:
         status: The HTTP status.
         problem: What is wrong, with the value.
         hint: What to do about it, or an empty string.
-        parameter: The parameter of the request that is wrong, if it is one.
+        parameter: The name of the wrong parameter, if one parameter is wrong.
         has_route: Whether a route has the path and the method of the request.
     """
 
@@ -114,7 +111,7 @@ class ErrorInfo:
 
     @property
     def name(self) -> str:
-        """The kind of error, in a word."""
+        """The kind of error, in one word."""
         return _NAMES.get(self.status, "failed" if self.status >= 500 else "refused")
 
     @property
@@ -124,7 +121,7 @@ class ErrorInfo:
 
 
 ErrorBody = Callable[[ErrorInfo], Any]
-"""Returns the body that an interface's clients read."""
+"""Returns the error body of an interface."""
 
 
 class NamedError(msgspec.Struct, kw_only=True):
@@ -132,7 +129,7 @@ class NamedError(msgspec.Struct, kw_only=True):
 
     Attributes:
         error: What is wrong, and what to do about it.
-        error_type: The kind of error, in a word.
+        error_type: The kind of error, in one word.
     """
 
     error: str
@@ -140,7 +137,7 @@ class NamedError(msgspec.Struct, kw_only=True):
 
 
 def named_error(info: ErrorInfo) -> NamedError:
-    """Return the error body of Hugging Face's interface, and of routes that belong to no interface."""
+    """Return the error body of Hugging Face's interface, and of routes without an interface."""
     return NamedError(error=info.text, error_type=info.name)
 
 
@@ -150,17 +147,17 @@ def exception_handlers(
     """Return the handlers that answer errors.
 
     Args:
-        body_of_path: Returns the error body of the interface that a path belongs to.
+        body_of_path: Returns the error body of a path's interface.
         statuses: The status of each error.
     """
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         info = _no_route_info(request, error) or error_info(error, statuses)
         if info.status >= 500 and not isinstance(error, TorchlessError):
-            where = "".join(format_tb(error.__traceback__))  # without the message, which may quote the request
-            _LOGGER.error("%s %s failed: %s\n%s", request.method, request.url.path, type(error).__name__, where)
-        declared = error.headers if isinstance(error, HTTPException) else None  # the allowed methods of a 405
-        headers = {**(declared or {}), **_HEADERS.get(info.status, {})}
+            trace = "".join(format_tb(error.__traceback__))  # without the message, which may quote the request
+            _LOGGER.error("%s %s failed: %s\n%s", request.method, request.url.path, type(error).__name__, trace)
+        allowed = error.headers if isinstance(error, HTTPException) else None  # the methods, for the status 405
+        headers = {**(allowed or {}), **_HEADERS.get(info.status, {})}
         body = body_of_path(request.url.path)(info)
         return Response(body, status_code=info.status, headers=headers, media_type=MediaType.JSON)
 
@@ -171,16 +168,16 @@ def readiness_response(body: Any, *, ready: bool) -> Response[Any]:
     """Return the response of a readiness probe.
 
     Args:
-        body: The interface's body.
-        ready: Whether requests are accepted; if not, the status and the headers are those of a refused request.
+        body: The body of the interface.
+        ready: Whether requests are accepted. If not, the response has the status 503 and its headers.
     """
     return Response(body) if ready else Response(body, status_code=503, headers=_HEADERS[503])
 
 
 class ErrorMiddleware(ASGIMiddleware):
-    """Answers the errors of the middleware within it with the route's error body, so that outer middleware sees a response.
+    """Answers the errors of inner middleware with the route's error body, so that outer middleware sees a response.
 
-    If the client has gone and there is no response, outer middleware sees the status 499.
+    If the client has disconnected and there is no response, outer middleware sees the status 499.
     """
 
     scopes = ("http",)  # type: ignore[assignment]
@@ -189,15 +186,15 @@ class ErrorMiddleware(ASGIMiddleware):
         """Pass a request on, and answer its error."""
         started = False
 
-        async def send_and_remember(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
-            await next_app(scope, receive, send_and_remember)
+            await next_app(scope, receive, send_and_note)
         except TorchlessError as error:
-            if started:  # too late for another response: the connection ends
+            if started:  # a second response is not possible: the connection ends
                 raise
             request: Request[Any, Any, Any] = Request(scope, receive, send)
             response = scope["route_handler"].resolve_exception_handlers()[Exception](request, error)
@@ -209,45 +206,42 @@ class ErrorMiddleware(ASGIMiddleware):
 
 
 def error_info(error: Exception, statuses: Mapping[type[TorchlessError], int] = STATUSES) -> ErrorInfo:
-    """Return what an exception says over HTTP.
+    """Return the content of an error.
 
     Args:
-        error: Any exception. Only the log tells about exceptions that this library did not raise on purpose.
+        error: Any exception. Clients see no details of an unexpected exception: the log has them.
         statuses: The status of each error.
     """
     if isinstance(error, TorchlessError):
         status = next((statuses[kind] for kind in type(error).__mro__ if kind in statuses), 500)
         return ErrorInfo(status, error.problem, error.hint, getattr(error, "parameter", None))
     if isinstance(error, HTTPException):
-        return ErrorInfo(error.status_code, _detail(error), parameter=_parameter(error))
-    return ErrorInfo(500, "The server failed at this request.", "Its log says why.")
+        wrong_parts = error.extra if isinstance(error.extra, list) else []
+        return ErrorInfo(error.status_code, _detail(error.detail, wrong_parts), parameter=_parameter(wrong_parts))
+    return ErrorInfo(500, "The server failed to answer this request.", "The log of the server has the reason.")
 
 
 def _no_route_info(request: Request[Any, Any, Any], error: Exception) -> ErrorInfo | None:
-    """Return what is wrong if no route has the path or the method of a request."""
+    """Return the content of the error if no route has the path and the method of a request."""
     if isinstance(error, MethodNotAllowedException):
         allowed = (error.headers or {}).get("allow", "")
-        problem = f"The method {request.method} is not possible here."
-        return ErrorInfo(405, problem, f"Possible: {allowed}.", has_route=False)
+        problem = f"The method {request.method} is not possible for this path."
+        return ErrorInfo(405, problem, f"Use one of: {allowed}.", has_route=False)
     if isinstance(error, NotFoundException) and error.detail == _NO_ROUTE:
         problem = f"There is nothing at {request.url.path!r}."
-        return ErrorInfo(404, problem, "/docs shows what there is.", has_route=False)
+        return ErrorInfo(404, problem, "See /docs for the paths.", has_route=False)
     return None
 
 
-def _detail(error: HTTPException) -> str:
-    places = "; ".join(f"{place.get('key', '')}: {place.get('message', '')}".strip(": ") for place in _places(error))
-    return f"{error.detail} ({places})" if places else str(error.detail)
+def _detail(detail: str, wrong_parts: list[dict[str, Any]]) -> str:
+    parts = "; ".join(f"{part.get('key', '')}: {part.get('message', '')}".strip(": ") for part in wrong_parts)
+    return f"{detail} ({parts})" if parts else detail
 
 
-def _parameter(error: HTTPException) -> str | None:
-    """Return the field that has the wrong shape. Where the key is `data`, the body itself, the message names the field."""
-    for place in _places(error):
-        key = place.get("key", "")
-        if match := _FIELD.search(place.get("message", "")) if key == "data" else _NAME.match(key):
+def _parameter(wrong_parts: list[dict[str, Any]]) -> str | None:
+    """Return the field that has the wrong shape. If the key is `data`, the whole body, the message names the field."""
+    for part in wrong_parts:
+        key = part.get("key", "")
+        if match := _FIELD.search(part.get("message", "")) if key == "data" else _NAME.match(key):
             return match[1]
     return None
-
-
-def _places(error: HTTPException) -> list[dict[str, Any]]:
-    return error.extra if isinstance(error.extra, list) else []

@@ -1,4 +1,4 @@
-"""The errors that only the server raises; `errors.py` says which HTTP status each has."""
+"""The errors that only the server raises; `STATUSES` in `errors.py` has their HTTP statuses."""
 
 from torchless.errors import TorchlessError
 
@@ -14,7 +14,7 @@ __all__ = [
 
 
 class AccessError(TorchlessError):
-    """A request does not have the key that it needs."""
+    """The key of a request is missing or wrong."""
 
 
 class DeadlineError(TorchlessError):
@@ -26,7 +26,7 @@ class LimitError(TorchlessError):
 
 
 class LoadingError(TorchlessError):
-    """The server has not loaded all its models yet; it accepts the request later."""
+    """The server has not loaded all models yet; it accepts the request later."""
 
 
 class OverloadedError(TorchlessError):
@@ -34,13 +34,9 @@ class OverloadedError(TorchlessError):
 
 
 class UnknownModelError(TorchlessError):
-    """No served model has this name, or none is for this task."""
+    """No model of the server has this name, or no model is for this task."""
 
 
 def request_timeout(seconds: float) -> DeadlineError:
-    """Return the error of a request that was not answered within the time limit.
-
-    Args:
-        seconds: The time limit.
-    """
-    return DeadlineError(f"The request took longer than {seconds:g} s.", hint="Ask for less, or ask again later.")
+    """Return the error of a request that exceeded the time limit, in seconds."""
+    return DeadlineError(f"The request took longer than {seconds:g} s.", hint="Send less, or try again later.")

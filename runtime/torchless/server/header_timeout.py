@@ -1,4 +1,4 @@
-"""A connection, which has its deadline too: uvicorn's waits for the head of a request for as long as it takes."""
+"""The HTTP connection with a time limit for the head of a request; uvicorn's connection has no such limit."""
 
 from asyncio import TimerHandle, Transport
 from typing import Any
@@ -11,53 +11,49 @@ _MAX_HEAD_BYTES = 65536
 
 
 class HeaderTimeoutProtocol(HttpToolsProtocol):
-    """Is closed where the head of a request does not come in time, or never ends.
+    """Closes the connection if the head of a request is late or too large.
 
     Args:
-        head_timeout_s: How long it may take: from the beginning, or from the answer before it.
-        uvicorn: Its own arguments.
+        head_timeout_s: The seconds for a head to arrive, counted from the connection or from the previous response.
+        options: The arguments of uvicorn's protocol.
     """
 
-    def __init__(self, *, head_timeout_s: float, **uvicorn: Any) -> None:
-        super().__init__(**uvicorn)
+    def __init__(self, *, head_timeout_s: float, **options: Any) -> None:
+        super().__init__(**options)
         self._head_timeout_s = head_timeout_s
         self._head_bytes = 0
-        self._waiting: TimerHandle | None = None  # for a head
+        self._timer: TimerHandle | None = None  # runs while a head is due
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait()
+        self._start_timer()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._waiting is not None:
+        if self._timer is not None:
             self._head_bytes += len(data)
             if self._head_bytes > _MAX_HEAD_BYTES:
-                self._drop()
+                self.transport.close()
 
     def on_headers_complete(self) -> None:
-        self._stop_waiting()
+        self._stop_timer()
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.cycle.response_complete and not self.transport.is_closing():  # otherwise another head was there already
-            self._stop_waiting()
-            self._wait()
+        if self.cycle.response_complete and not self.transport.is_closing():  # else the next head has arrived already
+            self._stop_timer()
+            self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
+        self._stop_timer()
         super().connection_lost(exc)
 
-    def _wait(self) -> None:
+    def _start_timer(self) -> None:
         self._head_bytes = 0
-        self._waiting = self.loop.call_later(self._head_timeout_s, self._drop)
+        self._timer = self.loop.call_later(self._head_timeout_s, self.transport.close)
 
-    def _stop_waiting(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
-
-    def _drop(self) -> None:
-        self._stop_waiting()
-        self.transport.close()
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,4 +1,4 @@
-"""An interface: its routes, its error body, and its statuses."""
+"""The parts of an HTTP interface: its routes, its error body, and its statuses."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
@@ -17,15 +17,15 @@ __all__ = ["Interface", "check_no_template"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
-    """Routes whose errors have one form.
+    """Routes that share an error body and the statuses of errors.
 
     Attributes:
-        name: What the OpenAPI document calls it.
-        handlers: Its routes. `opt={"public": True}` lets a route answer without a key.
-        error_body: Returns the body of its errors.
+        name: The name in the OpenAPI document.
+        handlers: The routes. A route with `opt={"public": True}` needs no key.
+        error_body: Returns the body of an error.
         statuses: The status of each error.
-        path: The beginning of its paths, where no other interface has one: its errors also have its body where no route
-            has the path.
+        path: The prefix of its paths, if no other interface has it. An unknown path with this prefix gets this error
+            body.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Interface:
     path: str | None = None
 
     def router(self) -> Router:
-        """Return the routes, each with the errors that it may answer with."""
+        """Return the routes, each with its possible errors."""
         error_type = get_type_hints(self.error_body)["return"]
         handlers = []
         for handler in map(copy, self.handlers):
@@ -65,15 +65,15 @@ class Interface:
 
 
 def check_no_template(options: Mapping[str, Any]) -> None:
-    """Raise if a request gives options of the tokenizer's call: a chat template is among them, and that is a program.
+    """Raise if a request has options of the tokenizer: one of them is the chat template, and a template is a program.
 
     Args:
         options: The options of the request.
 
     Raises:
-        OptionError: The request gives such options.
+        OptionError: The request has such options.
     """
     if options.get("tokenizer_encode_kwargs"):
         raise OptionError(
-            "tokenizer_encode_kwargs are not possible over HTTP.", hint="Leave tokenizer_encode_kwargs out."
+            "tokenizer_encode_kwargs is not possible over HTTP.", hint="Leave tokenizer_encode_kwargs out."
         )

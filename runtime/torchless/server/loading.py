@@ -1,4 +1,4 @@
-"""The models on their way: loaded one after another on a thread of their own, while the server listens already."""
+"""The loading of the models, on a thread, while the server listens already."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,13 +11,13 @@ __all__ = ["Loading"]
 
 
 class Loading:
-    """Loads, warms and checks what is to be served.
+    """Loads, warms and checks the models.
 
     Args:
-        settings: What that is.
+        settings: The models and their limits.
 
     Attributes:
-        missing: The names of the models that are not there yet.
+        missing: The names of the models that are not loaded yet.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -25,40 +25,40 @@ class Loading:
         self._registry: Future[Registry] = Future()
         self.missing = list(settings.models)
 
-    def begin(self, then: Callable[[], None]) -> None:
-        """Begin to load.
+    def begin(self, on_end: Callable[[], None]) -> None:
+        """Begin to load the models.
 
         Args:
-            then: Called on the thread that loads, once all models are there or one cannot be served.
+            on_end: Called on the loading thread, after all models are loaded or a model has failed.
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="torchless-loading")
         self._registry = thread.submit(Registry.load, self._settings, on_model=self.missing.remove)
-        self._registry.add_done_callback(lambda _: then())
+        self._registry.add_done_callback(lambda _: on_end())
         thread.shutdown(wait=False)
 
     @property
     def ended(self) -> bool:
-        """Whether all models are there, or one cannot be served."""
+        """Whether the loading has ended, with or without an error."""
         return self._registry.done()
 
     @property
     def loaded(self) -> bool:
-        """Whether all models are there."""
-        return self._registry.done() and self._registry.exception() is None
+        """Whether all models are loaded."""
+        return self.ended and self._registry.exception() is None
 
     @property
     def registry(self) -> Registry:
         """The models.
 
         Raises:
-            LoadingError: They are not there yet.
+            LoadingError: A model is not loaded yet.
         """
         if not self.loaded:
-            raise LoadingError(f"The server still loads {', '.join(self.missing)}.", hint="Ask again in a second.")
+            raise LoadingError(f"The server still loads {', '.join(self.missing)}.", hint="Try again in a second.")
         return self._registry.result()
 
     def check(self) -> None:
-        """Raise what the loading failed with, if it has failed.
+        """Raise the error of the loading, if it has failed.
 
         Raises:
             TorchlessError: A model cannot be served.

@@ -1,10 +1,9 @@
-"""What Prometheus reads: Litestar counts requests, and this what happens behind them."""
+"""The Prometheus metrics: Litestar counts the requests, and `ModelMetrics` counts the work of each model."""
 
 from typing import Any
 
 from litestar.exceptions import HTTPException
 from litestar.plugins.prometheus import PrometheusConfig, PrometheusController, PrometheusMiddleware
-from litestar.types import Scope
 from prometheus_client import Counter, Gauge, Histogram
 
 from torchless.batching.queue import BatchReport, RowQueue
@@ -13,13 +12,13 @@ __all__ = ["REQUESTS", "MetricsController", "ModelMetrics", "count_unrouted"]
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TOKENS = (8, 16, 32, 64, 128, 256, 384, 512, 1024, 2048, 4096, 8192, 16384)
-_QUEUE = Histogram("torchless_queue_seconds", "How long a row waited.", ["model"], buckets=_SECONDS)
-_TOKENISE = Histogram("torchless_tokenise_seconds", "How long a request became rows.", ["model"], buckets=_SECONDS)
-_INFERENCE = Histogram("torchless_inference_seconds", "How long a batch ran.", ["model"], buckets=_SECONDS)
-_BATCH_TOKENS = Histogram("torchless_batch_tokens", "A batch's tokens, with padding.", ["model"], buckets=_TOKENS)
-_BATCH_ROWS = Histogram("torchless_batch_rows", "A batch's rows.", ["model"], buckets=(1, 2, 4, 8, 16, 32, 64, 128))
-_SIZE = Gauge("torchless_queue_rows", "The rows that wait.", ["model"])
-_GENERATED = Counter("torchless_generated_tokens", "Tokens of the texts that were written.", ["model"])
+_QUEUE = Histogram("torchless_queue_seconds", "Seconds that a row waited.", ["model"], buckets=_SECONDS)
+_TOKENISE = Histogram("torchless_tokenise_seconds", "Seconds to tokenize a request.", ["model"], buckets=_SECONDS)
+_INFERENCE = Histogram("torchless_inference_seconds", "Seconds to run a batch.", ["model"], buckets=_SECONDS)
+_BATCH_TOKENS = Histogram("torchless_batch_tokens", "Tokens of a batch, with padding.", ["model"], buckets=_TOKENS)
+_BATCH_ROWS = Histogram("torchless_batch_rows", "Rows of a batch.", ["model"], buckets=(1, 2, 4, 8, 16, 32, 64, 128))
+_QUEUE_ROWS = Gauge("torchless_queue_rows", "Rows that wait.", ["model"])
+_GENERATED = Counter("torchless_generated_tokens", "Generated tokens.", ["model"])
 
 
 class MetricsController(PrometheusController):
@@ -30,25 +29,24 @@ class MetricsController(PrometheusController):
 
 
 REQUESTS = PrometheusConfig(app_name="torchless", prefix="torchless", group_path=True, buckets=list(_SECONDS))
-"""What counts requests, by method, path and status."""
+"""The metrics of requests, by method, path and status."""
 
 
-async def count_unrouted(error: Exception, scope: Scope) -> None:
-    """Count a request that failed before a route was found, whose middleware would count it: by no path.
+async def count_unrouted(error: Exception, scope: Any) -> None:
+    """Count a failed request that has no route, with an empty path: the middleware of a route cannot count it.
 
     Args:
-        error: Which failed it.
-        scope: The request's.
+        error: The error of the request.
+        scope: The ASGI scope of the request.
     """
-    known: Any = scope
-    if "path_template" not in known and isinstance(error, HTTPException):
+    if "path_template" not in scope and isinstance(error, HTTPException):
         labels = {
-            "method": known["method"],
+            "method": scope["method"],
             "path": "",
             "status_code": error.status_code,
             "app_name": REQUESTS.app_name,
         }
-        plugin = PrometheusMiddleware(known["litestar_app"], REQUESTS)
+        plugin = PrometheusMiddleware(scope["litestar_app"], REQUESTS)
         plugin.request_count(labels).labels(*labels.values()).inc()
 
 
@@ -56,7 +54,7 @@ class ModelMetrics:
     """The metrics of one model.
 
     Args:
-        name: Its own.
+        name: The name of the model.
     """
 
     def __init__(self, name: str) -> None:
@@ -65,14 +63,14 @@ class ModelMetrics:
         self._inference = _INFERENCE.labels(name)
         self._batch_tokens = _BATCH_TOKENS.labels(name)
         self._batch_rows = _BATCH_ROWS.labels(name)
-        self._size = _SIZE.labels(name)
+        self._queue_rows = _QUEUE_ROWS.labels(name)
         self._generated = _GENERATED.labels(name)
 
-    def tokenised(self, seconds: float) -> None:
-        """Count a request that became rows."""
+    def count_tokenization(self, seconds: float) -> None:
+        """Count a tokenized request."""
         self._tokenise.observe(seconds)
 
-    def ran(self, batch: BatchReport) -> None:
+    def count_batch(self, batch: BatchReport) -> None:
         """Count a batch."""
         self._inference.observe(batch.run_s)
         self._batch_tokens.observe(batch.tokens)
@@ -80,10 +78,10 @@ class ModelMetrics:
         for seconds in batch.waited_s:
             self._queue.observe(seconds)
 
-    def generated(self, tokens: int) -> None:
-        """Count tokens that were written."""
+    def count_generated(self, tokens: int) -> None:
+        """Count generated tokens."""
         self._generated.inc(tokens)
 
     def watch(self, queue: RowQueue) -> None:
-        """Read the queue's size whenever it is asked for."""
-        self._size.set_function(lambda: len(queue))
+        """Report the size of a queue at each request for the metrics."""
+        self._queue_rows.set_function(lambda: len(queue))

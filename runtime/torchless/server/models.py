@@ -1,4 +1,4 @@
-"""What is served: models, each with its queue, that answer whoever asks."""
+"""The models that the server serves, each with the queue that all requests share."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
@@ -24,13 +24,13 @@ from torchless.server.settings import Settings
 
 __all__ = ["Registry", "ServedModel"]
 
-# Tokenizing and reading results hold Python's lock for most of their time, so more threads would not get more done.
+# Tokenization and postprocessing hold Python's global lock most of the time, so more threads would not be faster.
 _STEP_THREADS = 2
-_PROMPTS = 8  # that are generated for together
-_GENERATION_TOKENS = 1024  # what the steps cost after the prompts were read, whose number is hardly known before
-_LAST: Any = object()
-_MOST_TOKENS = 4096  # of a model that says nothing of how many it takes: what attention costs grows with their square
-# Some tenths of a millisecond at most, which is what two changes of threads cost.
+_MAX_PROMPTS = 8  # in one batch of generation
+_GENERATION_TOKENS = 1024  # the assumed cost of the steps after the prompts; their number is unknown before
+_END: Any = object()
+_DEFAULT_MAX_TOKENS = 4096  # for a model without a limit: the cost of attention grows with the square of the tokens
+# Up to these sizes a step takes some tenths of a millisecond, as two thread switches do, so it runs on the event loop.
 _SHORT_BYTES = 1024
 _SHORT_TOKENS = 256
 
@@ -38,18 +38,18 @@ T = TypeVar("T")
 
 
 class ServedModel:
-    """A model, and the queue of the rows that all requests want of it.
+    """A model with the queue of the rows of all requests.
 
     Args:
-        name: What requests call it.
-        pipeline: What answers.
+        name: The name in requests.
+        pipeline: The pipeline that answers.
         dtype: The variant.
         settings: The limits.
-        steps: The threads that tokenize, and read results.
+        steps: The threads for tokenization and postprocessing.
 
     Attributes:
-        task: What it does.
-        max_input_tokens: The longest row that it takes.
+        task: The name of the task.
+        max_input_tokens: The maximum number of tokens in a row.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ServedModel:
         self.pipeline = pipeline
         self.dtype = dtype
         limits = (pipeline.model.config.max_tokens, settings.max_input_length)
-        self.max_input_tokens = min((limit for limit in limits if limit is not None), default=_MOST_TOKENS)
+        self.max_input_tokens = min((limit for limit in limits if limit is not None), default=_DEFAULT_MAX_TOKENS)
         self._max_inputs = settings.max_client_batch_size
         self._timeout_s = settings.request_timeout_s
         self._steps = steps
@@ -73,11 +73,11 @@ class ServedModel:
             self._queue = RowQueue(
                 self._run,
                 workers=1,
-                max_batch_tokens=max(settings.max_batch_tokens, _PROMPTS),
-                max_batch_rows=1 if model.batch_dependent else _PROMPTS,
+                max_batch_tokens=max(settings.max_batch_tokens, _MAX_PROMPTS),
+                max_batch_rows=1 if model.batch_dependent else _MAX_PROMPTS,
                 run_tokens=_GENERATION_TOKENS,
-                group=_config,
-                on_batch=self._metrics.ran,
+                group=_generation_config,
+                on_batch=self._metrics.count_batch,
             )
         else:
             runner = BatchRunner(model, tokenizer)
@@ -87,80 +87,88 @@ class ServedModel:
                 workers=model.session.workers,
                 max_batch_tokens=settings.max_batch_tokens,
                 max_batch_rows=1 if model.batch_dependent else None,
-                on_batch=self._metrics.ran,
+                on_batch=self._metrics.count_batch,
             )
         self._decode = partial(tokenizer.decode, clean_up_tokenization_spaces=False)
         self._metrics.watch(self._queue)
-        # Streams take turns, a piece each.
+        # Streams share these threads: a thread generates one piece, and then serves another stream.
         self._streams = ThreadPoolExecutor(model.session.workers, thread_name_prefix=f"torchless-stream-{name}")
 
     async def answer(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
-        """Answer inputs; rows of all requests share the model's runs. Cancelling it takes them out of the queue.
+        """Answer inputs; the rows of all requests share batches. A cancelled call removes its rows from the queue.
 
         Args:
             inputs: Single inputs of the task.
-            options: The task's options.
+            options: The options of the task.
 
         Returns:
-            One result an input, as a call of the pipeline with a list of them gives: where such a call unwraps a list
-            of one, or lists of one each, this does not.
+            One result for each input, as the pipeline returns them for a list of inputs. The pipeline unwraps lists
+            with a single item; this method does not.
 
         Raises:
             InputError: An input cannot be answered.
-            LimitError: There are more inputs, or answers to them, than a request may have.
+            LimitError: There are too many inputs, or too many answers to them.
             OptionError: There is no such option, or its value is not possible.
-            OverloadedError: The rows would be more than may wait.
+            OverloadedError: The server works on too many tokens already.
         """
-        if len(inputs) > self._max_inputs:
-            raise LimitError(
-                f"The request has {len(inputs)} inputs, and may have {self._max_inputs}.",
-                hint="Send several requests, or start the server with a larger --max-client-batch-size.",
-            )
-        prepared = await self._prepared(inputs, options)
+        self.check_count(inputs)
+        prepared = await self._prepare(inputs, options)
         outputs = await asyncio.wrap_future(self._queue.submit(prepared.rows))
         if self.pipeline.task.cached:
-            self._metrics.generated(sum(map(self._written, prepared.rows, outputs)))
+            self._metrics.count_generated(sum(map(self._generated_tokens, prepared.rows, outputs)))
         return await self._step(partial(prepared.results, outputs), short=CURRENT_SLOT.get().tokens <= _SHORT_TOKENS)
 
-    async def stream(self, input: Any, options: Mapping[str, Any]) -> AsyncGenerator[Any, None]:  # noqa: A002
-        """Yield pieces of the text that an input is answered with, as the pipeline's `stream` does with `return_details`.
+    async def stream(self, item: Any, options: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        """Yield the pieces of a generated text, as the `stream` of the pipeline does with `return_details`.
 
-        Closing it stops the work.
+        Closing the generator stops the work.
 
         Args:
-            input: A single input of the task.
-            options: The task's options.
+            item: A single input of the task.
+            options: The options of the task.
 
         Raises:
-            DeadlineError: The text is not finished in the time that a request may take.
+            DeadlineError: The text is not finished within the time limit.
             InputError: The input cannot be answered.
             OptionError: There is no such option, or its value is not possible.
-            OverloadedError: The rows would be more than may wait.
-            TaskError: The task writes no text.
+            OverloadedError: The server works on too many tokens already.
+            TaskError: The task does not generate text.
         """
         start = getattr(self.pipeline, "stream", None)
         if start is None:
-            raise TaskError(f"{self.name} is for {self.task}, which writes no text.", hint="Ask without stream.")
-        await self._prepared([input], options)
+            raise TaskError(f"{self.name} is for {self.task}, which generates no text.", hint="Leave stream out.")
+        await self._prepare([item], options)
         loop = asyncio.get_running_loop()
-        latest = loop.time() + self._timeout_s
+        deadline = loop.time() + self._timeout_s
         options = {**options, "return_details": True}
-        pieces: Iterator[Any] = await loop.run_in_executor(self._streams, lambda: start(input, **options))
-        written = 0
-        # A piece is made when the one before it was sent, so a slow reader slows this stream alone, and leaving it is
-        # enough to end it.
-        while (piece := await loop.run_in_executor(self._streams, next, pieces, _LAST)) is not _LAST:
-            self._metrics.generated(piece["generated_tokens"] - written)
-            written = piece["generated_tokens"]
+        pieces: Iterator[Any] = await loop.run_in_executor(self._streams, lambda: start(item, **options))
+        tokens = 0
+        # The next piece is generated after the last one was sent: a slow client slows only its stream, and a stream that
+        # is closed needs no other signal to end.
+        while (piece := await loop.run_in_executor(self._streams, next, pieces, _END)) is not _END:
+            self._metrics.count_generated(piece["generated_tokens"] - tokens)
+            tokens = piece["generated_tokens"]
             yield piece
-            if loop.time() > latest:
+            if loop.time() > deadline:
                 raise request_timeout(self._timeout_s)
 
-    def warm(self) -> None:
-        """Answer the task's examples, so that the first request waits for nothing, and what cannot answer is known.
+    def check_count(self, inputs: Sequence[Any]) -> None:
+        """Raise if a request has too many inputs.
 
         Raises:
-            TorchlessError: It cannot answer.
+            LimitError: There are too many inputs.
+        """
+        if len(inputs) > self._max_inputs:
+            raise LimitError(
+                f"The request has {len(inputs)} inputs, and the limit is {self._max_inputs}.",
+                hint="Send several requests, or start the server with a larger --max-client-batch-size.",
+            )
+
+    def warm(self) -> None:
+        """Answer the examples of the task, so that the first request is fast, and an error appears before it.
+
+        Raises:
+            TorchlessError: The model cannot answer.
         """
         options = dict(self.pipeline.task.options) | ({"max_new_tokens": 1} if self.pipeline.task.cached else {})
         prepared = self.pipeline.prepare(self.pipeline.example_inputs(), **options)
@@ -169,58 +177,61 @@ class ServedModel:
             prepared.results(self._run(prepared.rows, lambda: True))
 
     def close(self) -> None:
-        """Finish what waits, and end the threads."""
+        """Finish the queued rows, and end the threads."""
         self._queue.close()
         self._streams.shutdown()
 
-    async def _prepared(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Prepared:
-        """Return inputs as rows that may be queued."""
-        begun = perf_counter()
+    async def _prepare(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Prepared:
+        """Return the inputs as rows, after the limits are checked."""
+        begin = perf_counter()
         slot = CURRENT_SLOT.get()
         short = slot.body_bytes <= _SHORT_BYTES and not self.pipeline.task.cached
         prepared = await self._step(lambda: self.pipeline.prepare(inputs, **options), short=short)
-        self._metrics.tokenised(perf_counter() - begun)
-        self._check(prepared.rows)
+        self._metrics.count_tokenization(perf_counter() - begin)
+        self._check_limits(prepared.rows)
         slot.acquire_tokens(sum(map(len, prepared.rows)))
         return prepared
 
     async def _step(self, work: Callable[[], T], *, short: bool) -> T:
-        """Do work on a thread of its own, unless it is done before one could begin."""
+        """Return the result of some work: short work runs on the event loop, longer work on a thread."""
         return work() if short else await asyncio.get_running_loop().run_in_executor(self._steps, work)
 
-    def _written(self, row: Row, sequences: RowOutput) -> int:
-        """Return how many tokens were written; of a decoder's sequences the first are the prompt's."""
+    def _generated_tokens(self, row: Row, sequences: RowOutput) -> int:
+        """Return the number of generated tokens, without the prompt, which begins the sequences of a decoder."""
         if not isinstance(row, Prompt):
             return 0
-        before = 1 if self.pipeline.task.encoder_decoder else len(row.ids)
+        prompt_tokens = 1 if self.pipeline.task.encoder_decoder else len(row.ids)
         if len(sequences) == 1:
-            return len(sequences[0]) - before
-        ends = (ending(ids.tolist(), before, row.config, decode=self._decode) for ids in sequences)  # but for padding
-        return sum(end.tokens for end in ends)
+            return len(sequences[0]) - prompt_tokens
+        # Several sequences are padded to one length.
+        return sum(ending(ids.tolist(), prompt_tokens, row.config, decode=self._decode).tokens for ids in sequences)
 
-    def _check(self, rows: Sequence[Row]) -> None:
+    def _check_limits(self, rows: Sequence[Row]) -> None:
         sequences = sum(
             max(row.config.num_beams, row.config.num_return_sequences) for row in rows if isinstance(row, Prompt)
         )
         if sequences > self._max_inputs:
             raise LimitError(
-                f"The request asks for {sequences} sequences, and may ask for {self._max_inputs}.",
-                hint="Ask for fewer beams or answers, or start the server with a larger --max-client-batch-size.",
+                f"The request needs {sequences} sequences, and the limit is {self._max_inputs}.",
+                hint="Request fewer beams or answers, or start the server with a larger --max-client-batch-size.",
             )
         max_tokens = max(map(len, rows), default=0)
         if max_tokens > self.max_input_tokens:
             raise InputError(
-                f"The text has {max_tokens} tokens, and this server takes {self.max_input_tokens}.",
+                f"The text has {max_tokens} tokens, and the limit of this server is {self.max_input_tokens}.",
                 hint=f"Cut it with truncation=True, max_length={self.max_input_tokens}, or start the server with a "
                 "larger --max-input-length.",
             )
 
 
 class Registry:
-    """The models that are served, by name.
+    """The models of the server, by name.
 
     Args:
-        models: At least one.
+        models: The models, at least one.
+
+    Attributes:
+        names: The names of the models, in the order of the settings.
     """
 
     def __init__(self, models: Sequence[ServedModel]) -> None:
@@ -232,18 +243,18 @@ class Registry:
         """Load, check and warm all models, one after another.
 
         Args:
-            settings: Which.
-            on_model: Told the name of each that can be served.
+            settings: The models and their limits.
+            on_model: Called with the name of each model that is ready.
 
         Raises:
-            TorchlessError: One cannot be served.
+            TorchlessError: A model cannot be served.
         """
         steps = ThreadPoolExecutor(_STEP_THREADS, thread_name_prefix="torchless-steps")
         models = []
         for name, model_settings in settings.models.items():
             dtype = model_settings.dtype or settings.dtype
-            loaded = pipeline(model_settings.task, model_settings.folder, dtype=dtype, threads=settings.threads)
-            model = ServedModel(name, loaded, dtype=dtype, settings=settings, steps=steps)
+            pipe = pipeline(model_settings.task, model_settings.folder, dtype=dtype, threads=settings.threads)
+            model = ServedModel(name, pipe, dtype=dtype, settings=settings, steps=steps)
             model.warm()
             models.append(model)
             on_model(name)
@@ -253,7 +264,7 @@ class Registry:
         """Return a model.
 
         Raises:
-            UnknownModelError: There is none of this name.
+            UnknownModelError: No model has this name.
         """
         if name not in self._models:
             raise UnknownModelError(f"There is no model {name!r} here.", hint=nearest(name, self.names))
@@ -263,20 +274,20 @@ class Registry:
         """Return the first model that serves one of these tasks.
 
         Raises:
-            UnknownModelError: None does.
+            UnknownModelError: No model serves these tasks.
         """
         for model in self._models.values():
             if model.task in tasks:
                 return model
         served = ", ".join(f"{model.name} ({model.task})" for model in self._models.values())
-        raise UnknownModelError(f"No model here is for {' or '.join(tasks)}.", hint=f"There are: {served}.")
+        raise UnknownModelError(f"No model here is for {' or '.join(tasks)}.", hint=f"The models are: {served}.")
 
     def close(self) -> None:
-        """Finish what waits, and end the threads."""
+        """Finish the queued rows, and end the threads."""
         for model in self._models.values():
             model.close()
 
 
-def _config(row: Row) -> str:
-    """Return what prompts must share to be generated for together."""
+def _generation_config(row: Row) -> str:
+    """Return the configuration of a prompt: only prompts with equal configurations share a batch."""
     return repr(row.config) if isinstance(row, Prompt) else ""

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what each route takes and gives, said by the types that read and write it."""
+"""The OpenAPI document: its schemas are made from the types that decode requests and encode responses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -24,12 +24,12 @@ from torchless import __version__
 
 __all__ = [
     "ASSETS_PATH",
-    "MaybeModelName",
+    "JsonSchema",
     "ModelName",
-    "ModelNamed",
-    "Schemas",
+    "ModelNameField",
+    "OptionalModelName",
+    "SchemaPlugin",
     "StreamedOperation",
-    "WrittenSchema",
     "complete",
     "describe",
     "openapi_config",
@@ -37,39 +37,37 @@ __all__ = [
 
 ASSETS_PATH = "/docs/assets"
 
-_FORMAT = "model"  # by which `complete` finds where the name of a model stands
-# The page and its files are this server's, and nothing comes from elsewhere; what begins the page is written in it.
+_MODEL_FORMAT = "model"  # marks the names of models in schemas, until `complete` replaces it
+# The page loads only files of this server, and starts with an inline script.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 )
-# The types that were described so far, by name; they are the same for every application.
+# The schemas of the described classes, by name; all applications share them.
 _COMPONENTS: dict[str, Any] = {}
 
-ModelNamed: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": _FORMAT})]
+ModelNameField: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": _MODEL_FORMAT})]
 """The name of a model, in a body."""
 
-ModelName: TypeAlias = FromPath[ModelNamed]
+ModelName: TypeAlias = FromPath[ModelNameField]
 """The name of a model, in a path."""
 
-MaybeModelName: TypeAlias = FromPath[ModelNamed | None]
-"""The same, of a route that also has a path without it."""
+OptionalModelName: TypeAlias = FromPath[ModelNameField | None]
+"""The name of a model, in the path of a handler that also has a path without a name."""
 
 
-class Schemas(OpenAPISchemaPlugin):
-    """Describes types as msgspec reads and writes them: with every bound, and closed where unknown fields are refused."""
+class SchemaPlugin(OpenAPISchemaPlugin):
+    """Describes types with msgspec's schemas, which have the bounds of values, and forbid unknown fields."""
 
     def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:  # noqa: ARG002
-        """Say that every type is described so."""
+        """Return True: the plugin describes all types."""
         return True
 
     def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: Any) -> Schema:  # noqa: ARG002
         """Describe a type."""
         schema = describe(field_definition.raw)
         if isinstance(field_definition.kwarg_definition, ParameterKwarg) and "anyOf" in schema:
-            (schema,) = (
-                item for item in schema["anyOf"] if item != {"type": "null"}
-            )  # a path has it, or is another path
-        return WrittenSchema(written=schema)
+            (schema,) = (item for item in schema["anyOf"] if item != {"type": "null"})  # a path parameter is not null
+        return JsonSchema(value=schema)
 
 
 @dataclass
@@ -83,7 +81,7 @@ class StreamedOperation(Operation):
 
 
 def openapi_config(*, secured: bool) -> OpenAPIConfig:
-    """Return what the document begins with, and the page that shows it.
+    """Return the settings of the document, and of the page that shows it.
 
     Args:
         secured: Whether requests need a key.
@@ -114,43 +112,43 @@ def openapi_config(*, secured: bool) -> OpenAPIConfig:
 
 
 def complete(app: Litestar, *, models: Sequence[str]) -> None:
-    """Write into an application's document what its types say, and which models there are.
+    """Add the schemas of classes and the names of the models to the document of an application.
 
     Args:
         app: The application.
-        models: Their names; none leaves open which there are.
+        models: The names of the models; if empty, the document allows any name.
     """
     document = app.openapi_schema
     for item in (document.paths or {}).values():
-        for operation in (getattr(item, declared.name) for declared in fields(item)):
+        for operation in (getattr(item, method.name) for method in fields(item)):
             for parameter in getattr(operation, "parameters", None) or ():
-                if isinstance(parameter.schema, WrittenSchema):
-                    parameter.schema = WrittenSchema(written=_naming(parameter.schema.written, models))
+                if isinstance(parameter.schema, JsonSchema):
+                    parameter.schema = JsonSchema(value=_with_model_names(parameter.schema.value, models))
     document.components.schemas = {
-        name: WrittenSchema(written=_naming(schema, models)) for name, schema in sorted(_COMPONENTS.items())
+        name: JsonSchema(value=_with_model_names(schema, models)) for name, schema in sorted(_COMPONENTS.items())
     }
 
 
 @dataclass
-class WrittenSchema(Schema):
-    """A schema as it stands in the document.
+class JsonSchema(Schema):
+    """A schema that is JSON already.
 
     Attributes:
-        written: All of it.
+        value: The JSON.
     """
 
-    written: dict[str, Any] = field(default_factory=dict)
+    value: dict[str, Any] = field(default_factory=dict)
 
     def to_schema(self) -> dict[str, Any]:
-        """Return it."""
-        return self.written
+        """Return the JSON."""
+        return self.value
 
 
 def describe(annotation: Any) -> dict[str, Any]:
-    """Return the schema of a type, and keep those of the classes within it.
+    """Return the schema of a type, and keep the schemas of its classes for the document.
 
     Args:
-        annotation: The type. A union may have members that msgspec could not distinguish when it reads.
+        annotation: The type. It may be a union that msgspec cannot decode, because its members look alike.
 
     Raises:
         ValueError: Another class of the same name was described before.
@@ -168,9 +166,9 @@ def describe(annotation: Any) -> dict[str, Any]:
 
 
 def _with_attributes(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a class's schema with what its docstring says of an attribute beside this, and not in one text."""
-    summary, found, rest = schema.get("description", "").partition("Attributes:\n")
-    if not found:
+    """Return the schema of a class with the docstring's text about each attribute as the description of its property."""
+    summary, heading, rest = schema.get("description", "").partition("Attributes:\n")
+    if not heading:
         return schema
     properties = {name: dict(item) for name, item in schema["properties"].items()}
     name = ""
@@ -184,13 +182,13 @@ def _with_attributes(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "description": summary.strip(), "properties": properties}
 
 
-def _naming(schema: Any, models: Sequence[str]) -> Any:
-    """Return a schema that says which names of models there are, wherever one stands."""
+def _with_model_names(schema: Any, models: Sequence[str]) -> Any:
+    """Return a schema with the names of the models as the only possible values of a name."""
     if isinstance(schema, list):
-        return [_naming(item, models) for item in schema]
+        return [_with_model_names(item, models) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    if schema.get("format") == _FORMAT:
-        others = {name: value for name, value in schema.items() if name != "format"}
-        return {**others, "enum": list(models)} if models else others
-    return {name: _naming(item, models) for name, item in schema.items()}
+    if schema.get("format") == _MODEL_FORMAT:
+        unmarked = {name: value for name, value in schema.items() if name != "format"}
+        return {**unmarked, "enum": list(models)} if models else unmarked
+    return {name: _with_model_names(item, models) for name, item in schema.items()}

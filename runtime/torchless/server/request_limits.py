@@ -1,4 +1,4 @@
-"""What bounds a request: its body's size, the time it takes to come, admission, the time it takes; and a client that goes."""
+"""The limits of a request: the size of its body, its time, and the number of concurrent requests."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ __all__ = ["RequestLimits"]
 
 
 class RequestLimits(ASGIMiddleware):
-    """Reads each body whole, lets the request in, and stops what nobody waits for any more.
+    """Reads the whole body, acquires a slot, and stops the work if the client disconnects or the time is over.
 
-    Every POST is work, and needs admission; the rest is answered in any case.
+    A POST request needs a slot; other requests have no limits.
 
     Args:
         settings: The limits.
-        admission: Who is let in.
+        limiter: The slots.
     """
 
     scopes = ("http",)  # type: ignore[assignment]
@@ -33,7 +33,7 @@ class RequestLimits(ASGIMiddleware):
         self._limiter = limiter
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Answer a request within its limits."""
+        """Pass a request on within its limits."""
         if scope["method"] != "POST":  # type: ignore[typeddict-item]
             await next_app(scope, receive, send)
             return
@@ -46,30 +46,30 @@ class RequestLimits(ASGIMiddleware):
         slot = self._limiter.acquire(body_bytes=len(body))
         CURRENT_SLOT.set(slot)
         deadline = asyncio.timeout(self._timeout_s)
-        leaving = asyncio.create_task(_left(receive, deadline))
+        disconnect = asyncio.create_task(_wait_for_disconnect(receive, deadline))
 
-        async def noticed(message: Message) -> None:
+        async def send_and_release(message: Message) -> None:
             if message["type"] == "http.response.body":
-                if message.get("more_body", False):  # the pieces of a stream have it each
+                if message.get("more_body", False):  # each piece of a stream has the whole time
                     deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
                 else:
-                    slot.release()  # first, so that whoever asks again at once does not find his own place taken
+                    slot.release()  # before the send, so that the client's next request finds a free slot
             await send(message)
 
         try:
             async with deadline:
-                await next_app(scope, _whole(body, leaving), noticed)
+                await next_app(scope, _receive_body(body, disconnect), send_and_release)
         except TimeoutError:
             if not deadline.expired():
                 raise
-            if not leaving.done():  # otherwise nobody waits for an answer
+            if not disconnect.done():  # else there is no client to answer
                 raise request_timeout(self._timeout_s) from None
         finally:
-            leaving.cancel()
+            disconnect.cancel()
             slot.release()
 
     async def _read(self, headers: Any, receive: Receive) -> bytes | None:
-        """Return the body; None if the client has gone."""
+        """Return the body, or None if the client has disconnected."""
         declared = dict(headers).get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self._payload_limit:
             raise self._too_large(int(declared))
@@ -89,32 +89,31 @@ class RequestLimits(ASGIMiddleware):
                         return b"".join(parts)
         except TimeoutError:
             raise DeadlineError(
-                f"The body took longer than {self._timeout_s:g} s to arrive: {size} bytes of it did.",
-                hint="Send it faster.",
+                f"The body took longer than {self._timeout_s:g} s: {size} bytes have arrived.", hint="Send it faster."
             ) from None
 
     def _too_large(self, size: int) -> LimitError:
         return LimitError(
-            f"The body has at least {size} bytes, and may have {self._payload_limit}.",
+            f"The body has at least {size} bytes, and the limit is {self._payload_limit}.",
             hint="Send several requests, or start the server with a larger --payload-limit.",
         )
 
 
-async def _left(receive: Receive, deadline: asyncio.Timeout) -> None:
-    """Wait until the client has gone, since nothing else comes after the body, and let nothing wait any longer."""
+async def _wait_for_disconnect(receive: Receive, deadline: asyncio.Timeout) -> None:
+    """Wait until the client disconnects, and then end the time of the request."""
     while (await receive())["type"] != "http.disconnect":
         pass
     deadline.reschedule(0)
 
 
-def _whole(body: bytes, leaving: "asyncio.Task[None]") -> Receive:
-    """Return what gives a body that was read already, and then waits until the client has gone."""
+def _receive_body(body: bytes, disconnect: "asyncio.Task[None]") -> Receive:
+    """Return a `receive` function that returns the body first, and then waits until the client disconnects."""
     events: list[HTTPReceiveMessage] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> HTTPReceiveMessage:
         if events:
             return events.pop()
-        await asyncio.shield(leaving)
+        await asyncio.shield(disconnect)
         return {"type": "http.disconnect"}
 
     return receive

@@ -1,4 +1,4 @@
-"""A request, and what the server knows beside it."""
+"""The class of the server's requests."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ __all__ = ["ServerRequest"]
 
 
 class ServerRequest(Request[Any, Any, Any]):
-    """Gives handlers the models, and says of every body that is no JSON that the client sent it.
+    """A request that also gives handlers the models and the settings. A body that is not JSON is the client's error.
 
-    Litestar would inject dependencies too, at a fifth of a millisecond a request.
+    Litestar's dependency injection would cost a fifth of a millisecond for each request.
     """
 
     @property
@@ -22,28 +22,28 @@ class ServerRequest(Request[Any, Any, Any]):
         """The models.
 
         Raises:
-            LoadingError: They are not there yet.
+            LoadingError: A model is not loaded yet.
         """
         registry: Registry = self.app.state.loading.registry
         return registry
 
     @property
     def settings(self) -> Settings:
-        """What the server was told."""
+        """The settings of the server."""
         settings: Settings = self.app.state.settings
         return settings
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests are accepted: all models are loaded, and the server is not about to stop."""
+        """Whether the server accepts requests: all models are loaded, and the server is not about to stop."""
         state = self.app.state
         return bool(state.loading.loaded and not state.limiter.closed)
 
     async def json(self) -> Any:
-        """Return what the body says.
+        """Return the decoded body.
 
         Raises:
-            ClientException: It is no JSON, no UTF-8, or nested too deeply.
+            ClientException: The body is not UTF-8 or not JSON, or it is nested too deeply.
         """
         try:
             return await super().json()

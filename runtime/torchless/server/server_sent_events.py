@@ -1,4 +1,4 @@
-"""Server-sent events, and responses that send them."""
+"""Server-sent events, and the responses that send them."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -13,15 +13,15 @@ from torchless.server.errors import ErrorBody, error_info
 
 __all__ = ["event", "stream_response"]
 
-# JSON may hold these characters as they are, and some clients take them for the end of a line, as `str.splitlines` does.
+# JSON need not escape these characters, but some clients end a line at them, as `str.splitlines` does.
 _LINE_ENDS = {"\x85": b"\\u0085", "\u2028": b"\\u2028", "\u2029": b"\\u2029"}
 
 
 def event(data: Any) -> bytes:
-    """Return data as one event: a line of JSON, whatever characters its texts have.
+    """Return data as one event: a single line of JSON.
 
     Args:
-        data: An object that msgspec writes as JSON.
+        data: An object that msgspec encodes.
     """
     line = msgspec.json.encode(data)
     for character, escaped in _LINE_ENDS.items():
@@ -30,15 +30,15 @@ def event(data: Any) -> bytes:
 
 
 async def stream_response(events: AsyncGenerator[bytes, None], error_body: ErrorBody) -> Response[Any]:
-    """Return a response that sends events, once the first of them is there.
+    """Wait for the first event, and return a response that sends all events.
 
     Args:
-        events: The events. An error before the first is raised; a later one becomes the last event, since the status is
-            sent already.
+        events: The events. This function raises an error that comes before the first event. A later error becomes the
+            last event, because the status is sent already.
         error_body: Returns the body of an error.
 
     Raises:
-        TorchlessError: There is no first event.
+        TorchlessError: An error came before the first event.
     """
     first = await anext(events)
 
@@ -46,8 +46,8 @@ async def stream_response(events: AsyncGenerator[bytes, None], error_body: Error
         async with aclosing(events):
             yield first
             try:
-                async for following in events:
-                    yield following
+                async for next_event in events:
+                    yield next_event
             except TorchlessError as error:
                 yield event(error_body(error_info(error)))
 

@@ -1,11 +1,11 @@
-"""Traces of requests, sent where OpenTelemetry's own variables say."""
+"""The middleware that traces requests with OpenTelemetry."""
 
 import os
 from typing import Any
 
 from litestar.exceptions import MissingDependencyException
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Middleware, Receive, Scope, Send
+from litestar.types import ASGIApp, Middleware, Receive, Send
 
 from torchless.errors import MissingExtraError
 
@@ -13,9 +13,10 @@ __all__ = ["traces"]
 
 
 def traces() -> list[Middleware]:
-    """Return the middleware that traces requests: a span each, with method, route and status.
+    """Return the middleware that makes a span for each request, with method, route and status.
 
-    Where nobody has set a provider up, as `opentelemetry-instrument` does, one is, that sends spans by OTLP over HTTP.
+    If there is no tracer provider yet (`opentelemetry-instrument` sets one), this sets one that sends the spans by OTLP
+    over HTTP. The environment variables of OpenTelemetry configure it.
 
     Raises:
         MissingExtraError: OpenTelemetry is not installed.
@@ -30,36 +31,34 @@ def traces() -> list[Middleware]:
     except (ImportError, MissingDependencyException) as error:
         raise MissingExtraError("OpenTelemetry", extra="telemetry") from error
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        named = "OTEL_SERVICE_NAME" in os.environ
-        provider = TracerProvider(resource=Resource.create({} if named else {"service.name": "torchless"}))
+        attributes = {} if "OTEL_SERVICE_NAME" in os.environ else {"service.name": "torchless"}
+        provider = TracerProvider(resource=Resource.create(attributes))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         trace.set_tracer_provider(provider)
-    config = OpenTelemetryConfig(scope_span_details_extractor=_unrouted, exclude_spans=["receive", "send"])
+    config = OpenTelemetryConfig(scope_span_details_extractor=_span_details, exclude_spans=["receive", "send"])
     return [config.middleware, _Route(trace.get_current_span)]
 
 
 class _Route(ASGIMiddleware):
-    """Names a request's span by its route, which is not known yet where the span begins.
+    """Names the span of a request by its route, which is unknown when the span begins.
 
     Args:
-        span: Returns it.
+        current_span: Returns the span of the current request.
     """
 
     scopes = ("http",)  # type: ignore[assignment]
 
-    def __init__(self, span: Any) -> None:
-        self._span = span
+    def __init__(self, current_span: Any) -> None:
+        self._current_span = current_span
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+    async def handle(self, scope: Any, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Name the span, and pass the request on."""
-        known: Any = scope
-        span, route = self._span(), known["path_template"]
-        span.update_name(f"{known['method']} {route}")
+        span, route = self._current_span(), scope["path_template"]
+        span.update_name(f"{scope['method']} {route}")
         span.set_attribute("http.route", route)
         await next_app(scope, receive, send)
 
 
-def _unrouted(scope: Scope) -> tuple[str, dict[str, Any]]:
-    """Return a span's name and attributes before the route is known: paths have names that clients choose."""
-    known: Any = scope
-    return known["method"], {}
+def _span_details(scope: Any) -> tuple[str, dict[str, Any]]:
+    """Return the first name of a span, and its attributes: not the path, because clients can put any text into it."""
+    return scope["method"], {}

@@ -1,4 +1,4 @@
-"""The same tests with the newest clients, in an environment of their own."""
+"""A fixture that runs tests with the newest clients, in a separate environment."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def newest_clients(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Run a file's tests again: with the newest clients, on a server from the wheel, with the newest of what that needs."""
+    """A function that runs a file's tests with the newest clients, on a server from the wheel with the newest packages."""
     python = request.config.getoption("--clients-python", None)
     if python is None:
         pytest.skip("give --clients-python, as `make test` does")

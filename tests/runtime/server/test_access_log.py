@@ -1,4 +1,4 @@
-"""The line that each request leaves."""
+"""The access log has one line for each request."""
 
 import json
 import socket
@@ -26,7 +26,7 @@ def server(tiny, sentiment):
 
 
 def line_after(server, ask):
-    """The entry that asking leaves."""
+    """Return the entry of a request."""
     before = len(server.errors)
     ask()
     deadline = time.monotonic() + 10
@@ -49,7 +49,7 @@ def line_after(server, ask):
         ("POST", "/models/gpt2", LONG, ("/models/{name}", "gpt2", 408)),
     ],
 )
-def test_every_end_has_a_line_of_sizes(server, method, path, body, expected):
+def test_each_response_has_a_line_with_sizes(server, method, path, body, expected):
     entry = line_after(server, lambda: httpx.request(method, server.url + path, json=body, timeout=20))
     assert entry.keys() == FIELDS
     assert (entry["method"], entry["path"], entry["model"], entry["status"]) == (method, *expected)
@@ -58,11 +58,11 @@ def test_every_end_has_a_line_of_sizes(server, method, path, body, expected):
     assert "secret" not in json.dumps(entry)
 
 
-def test_a_stream_that_takes_too_long_says_so_at_its_end(server):
-    asked = {"inputs": "a", "stream": True, "parameters": {"min_new_tokens": 10**5, "max_new_tokens": 10**5}}
+def test_a_stream_that_takes_too_long_ends_with_an_error(server):
+    body = {"inputs": "a", "stream": True, "parameters": {"min_new_tokens": 10**5, "max_new_tokens": 10**5}}
     answers = []
     entry = line_after(
-        server, lambda: answers.append(httpx.post(f"{server.url}/models/endless", json=asked, timeout=20))
+        server, lambda: answers.append(httpx.post(f"{server.url}/models/endless", json=body, timeout=20))
     )
     assert (entry["model"], entry["status"]) == ("endless", 200)
     *pieces, last = answers[0].text.strip().split("\n\n")
@@ -72,7 +72,7 @@ def test_a_stream_that_takes_too_long_says_so_at_its_end(server):
 
 
 @pytest.mark.parametrize(("sent", "known"), [(1.0, 1.0), (0.5, 0.0)], ids=["whole", "half"])
-def test_a_client_that_has_gone_has_one_too(server, sent, known):
+def test_a_disconnected_client_has_a_line(server, sent, known):
     address, content = urlsplit(server.url), json.dumps(LONG).encode()
 
     def leave():
@@ -87,7 +87,7 @@ def test_a_client_that_has_gone_has_one_too(server, sent, known):
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
-def test_bodies_are_there_if_asked_for(sentiment, log_format):
+def test_bodies_are_logged_with_log_inputs(sentiment, log_format):
     with serving(f"sentiment={sentiment}", "--log-inputs", f"--log-format={log_format}") as server:
         httpx.post(f"{server.url}/models/sentiment", json={"inputs": SECRET})
         server.stop()

@@ -35,16 +35,17 @@ def body(inputs=TEXT, **parameters):
     return {"inputs": inputs, "parameters": parameters}
 
 
-def test_an_answer_is_the_pipelines(server, sentiment):
+def test_an_answer_equals_the_answer_of_the_pipeline(server, sentiment):
     got = httpx.post(f"{server.url}/models/sentiment", json=body([TEXT, "A film."], top_k=None), timeout=20)
     assert got.status_code == 200
     expected = pipeline("text-classification", sentiment)([TEXT, "A film."], top_k=None)
-    for one, other in zip(got.json(), expected, strict=True):
-        assert [score["label"] for score in one] == [score["label"] for score in other]
-        assert [score["score"] for score in one] == pytest.approx([score["score"] for score in other], abs=1e-5)
+    for result, expected_result in zip(got.json(), expected, strict=True):
+        assert [item["label"] for item in result] == [item["label"] for item in expected_result]
+        scores = [item["score"] for item in expected_result]
+        assert [item["score"] for item in result] == pytest.approx(scores, abs=1e-5)
 
 
-def test_requests_side_by_side_with_options_of_their_own(server):
+def test_concurrent_requests_have_different_options(server):
     def ask(index):
         return httpx.post(f"{server.url}/models/sentiment", json=body([TEXT], top_k=1 + index % 2), timeout=20).json()
 
@@ -59,7 +60,7 @@ def test_probes_need_no_key(strict, path):
 
 
 @pytest.mark.parametrize("header", [None, "Bearer wrong", KEY, "Bearer schlüssel".encode()])
-def test_a_wrong_key(strict, header):
+def test_a_wrong_key_is_refused(strict, header):
     headers = {} if header is None else {"Authorization": header}
     got = httpx.post(f"{strict.url}/models/sentiment", json=body(), headers=headers)
     assert (got.status_code, got.json()["error_type"]) == (401, "access")
@@ -67,7 +68,7 @@ def test_a_wrong_key(strict, header):
 
 
 @pytest.mark.parametrize(
-    ("path", "content", "status", "says"),
+    ("path", "content", "status", "message"),
     [
         ("/models/sentiment", b'{"inputs": ', 400, "truncated"),
         ("/models/sentiment", b'{"inputs": NaN}', 400, "invalid"),
@@ -90,12 +91,12 @@ def test_a_wrong_key(strict, header):
         ("/nothing", b"{}", 404, ""),
     ],
 )
-def test_what_cannot_be_answered(client, path, content, status, says):
+def test_impossible_requests_have_a_status_and_a_message(client, path, content, status, message):
     got = client.post(path, content=content, headers={"Content-Type": "application/json"})
-    assert (got.status_code, says.lower() in got.json()["error"].lower()) == (status, True), got.text
+    assert (got.status_code, message.lower() in got.json()["error"].lower()) == (status, True), got.text
 
 
-def test_a_wrong_method(client):
+def test_a_wrong_method_is_refused(client):
     got = client.get("/models/sentiment")
     assert (got.status_code, set(got.headers["allow"].split(", "))) == (405, {"OPTIONS", "POST"})
     assert "method GET" in got.json()["error"]
@@ -106,7 +107,7 @@ def test_a_body_without_a_length_has_a_limit_too(client):
     assert (got.status_code, got.json()["error_type"]) == (413, "limit")
 
 
-def test_a_slow_body(strict):
+def test_a_slow_body_is_refused(strict):
     address = urlsplit(strict.url)
     with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
         head = (
@@ -116,7 +117,7 @@ def test_a_slow_body(strict):
         assert b" 408 " in connection.recv(4096)
 
 
-def test_a_client_that_has_gone_leaves_the_server_well(strict, client):
+def test_the_server_answers_after_clients_have_disconnected(strict, client):
     address = urlsplit(strict.url)
     content = json.dumps(body()).encode()
     for _ in range(20):
@@ -126,7 +127,7 @@ def test_a_client_that_has_gone_leaves_the_server_well(strict, client):
     assert client.post("/models/sentiment", json=body()).status_code == 200
 
 
-def test_pages_of_one_origin_may_ask(client):
+def test_pages_of_an_allowed_origin_may_send_requests(client):
     asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     got = client.options("/models/sentiment", headers={"Origin": "https://a.b", **asks})
     assert got.headers["access-control-allow-origin"] == "https://a.b"
@@ -144,7 +145,7 @@ def test_metrics(client):
     assert 'status_code="404"' in lines
 
 
-def test_the_log_has_sizes_and_nothing_of_a_text(strict, client):
+def test_the_log_has_sizes_but_no_text(strict, client):
     content = json.dumps(body("a secret word")).encode()
     client.post("/models/sentiment", content=content, headers={"Content-Type": "application/json"})
     client.post("/models/sentiment", json=body("a secret word", top_k="secret"))

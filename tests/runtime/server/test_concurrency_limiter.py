@@ -5,7 +5,7 @@ from torchless.server.concurrency_limiter import ConcurrencyLimiter
 from torchless.server.exceptions import OverloadedError
 
 
-def test_as_many_requests_as_may_be():
+def test_requests_have_a_limit():
     limiter = ConcurrencyLimiter(max_requests=2, max_tokens=100)
     first, _ = limiter.acquire(body_bytes=1), limiter.acquire(body_bytes=1)
     with pytest.raises(OverloadedError):
@@ -14,7 +14,7 @@ def test_as_many_requests_as_may_be():
     assert limiter.acquire(body_bytes=1)
 
 
-def test_as_many_tokens_as_may_be_but_one_request_may_always():
+def test_tokens_have_a_limit_except_for_a_single_request():
     limiter = ConcurrencyLimiter(max_requests=9, max_tokens=100)
     large, small = limiter.acquire(body_bytes=1), limiter.acquire(body_bytes=1)
     large.acquire_tokens(500)
@@ -25,7 +25,7 @@ def test_as_many_tokens_as_may_be_but_one_request_may_always():
     assert (limiter.requests, limiter.tokens) == (0, 0)
 
 
-def test_closed_once_the_last_is_done():
+def test_a_closed_limiter_is_drained_after_the_last_request():
     limiter = ConcurrencyLimiter(max_requests=9, max_tokens=100)
     slot = limiter.acquire(body_bytes=1)
     limiter.closed = True

@@ -1,4 +1,4 @@
-"""Connections whose request does not come, or not whole."""
+"""Connections without a request, or with an incomplete request."""
 
 import socket
 import time
@@ -25,9 +25,9 @@ def connected(server):
 
 
 def until_closed(connection, piece=b""):
-    """Send a piece now and then until the server closes, for a while; return what it said, and how long it took."""
-    said, begun = b"", time.monotonic()
-    while time.monotonic() - begun < 10:
+    """Send a piece repeatedly until the server closes the connection; return the response and the seconds."""
+    response, begin = b"", time.monotonic()
+    while time.monotonic() - begin < 10:
         try:
             connection.sendall(piece)
             received = connection.recv(4096)
@@ -37,34 +37,34 @@ def until_closed(connection, piece=b""):
             break
         if not received:
             break
-        said += received
-    return said, time.monotonic() - begun
+        response += received
+    return response, time.monotonic() - begin
 
 
 @pytest.mark.parametrize(("begin", "piece"), [(b"", b""), (HEAD, b""), (HEAD + b"y: ", b"x"), (b"", b"\r\n")], ids=str)
-def test_a_head_that_does_not_come(server, begin, piece):
+def test_a_late_head_closes_the_connection(server, begin, piece):
     with connected(server) as connection:
         connection.sendall(begin)
         _, took_s = until_closed(connection, piece)
     assert TIMEOUT_S * 0.9 < took_s < TIMEOUT_S + 3
 
 
-def test_a_second_head_that_does_not_come(server):
+def test_a_late_second_head_closes_the_connection(server):
     with connected(server) as connection:
         connection.sendall(HEAD + b"\r\n")
-        said, took_s = until_closed(connection, b"\r\n")  # a server may skip empty lines
-    assert said.startswith(b"HTTP/1.1 200")
+        response, took_s = until_closed(connection, b"\r\n")  # a server may skip empty lines
+    assert response.startswith(b"HTTP/1.1 200")
     assert TIMEOUT_S * 0.9 < took_s < TIMEOUT_S + 3
 
 
-def test_a_head_without_end(server):
+def test_a_head_that_is_too_large_closes_the_connection(server):
     with connected(server) as connection:
         connection.sendall(HEAD)
         _, took_s = until_closed(connection, b"x: " + b"y" * 10_000 + b"\r\n")
     assert took_s < TIMEOUT_S
 
 
-def test_one_request_after_the_other_has_its_own_time(server):
+def test_each_request_of_a_connection_has_the_whole_time(server):
     with connected(server) as connection, connection.makefile("rb") as received:
         connection.settimeout(5)
         for _ in range(4):
@@ -77,14 +77,14 @@ def test_one_request_after_the_other_has_its_own_time(server):
             assert received.read(15) == b'{"status":"ok"}'
 
 
-def test_requests_that_come_at_once_are_all_answered(server):
+def test_pipelined_requests_are_all_answered(server):
     with connected(server) as connection:
         connection.sendall((HEAD + b"\r\n") * 5)
-        said, _ = until_closed(connection)
-    assert said.count(b"HTTP/1.1 200") == 5
+        response, _ = until_closed(connection)
+    assert response.count(b"HTTP/1.1 200") == 5
 
 
-def test_idle_connections_stop_nobody(server):
+def test_idle_connections_do_not_block_requests(server):
     with ExitStack() as stack:
         for _ in range(300):
             stack.enter_context(connected(server))

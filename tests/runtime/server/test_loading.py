@@ -1,4 +1,4 @@
-"""A server that listens, and has not all its models yet."""
+"""A server that listens while it loads its models."""
 
 import signal
 import time
@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fixtures.server import serving
 
-# Waits for a file before it loads a model whose folder is called `late`.
+# A program that waits for a file before it loads a model in a folder `late`.
 GATED = """
 import os, time
 from torchless.cli import main
@@ -29,7 +29,7 @@ CHAT = {"model": "late", "messages": [{"role": "user", "content": "a"}]}
 
 @contextmanager
 def loading(sentiment, folder):
-    """Serve two models, of which the second waits for `folder / "gate"`."""
+    """Serve two models; the loading of the second waits for `folder / "gate"`."""
     (folder / "late").symlink_to(sentiment)
     models = (f"sentiment={sentiment}", f"late={folder / 'late'}")
     with (
@@ -45,18 +45,18 @@ def loading(sentiment, folder):
 
 @pytest.fixture(scope="module")
 def client(sentiment, tmp_path_factory):
-    """It asks a server that does not get its second model."""
+    """A client of a server that never loads its second model."""
     with loading(sentiment, tmp_path_factory.mktemp("loading")) as (_, client):
         yield client
 
 
 @pytest.mark.parametrize("path", ["/health", "/v2/health/live", "/metrics", "/docs", "/openapi.json", "/"])
-def test_what_needs_no_model_is_answered(client, path):
+def test_routes_without_a_model_answer_while_models_load(client, path):
     assert client.get(path).status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "said"),
+    ("method", "path", "body", "read_error"),
     [
         ("POST", "/models/late", {"inputs": "a"}, lambda body: body["error"]),
         ("POST", "/models/unknown", {"inputs": "a"}, lambda body: body["error"]),
@@ -68,21 +68,21 @@ def test_what_needs_no_model_is_answered(client, path):
         ("GET", "/info", None, lambda body: body["error"]),
     ],
 )
-def test_what_needs_a_model_is_to_be_asked_again(client, method, path, body, said):
+def test_routes_with_a_model_answer_503_while_models_load(client, method, path, body, read_error):
     got = client.request(method, path, json=body)
     assert (got.status_code, got.headers["retry-after"]) == (503, "1")
-    assert "still loads late" in said(got.json())
+    assert "still loads late" in read_error(got.json())
 
 
 @pytest.mark.parametrize(
     ("path", "ready"), [("/ready", {"ready": False, "loading": ["late"]}), ("/v2/health/ready", {"ready": False})]
 )
-def test_it_is_not_ready(client, path, ready):
+def test_the_server_is_not_ready_while_models_load(client, path, ready):
     got = client.get(path)
     assert (got.status_code, got.headers["retry-after"], got.json()) == (503, "1", ready)
 
 
-def test_it_is_ready_once_all_models_are_there(sentiment, tmp_path):
+def test_the_server_is_ready_after_all_models_are_loaded(sentiment, tmp_path):
     with loading(sentiment, tmp_path) as (server, client):
         (tmp_path / "gate").touch()
         assert server.process.stdout.readline() == f"torchless serves sentiment, late on {server.url}\n"
@@ -92,14 +92,14 @@ def test_it_is_ready_once_all_models_are_there(sentiment, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_at_once(sentiment, tmp_path, number):
+def test_a_signal_stops_the_loading_at_once(sentiment, tmp_path, number):
     with loading(sentiment, tmp_path) as (server, _):
         server.process.send_signal(number)
         assert server.process.wait(timeout=5) == 0
         assert server.process.stdout.read() == ""
 
 
-def test_a_model_that_cannot_be_loaded_ends_it(sentiment, tmp_path):
+def test_a_model_that_cannot_be_loaded_stops_the_server(sentiment, tmp_path):
     with serving(f"sentiment={sentiment}", tmp_path / "nothing", ready=False) as server:
         assert server.process.wait(timeout=30) == 1
         assert server.process.stdout.read() == ""

@@ -1,4 +1,4 @@
-"""Requests that are not possible: each has its status, and the error of its own interface that says why."""
+"""Impossible requests: each has a status and the error body of its interface."""
 
 import json
 import socket
@@ -18,7 +18,7 @@ DIGITS = b"9" * 5000
 
 @pytest.fixture(scope="module")
 def server(sentiment, embeddings, tiny):
-    """A server of one model of each interface, and of one whose length nothing limits."""
+    """A server with a model for each interface, and a model without a limit of its length."""
     folders = {
         "sentiment": sentiment,
         "embeddings": embeddings,
@@ -37,8 +37,8 @@ def client(server):
         yield client
 
 
-def said(got):
-    """What an error says, whatever the interface; its shape is checked on the way."""
+def error_message(got):
+    """Check the form of an error, and return its message."""
     body = got.json()
     if str(got.url.path).startswith("/v1/"):
         assert set(body["error"]) == {"message", "type", "param", "code"}
@@ -51,7 +51,7 @@ def said(got):
 
 
 def full(path, field):
-    """A body of each interface with something as a value."""
+    """Return a body of an interface with a value."""
     before, after = {
         HUGGING_FACE: (b'{"inputs": ', b"}"),
         TEXT_EMBEDDINGS: (b'{"inputs": ', b"}"),
@@ -63,7 +63,7 @@ def full(path, field):
 
 @pytest.mark.parametrize("path", [HUGGING_FACE, TEXT_EMBEDDINGS, OPENAI, PROTOCOL])
 @pytest.mark.parametrize(
-    ("field", "says"),
+    ("field", "message"),
     [
         (b"?", "malformed"),
         (b"NaN", "malformed"),
@@ -76,10 +76,10 @@ def full(path, field):
     ],
     ids=["no value", "NaN", "infinity", "huge float", "huge integer", "deep", "no UTF-8", "surrogate"],
 )
-def test_what_is_no_json(client, path, field, says):
+def test_invalid_json_is_refused(client, path, field, message):
     got = client.post(path, content=full(path, field), headers={"Content-Type": "application/json"})
     assert got.status_code == 400, got.text
-    assert any(one in said(got).lower() for one in says.split("|")), got.text
+    assert any(part in error_message(got).lower() for part in message.split("|")), got.text
 
 
 @pytest.mark.parametrize(
@@ -128,17 +128,17 @@ def test_what_is_no_json(client, path, field, says):
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_what_no_interface_can_answer(client, path, body, status):
+def test_impossible_requests_have_a_status(client, path, body, status):
     got = client.post(path, json=body)
     assert got.status_code == status, got.text
-    assert said(got)
+    assert error_message(got)
 
 
 TEXT = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"shape": [2]}, "shape"),
         ({"shape": [-1]}, "shape"),
@@ -147,7 +147,7 @@ TEXT = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}
         ({"shape": "1"}, "shape"),
         ({"datatype": "FP32"}, "FP32"),
         ({"datatype": 1}, "datatype"),
-        ({"data": [1]}, "no text"),
+        ({"data": [1]}, "not a text"),
         ({"data": {"a": 1}}, "data"),
         ({"data": None}, "shape"),
         ({"parameters": {"binary_data_size": -1}}, "binary_data_size=-1"),
@@ -157,28 +157,28 @@ TEXT = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}
     ],
     ids=lambda value: str(value)[:50],
 )
-def test_tensors_that_do_not_agree(client, change, says):
+def test_inconsistent_tensors_are_refused(client, change, message):
     got = client.post(PROTOCOL, json={"inputs": [{**TEXT, **change}]})
-    assert (got.status_code, says in said(got)) == (400, True), got.text
+    assert (got.status_code, message in error_message(got)) == (400, True), got.text
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "9" * 5000, "²", "1.0"])
-def test_a_length_of_json_that_is_none(client, length):
+def test_an_invalid_length_of_the_json_is_refused(client, length):
     header = {b"Inference-Header-Content-Length": length.encode()}
     got = client.post(PROTOCOL, content=json.dumps({"inputs": [TEXT]}).encode(), headers=header)
-    assert (got.status_code, "Inference-Header-Content-Length" in said(got)) == (400, True)
+    assert (got.status_code, "Inference-Header-Content-Length" in error_message(got)) == (400, True)
 
 
 @pytest.mark.parametrize("path", [HUGGING_FACE, TEXT_EMBEDDINGS, OPENAI, PROTOCOL])
-def test_a_body_that_is_too_large(client, path):
+def test_a_body_that_is_too_large_is_refused(client, path):
     got = client.post(path, content=full(path, b'"' + b"a" * 400_000 + b'"'))
-    assert (got.status_code, "300000" in said(got)) == (413, True)
+    assert (got.status_code, "300000" in error_message(got)) == (413, True)
 
 
 @pytest.mark.parametrize("path", [HUGGING_FACE, TEXT_EMBEDDINGS, OPENAI, PROTOCOL])
-def test_a_method_that_is_not_possible(client, path):
+def test_an_impossible_method_is_refused(client, path):
     got = client.delete(path)
-    assert (got.status_code, "DELETE" in said(got), set(got.headers["allow"].split(", "))) == (
+    assert (got.status_code, "DELETE" in error_message(got), set(got.headers["allow"].split(", "))) == (
         405,
         True,
         {"POST", "OPTIONS"},
@@ -208,7 +208,7 @@ def raw(server, head, body=b'{"inputs": "a"}'):
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_bytes_that_are_no_request(server, head, body, status):
+def test_invalid_bytes_have_a_status(server, head, body, status):
     assert raw(server, head, body) == status
 
 
@@ -222,18 +222,18 @@ OPTIONS = ["top_k", "function_to_apply", "windows", "truncation", "max_length", 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(inputs=VALUES | st.just("a film"), options=st.dictionaries(st.sampled_from(OPTIONS), VALUES, max_size=2))
-def test_no_value_is_the_servers_failure(client, inputs, options):
+def test_no_value_makes_the_server_fail(client, inputs, options):
     got = client.post(HUGGING_FACE, json={"inputs": inputs, "parameters": options})
     assert got.status_code in {200, 400, 413, 422}, got.text
 
 
-def test_what_a_request_is_warned_of_is_not_logged(server, client):
+def test_warnings_about_a_request_are_not_logged(server, client):
     got = client.post("/models/mask", json={"inputs": "a [MASK] film", "parameters": {"targets": ["unheardofsecret"]}})
     assert got.status_code == 200
     assert "unheard" not in "".join(server.errors)
 
 
-def test_a_stream_that_fails_says_so(client):
+def test_a_failed_stream_ends_with_an_error(client):
     options = {"max_new_tokens": 2, "forced_eos_token_id": 10**6, "do_sample": False}
     got = client.post("/models/gpt2", json={"inputs": "a", "stream": True, "parameters": options})
     *_, last = (json.loads(line.removeprefix("data:")) for line in got.text.splitlines() if line)

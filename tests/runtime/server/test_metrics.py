@@ -1,4 +1,4 @@
-"""What Prometheus reads, by its own parser."""
+"""The metrics, as Prometheus's parser reads them."""
 
 import json
 import socket
@@ -20,14 +20,16 @@ def client(tiny, sentiment):
 
 
 def scrape(client):
-    """Every sample: its value by its name and labels."""
+    """Return the values of all samples by name and labels."""
     families = text_string_to_metric_families(client.get("/metrics").text)
-    return {(one.name, *sorted(one.labels.items())): one.value for family in families for one in family.samples}
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value for family in families for sample in family.samples
+    }
 
 
 @pytest.fixture
 def added(client):
-    """What asking adds to a metric."""
+    """A function that returns the increase of a metric by a request."""
 
     def call(ask, name, **labels):
         key = (name, *sorted(labels.items()))
@@ -53,12 +55,12 @@ def requests(method, path, status):
         ("GET", "/health", None, requests("GET", "/health", 200)),
     ],
 )
-def test_every_answer_is_counted_once_and_a_name_is_no_label(client, added, method, path, body, labels):
+def test_each_response_is_counted_once_without_names_of_clients(client, added, method, path, body, labels):
     assert added(lambda: client.request(method, path, json=body), "torchless_requests_total", **labels) == 1
     assert not any("anything" in str(key) or "/nothing" in str(key) for key in scrape(client))
 
 
-def test_a_client_that_has_gone_is_no_success(client, added):
+def test_a_disconnected_client_is_not_counted_as_a_success(client, added):
     address = urlsplit(str(client.base_url))
     content = json.dumps({"inputs": "a", "parameters": {"min_new_tokens": 400, "max_new_tokens": 400}}).encode()
 
@@ -66,7 +68,7 @@ def test_a_client_that_has_gone_is_no_success(client, added):
         with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
             head = f"POST /models/gpt2 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
             connection.sendall(head.encode() + content)
-        client.post("/models/gpt2", json={"inputs": "a", "parameters": NEW})  # until after the other has been seen off
+        client.post("/models/gpt2", json={"inputs": "a", "parameters": NEW})  # answered after the disconnected request
 
     labels = requests("POST", "/models/{name}", 499)
     assert added(leave, "torchless_requests_total", **labels) == 1
@@ -98,16 +100,16 @@ def test_generated_tokens_are_counted(client, added, parameters, tokens):
         ),
     ],
 )
-def test_tokens_of_streams_are_counted(client, added, path, body):
-    said = []
+def test_generated_tokens_of_streams_are_counted(client, added, path, body):
+    token_counts = []
 
     def ask():
         lines = client.post(path, json=body).raise_for_status().text.splitlines()
         events = [json.loads(line.partition(":")[2]) for line in lines if line.startswith("data:") and "{" in line]
-        said.append(events[-1].get("details", {}).get("generated_tokens"))
+        token_counts.append(events[-1].get("details", {}).get("generated_tokens"))
 
     assert added(ask, "torchless_generated_tokens_total", model="gpt2") == 7
-    assert said in ([7], [None])
+    assert token_counts in ([7], [None])
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_tokens_of_streams_are_counted(client, added, path, body):
         ("torchless_queue_rows", 0),
     ],
 )
-def test_what_happens_to_rows_is_counted(client, added, name, added_by_two):
+def test_rows_and_batches_are_counted(client, added, name, added_by_two):
     ask = lambda: client.post("/models/sentiment", json={"inputs": ["a", "b"]}).raise_for_status()  # noqa: E731
     assert added(ask, name, model="sentiment") == added_by_two
 

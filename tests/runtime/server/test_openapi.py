@@ -1,4 +1,4 @@
-"""What the OpenAPI document says is so: requests made from it find no failure, and no answer of another shape."""
+"""The OpenAPI document: requests made from it do not fail, and their responses have the described shapes."""
 
 import re
 import subprocess
@@ -14,13 +14,13 @@ from fixtures.server import configuration, serving
 from torchless.server.openapi import describe
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance"
-# Of each operation; those that do not fit the document come on top.
-MOST_EXAMPLES = 3
+# For each operation; requests that do not fit the document are additional.
+MAX_EXAMPLES = 3
 
 
 @pytest.fixture(scope="module")
 def server(sentiment, embeddings, tiny, tmp_path_factory):
-    """A server of models that classify, embed, rank, write and chat."""
+    """A server with models for classification, embeddings, ranking, completions and chats."""
     folders = {
         "sentiment": sentiment,
         "embeddings": embeddings,
@@ -53,10 +53,10 @@ def schema_of(document, response, media_type="application/json"):
     return document["components"]["schemas"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
-def test_no_request_finds_a_breach(server, tmp_path):
+def test_responses_conform_to_the_document(server, tmp_path):
     command = [
         Path(sys.executable).with_name("schemathesis"), "run", f"{server.url}/openapi.json",
-        "--checks", CHECKS, "--max-examples", str(MOST_EXAMPLES), "--generation-deterministic", "--no-shrink",
+        "--checks", CHECKS, "--max-examples", str(MAX_EXAMPLES), "--generation-deterministic", "--no-shrink",
         "--phases", "examples,coverage,fuzzing", "--suppress-health-check", "all", "--request-timeout", "20", "--no-color",
     ]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)
@@ -88,46 +88,44 @@ def test_streams_and_tensors_have_their_media_types(document):
     infer = operation(document, "/v2/models/{name}/infer")
     both = {"application/json", "application/octet-stream"}
     assert set(infer["requestBody"]["content"]) == set(infer["responses"]["200"]["content"]) == both
-    assert "Inference-Header-Content-Length" in [one["name"] for one in infer["parameters"]]
+    assert "Inference-Header-Content-Length" in [parameter["name"] for parameter in infer["parameters"]]
 
 
-def test_a_request_is_closed_bounded_and_explained(document):
-    asked = document["components"]["schemas"]["CompletionRequest"]
-    assert asked["additionalProperties"] is False
-    assert asked["required"] == ["prompt"]
-    assert asked["properties"]["temperature"]["anyOf"][0] == {"type": "number", "minimum": 0, "maximum": 2}
-    assert asked["properties"]["suffix"]["description"] == "Not possible."
+def test_the_schema_of_a_request_has_bounds_and_descriptions(document):
+    schema = document["components"]["schemas"]["CompletionRequest"]
+    assert schema["additionalProperties"] is False
+    assert schema["required"] == ["prompt"]
+    assert schema["properties"]["temperature"]["anyOf"][0] == {"type": "number", "minimum": 0, "maximum": 2}
+    assert schema["properties"]["suffix"]["description"] == "Not possible."
 
 
-def test_the_models_are_named(document):
+def test_the_document_has_the_names_of_the_models(document):
     names = ["sentiment", "embeddings", "gpt2", "qwen3", "ranks"]
     assert document["components"]["schemas"]["ChatRequest"]["properties"]["model"]["anyOf"][0]["enum"] == names
     assert operation(document, "/models/{name}")["parameters"][0]["schema"]["enum"] == names
 
 
-def test_every_operation_says_what_it_gives(document):
+def test_each_operation_describes_its_response(document):
     for path, methods in document["paths"].items():
-        for method, one in methods.items():
-            assert one["description"], (method, path)
-            assert all(
-                one["responses"]["200"]["content"][kind]["schema"] for kind in one["responses"]["200"]["content"]
-            )
-            assert one.get("security", [{}]) == [{}]
+        for method, description in methods.items():
+            assert description["description"], (method, path)
+            assert all(content["schema"] for content in description["responses"]["200"]["content"].values())
+            assert description.get("security", [{}]) == [{}]
 
 
-def test_with_a_key_the_document_says_so_and_names_no_model(secured):
-    told = httpx.get(f"{secured.url}/openapi.json")
-    assert told.status_code == 200
-    document = told.json()
+def test_a_document_of_a_server_with_a_key_has_no_model_names(secured):
+    response = httpx.get(f"{secured.url}/openapi.json")
+    assert response.status_code == 200
+    document = response.json()
     assert document["security"] == [{"key": []}]
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     assert operation(document, "/ready", "get")["security"] == [{}]
-    assert '"sentiment"' not in told.text
+    assert '"sentiment"' not in response.text
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("running", ["server", "secured"])
-def test_the_page_and_all_that_it_loads_are_this_servers(running, request):
+def test_the_page_loads_only_files_of_this_server(running, request):
     url = request.getfixturevalue(running).url
     page = httpx.get(f"{url}/docs")
     assert page.status_code == 200
@@ -146,7 +144,7 @@ def test_the_page_has_no_other_files(server):
         assert httpx.get(server.url + path).status_code == 404
 
 
-def test_two_classes_of_one_name_are_an_error():
+def test_two_classes_with_the_same_name_are_an_error():
     first, second = (msgspec.defstruct("Collision", [(name, str)]) for name in ("text", "label"))
     describe(first)
     describe(first)
@@ -154,7 +152,7 @@ def test_two_classes_of_one_name_are_an_error():
         describe(second)
 
 
-# For each route, the model that serves it and a body that the document must call valid.
+# For each route, a model and a body that fits the document.
 BODIES = {
     "/": ("sentiment", {"inputs": "A fine film.", "parameters": {"top_k": 1}}),
     "/embed": ("embeddings", {"inputs": ["A fine film.", "Dull."], "normalize": True}),
@@ -174,7 +172,7 @@ BODIES = {
 }
 
 
-def test_a_body_that_the_document_calls_valid_is_taken(document, server):
+def test_bodies_that_fit_the_document_are_accepted(document, server):
     posts = {path: methods["post"] for path, methods in document["paths"].items() if "post" in methods}
     assert {path.removeprefix("/models/{name}") or "/" for path in posts} == BODIES.keys()
     for path, post in posts.items():

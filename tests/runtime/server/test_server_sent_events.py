@@ -1,4 +1,4 @@
-"""Server-sent events: one line each, errors included."""
+"""Server-sent events: each is a single line, also an error."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ LINE_ENDS = "a\u2028b\u2029c\x85d\ne\r\x0bf"
 
 
 @pytest.mark.parametrize("text", [LINE_ENDS, "", "é 🎬"])
-def test_an_event_is_one_line_for_every_client(text):
+def test_an_event_is_a_single_line(text):
     sent = event({"text": text}).decode()
     assert sent.endswith("\n\n")
     assert len(sent.splitlines()) == 2
@@ -24,7 +24,7 @@ async def sent_by(response):
     return [piece async for piece in response.iterator]
 
 
-def test_an_error_after_the_first_event_is_the_last_event_and_one_line_too():
+def test_an_error_after_the_first_event_is_the_last_event():
     async def events():
         yield event(1)
         raise InputError(f"No {LINE_ENDS}.", hint="Give another.")

@@ -30,7 +30,7 @@ def file(tmp_path):
     return path
 
 
-def test_flags_outdo_the_environment_and_that_the_file(file):
+def test_flags_override_the_environment_which_overrides_the_file(file):
     settings = Settings.load({"port": 3, "host": None}, {"TORCHLESS_PORT": "2", "TORCHLESS_HOST": "environment"}, file)
     assert (settings.port, settings.host, settings.dtype, settings.payload_limit) == (3, "environment", "q8", 2_000_000)
     assert settings.models == {"a": ModelSettings(folder="models/a"), "b": ModelSettings(folder="b", dtype="fp32")}
@@ -47,22 +47,22 @@ def test_models_have_names(tmp_path):
 @pytest.mark.parametrize(
     ("given", "name"), [("models/current", "current"), ("models/current/", "current"), ("models/v3/..", "models")]
 )
-def test_a_folder_has_the_name_that_it_was_given(tmp_path, monkeypatch, given, name):
+def test_a_model_has_the_last_name_of_its_path(tmp_path, monkeypatch, given, name):
     (tmp_path / "models" / "v3").mkdir(parents=True)
     (tmp_path / "models" / "current").symlink_to("v3")
     monkeypatch.chdir(tmp_path)
     assert list(Settings.load({"models": [given]}, {}).models) == [name]
 
 
-def test_what_is_printed_can_be_read_but_for_the_key(file):
+def test_printed_settings_can_be_read_again_except_for_the_key(file):
     settings = Settings.load({"cors_allow_origin": ["https://a.b"]}, {"TORCHLESS_API_KEY": "hidden"}, file)
-    assert "hidden" not in settings.printed()
-    again = tomllib.loads(settings.printed())
+    assert "hidden" not in settings.to_toml()
+    again = tomllib.loads(settings.to_toml())
     assert Settings.load(again | {"api_key": "hidden"}, {}) == settings
 
 
 @pytest.mark.parametrize(
-    ("flags", "says"),
+    ("flags", "message"),
     [
         ({"port": 70000}, "port"),
         ({"max_concurrent_requests": 0}, "max_concurrent_requests"),
@@ -72,17 +72,17 @@ def test_what_is_printed_can_be_read_but_for_the_key(file):
         ({"ports": 1}, "'port'"),
     ],
 )
-def test_impossible_values_are_named(flags, says):
-    with pytest.raises(OptionError, match=says):
+def test_impossible_values_have_a_message(flags, message):
+    with pytest.raises(OptionError, match=message):
         Settings.load(flags, {})
 
 
-def test_a_file_that_cannot_be_read(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(OptionError, match="cannot be read"):
         Settings.load({}, {}, tmp_path / "none.toml")
 
 
-def test_the_page_has_the_table_of_the_declarations():
+def test_the_page_has_the_current_table():
     path = Path(__file__).parents[3] / "docs" / "settings_table.py"
     spec = importlib.util.spec_from_file_location("settings_table", path)
     script = importlib.util.module_from_spec(spec)
@@ -91,7 +91,7 @@ def test_the_page_has_the_table_of_the_declarations():
     assert page == script.with_table(page), "run: .venv/bin/python docs/settings_table.py"
 
 
-def test_every_setting_is_a_flag_with_its_description_and_its_default():
+def test_each_setting_is_a_flag_with_its_description_and_default():
     result = CliRunner().invoke(application(), ["serve", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
     shown = " ".join(result.output.split())
     for info in setting_infos():
@@ -102,7 +102,7 @@ def test_every_setting_is_a_flag_with_its_description_and_its_default():
             assert info.default is None or info.default in shown
 
 
-def test_every_flag_reaches_the_settings():
+def test_each_flag_reaches_the_settings():
     flags = {"--dtype": "q8", "--threads": "3", "--host": "::1", "--port": "9", "--max-concurrent-requests": "4"}
     flags |= {
         "--max-batch-tokens": "5",

@@ -13,7 +13,7 @@ TEXTS = sample_texts(200)
 
 
 async def load(url, *, connections, seconds):
-    """Ask from connections at once, each as soon as it is answered; return (status, seconds, headers) of each request."""
+    """Send requests on several connections without pauses; return (status, seconds, headers) of each request."""
     answers = []
     ends = time.perf_counter() + seconds
 
@@ -24,7 +24,7 @@ async def load(url, *, connections, seconds):
             begun = time.perf_counter()
             got = await client.post("/models/sentiment", json={"inputs": TEXTS[position % len(TEXTS)]})
             answers.append((got.status_code, time.perf_counter() - begun, got.headers))
-            if got.status_code == 429:  # sooner than Retry-After asks
+            if got.status_code == 429:  # less than Retry-After
                 await asyncio.sleep(0.05)
 
     async with httpx.AsyncClient(base_url=url, timeout=20) as client:
@@ -32,7 +32,7 @@ async def load(url, *, connections, seconds):
     return answers
 
 
-def test_overload_is_refused_at_once_and_slows_nobody(sentiment):
+def test_overload_is_refused_at_once_and_does_not_slow_other_requests(sentiment):
     with serving(f"sentiment={sentiment}", f"--max-concurrent-requests={LIMIT}", "--log-format=none") as server:
         asyncio.run(load(server.url, connections=LIMIT, seconds=0.5))  # warm
         within = asyncio.run(load(server.url, connections=LIMIT, seconds=2))
@@ -45,16 +45,16 @@ def test_overload_is_refused_at_once_and_slows_nobody(sentiment):
     assert np.median([took for status, took, _ in beyond if status == 429]) < 2 * at_limit
 
 
-async def until(asked, holds):
-    """Ask until an answer holds, for some seconds; return it."""
+async def until(ask, condition):
+    """Repeat a request until its response fulfils a condition, for some seconds; return the response."""
     for _ in range(2000):
-        if holds(got := await asked()):
+        if condition(got := await ask()):
             return got
         await asyncio.sleep(0.005)
     raise AssertionError(got)
 
 
-def test_a_signal_lets_finish_what_was_taken(tiny):
+def test_accepted_requests_are_finished_after_a_signal(tiny):
     folder = tiny.export("gpt2", "text-generation")
     long = {"inputs": "A film", "parameters": {"min_new_tokens": 400, "max_new_tokens": 400}}
 

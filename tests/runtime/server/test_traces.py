@@ -1,4 +1,4 @@
-"""Traces, as a collector on loopback gets them."""
+"""Traces, sent to a collector on loopback."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 @pytest.fixture
 def collector():
-    """Its address, and the bodies that were sent to it."""
+    """The address of a collector, and the bodies that it has received."""
     bodies = []
 
     class Collector(BaseHTTPRequestHandler):
@@ -33,7 +33,7 @@ def collector():
         thread.join()
 
 
-def test_a_request_is_a_span_with_nothing_of_its_text(sentiment, collector):
+def test_a_request_is_a_span_without_its_text(sentiment, collector):
     address, bodies = collector
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": address, "OTEL_BSP_SCHEDULE_DELAY": "50"}
     with serving(f"sentiment={sentiment}", "--open-telemetry", **settings) as server:
@@ -53,10 +53,10 @@ def test_a_request_is_a_span_with_nothing_of_its_text(sentiment, collector):
 
 
 def spans_of(path, body):
-    """Name and attributes of each span."""
+    """Yield the name and the attributes of each span."""
     assert path == "/v1/traces"
     for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
         for scope in resource.scope_spans:
             for span in scope.spans:
-                values = {one.key: one.value for one in span.attributes}
+                values = {item.key: item.value for item in span.attributes}
                 yield span.name, {key: value.string_value or value.int_value for key, value in values.items()}

@@ -1,1 +1,4 @@
-"""The interfaces that clients speak: a folder for each, with its routes, its schemas and its error bodies."""
+"""The HTTP interfaces: each package holds the routes, schemas and error body of one interface.
+
+An interface may import all of `server` but `app`, `process`, `command` and the other interfaces.
+"""

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and the files of the page at `/docs` that shows it."""
+"""The routes of the OpenAPI document, and of the files of the page at `/docs`."""
 
 from pathlib import Path
 from typing import Any
@@ -22,19 +22,19 @@ _MEDIA_TYPES = {
 
 
 def router() -> Router:
-    """Return the routes, which need no key: what they say is not secret, and a browser's address bar gives none."""
+    """Return the routes. They need no key: the document is not secret, and a browser's address bar sends no key."""
     return Router("/", route_handlers=[document, asset], include_in_schema=False, opt={"public": True})
 
 
 @get("/openapi.json", sync_to_thread=False)
 def document(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Return the document."""
+    """Return the OpenAPI document."""
     return Response(request.app.state.document, media_type=MediaType.JSON)
 
 
 @get(f"{ASSETS_PATH}/{{name:str}}", sync_to_thread=True)
 def asset(name: FromPath[str]) -> Response[bytes]:
-    """Return one of the page's files."""
+    """Return a file of the page."""
     if name not in _MEDIA_TYPES:
         raise NotFoundException(f"The documentation has no file {name!r}.")
     content = (_FOLDER / name).read_bytes()

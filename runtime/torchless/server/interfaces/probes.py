@@ -1,4 +1,4 @@
-"""Probes: whether the process lives, and whether it takes requests."""
+"""The probes: `/health` for a running process, `/ready` for a server that accepts requests."""
 
 from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
@@ -12,17 +12,17 @@ __all__ = ["INTERFACE"]
 
 
 class Health(Struct):
-    """How the process is: it answers."""
+    """The state of the process."""
 
     status: str = "ok"
 
 
 class Ready(Struct, kw_only=True, omit_defaults=True):
-    """Whether requests are taken.
+    """The state of the server.
 
     Attributes:
-        ready: Whether they are.
-        loading: The names of the models that are still loaded.
+        ready: Whether requests are accepted.
+        loading: The names of the models that are not loaded yet.
     """
 
     ready: bool
@@ -31,7 +31,7 @@ class Ready(Struct, kw_only=True, omit_defaults=True):
 
 @get("/health", opt={"public": True}, sync_to_thread=False)
 def health() -> Health:
-    """Say that the process lives."""
+    """Return the state of the process: it runs."""
     return Health()
 
 
@@ -42,7 +42,7 @@ def health() -> Health:
     sync_to_thread=False,
 )
 def ready(request: ServerRequest) -> Response[Ready]:
-    """Say whether requests are taken: every model is loaded, and the server is not about to stop."""
+    """Return whether requests are accepted: all models are loaded, and the server is not about to stop."""
     body = Ready(ready=request.is_ready, loading=list(request.app.state.loading.missing))
     return readiness_response(body, ready=request.is_ready)
 

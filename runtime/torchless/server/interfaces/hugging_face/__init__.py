@@ -1,1 +1,4 @@
-"""Hugging Face's interface, which `huggingface_hub.InferenceClient` speaks; it also answers text-generation-inference's."""
+"""Hugging Face's interface, for `huggingface_hub.InferenceClient`, and the generation API of text-generation-inference.
+
+It may import what `interfaces` may import.
+"""

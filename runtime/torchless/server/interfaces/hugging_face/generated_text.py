@@ -1,4 +1,4 @@
-"""text-generation-inference's shapes of generated text: its parameters, its details, its events."""
+"""Generated text as text-generation-inference has it: its parameters, its details and its events."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -16,19 +16,19 @@ from torchless.server.interface import check_no_template
 from torchless.server.server_sent_events import event
 
 __all__ = [
-    "RETURNS",
+    "RETURN_OPTIONS",
     "Details",
     "StreamEvent",
     "Token",
-    "described",
     "generation_options",
     "stream_events",
+    "with_details",
 ]
 
-# The options that say what a text is returned as.
-RETURNS = frozenset({"return_full_text", "return_tensors", "return_text", "return_type"})
+RETURN_OPTIONS = frozenset({"return_full_text", "return_tensors", "return_text", "return_type"})
+"""The options that select the form of the returned text."""
 
-# What this server does not do, with the values that do not ask for it.
+# The parameters that this server does not support, with the values that have no effect.
 _UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "adapter_id": (None, ""),
     "best_of": (None, 1),
@@ -41,13 +41,13 @@ _UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
 
 
 class Token(msgspec.Struct, kw_only=True):
-    """A token that was generated; of a stream, the text that became known with it.
+    """A generated token.
 
     Attributes:
-        id: Its id. None in a stream, where a character may be of several tokens.
-        text: What it adds to the text.
-        logprob: Always None: likelihoods are not kept.
-        special: Whether it is one of the model's own.
+        id: The token id; None in a stream, where several tokens can share a character.
+        text: The text that the token adds.
+        logprob: Always None: the server does not keep probabilities.
+        special: Whether it is a special token of the model.
     """
 
     id: int | None
@@ -57,13 +57,13 @@ class Token(msgspec.Struct, kw_only=True):
 
 
 class Details(msgspec.Struct, kw_only=True):
-    """How a text was generated.
+    """The details of a generated text.
 
     Attributes:
-        finish_reason: Why it ended.
-        generated_tokens: How many tokens it has, with the one that ended it.
-        seed: What was drawn with, where the caller said so.
-        prefill: Always empty: the likelihoods of a prompt are not kept.
+        finish_reason: Why the text ended.
+        generated_tokens: The number of tokens, including the token that ended the text.
+        seed: The seed of the request, if it has a seed.
+        prefill: Always empty: the server does not keep the probabilities of a prompt.
         tokens: The tokens.
     """
 
@@ -75,13 +75,13 @@ class Details(msgspec.Struct, kw_only=True):
 
 
 class StreamDetails(msgspec.Struct, kw_only=True):
-    """How a streamed text was generated.
+    """The details of a streamed text.
 
     Attributes:
-        finish_reason: Why it ended.
-        generated_tokens: How many tokens it has, with the one that ended it.
-        input_length: How many tokens the prompt has.
-        seed: What was drawn with, where the caller said so.
+        finish_reason: Why the text ended.
+        generated_tokens: The number of tokens, including the token that ended the text.
+        input_length: The number of tokens of the prompt.
+        seed: The seed of the request, if it has a seed.
     """
 
     finish_reason: FinishReason
@@ -91,13 +91,13 @@ class StreamDetails(msgspec.Struct, kw_only=True):
 
 
 class StreamEvent(msgspec.Struct, kw_only=True):
-    """What became known with a token; the last event comes after the last token, and has the whole text.
+    """An event of a stream: the text that a token adds. The last event has the whole text.
 
     Attributes:
-        index: Its number, from 1.
-        token: The text that became known, perhaps none.
-        generated_text: Of the last event, all of the text.
-        details: Of the last event, how it was generated.
+        index: The number of the event, from 1.
+        token: The added text, which may be empty.
+        generated_text: The whole text; only in the last event.
+        details: The details of the text; only in the last event.
     """
 
     index: int
@@ -109,20 +109,20 @@ class StreamEvent(msgspec.Struct, kw_only=True):
 def generation_options(parameters: Mapping[str, Any], *, chat: bool) -> dict[str, Any]:
     """Return the pipeline's options for the parameters of a request.
 
-    As in text-generation-inference, the prompt is not repeated unless `return_full_text` asks for it, `stop` is a list of
+    As in text-generation-inference, the prompt is only part of the answer with `return_full_text`, `stop` is a list of
     texts, and `truncate` keeps the last tokens of a prompt.
 
     Args:
-        parameters: Those of text-generation-inference, or the pipeline's own.
-        chat: Whether the input is one.
+        parameters: The parameters of text-generation-inference, or options of the pipeline.
+        chat: Whether the input is a chat.
 
     Raises:
-        OptionError: A parameter asks for what this server does not do.
+        OptionError: This server does not support a parameter.
     """
-    options = dict(parameters) if parameters.keys() & RETURNS else {"return_full_text": False, **parameters}
-    for name, idle in _UNSUPPORTED.items():
+    options = dict(parameters) if parameters.keys() & RETURN_OPTIONS else {"return_full_text": False, **parameters}
+    for name, neutral_values in _UNSUPPORTED.items():
         value = options.pop(name, None)
-        if value not in idle:
+        if value not in neutral_values:
             raise OptionError(f"{name}={value!r} is not supported.", hint=f"Leave {name} out.")
     check_no_template(options)
     options.pop("details", None)
@@ -131,26 +131,26 @@ def generation_options(parameters: Mapping[str, Any], *, chat: bool) -> dict[str
         options["stop_strings"] = stop
     if truncate is not None:
         if chat:
-            raise OptionError(f"truncate={truncate!r} would cut a chat apart.", hint="Send fewer messages.")
+            raise OptionError(f"truncate={truncate!r} is not possible for a chat.", hint="Send fewer messages.")
         options |= {"truncation": True, "max_length": truncate, "tokenizer_encode_kwargs": {"truncation_side": "left"}}
     return options
 
 
-def described(
+def with_details(
     pipeline: Pipeline[Any], text: Any, options: Mapping[str, Any], answer: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the text of an answer, and how it was generated.
+    """Return a generated text with its details.
 
     Args:
-        pipeline: What generated it.
+        pipeline: The pipeline that generated the text.
         text: The input.
-        options: Those that it was generated by.
-        answer: The tokens, with `return_details`.
+        options: The options of the request.
+        answer: The token ids of the pipeline, with `return_details`.
     """
-    chosen = pipeline.with_options(pipeline.options, options)
-    rows = pipeline.preprocess(text, chosen)
+    task_options = pipeline.with_options(pipeline.options, options)
+    rows = pipeline.preprocess(text, task_options)
     token_ids = answer["generated_token_ids"]
-    (written,) = pipeline.postprocess(text, rows, [(np.asarray(token_ids),)], chosen)
+    (generated,) = pipeline.postprocess(text, rows, [(np.asarray(token_ids),)], task_options)
     first = answer["prompt_tokens"]
     details = Details(
         finish_reason=answer["finish_reason"],
@@ -159,30 +159,30 @@ def described(
         prefill=[],
         tokens=list(_tokens(pipeline, token_ids[:first], token_ids[first : first + answer["generated_tokens"]])),
     )
-    return {**written, "details": details}
+    return {**generated, "details": details}
 
 
 async def stream_events(pieces: AsyncGenerator[StreamedText, None], *, seed: int | None) -> AsyncGenerator[bytes, None]:
-    """Yield the events of a text while it is generated.
+    """Yield an event for each piece of a streamed text.
 
     Args:
-        pieces: A piece for each token, and a last one.
-        seed: The seed of the draws.
+        pieces: A piece for each token, and a last piece with the finish reason.
+        seed: The seed of the request.
     """
     text, index = "", 0
     async with aclosing(pieces):
         async for piece in pieces:
             text, index = text + piece["text"], index + 1
-            streamed = StreamEvent(index=index, token=Token(id=None, text=piece["text"]))
+            stream_event = StreamEvent(index=index, token=Token(id=None, text=piece["text"]))
             if piece["finish_reason"] is not None:
-                streamed.generated_text = text
-                streamed.details = StreamDetails(
+                stream_event.generated_text = text
+                stream_event.details = StreamDetails(
                     finish_reason=piece["finish_reason"],
                     generated_tokens=piece["generated_tokens"],
                     input_length=piece["prompt_tokens"],
                     seed=seed,
                 )
-            yield event(streamed)
+            yield event(stream_event)
 
 
 def _tokens(pipeline: Pipeline[Any], prompt_ids: Sequence[int], token_ids: Sequence[int]) -> Iterator[Token]:

@@ -1,4 +1,4 @@
-"""Hugging Face's interface: one address a model, whatever its task. `huggingface_hub.InferenceClient` speaks it."""
+"""The routes of Hugging Face's interface: each model has one path for all tasks."""
 
 import asyncio
 import re
@@ -10,18 +10,19 @@ from litestar import Response, post
 from litestar.params import JSONBody
 
 from torchless.errors import InputError, OptionError
-from torchless.server.embeddings import SimilarityInputs, TruncationDirection, pools, prompted, similarities
+from torchless.folder.layout import POOLING_CONFIG
+from torchless.server.embeddings import SimilarityInputs, TruncationDirection, add_prompt, similarities
 from torchless.server.errors import named_error
 from torchless.server.interface import Interface
 from torchless.server.interfaces.hugging_face.generated_text import (
-    RETURNS,
-    described,
+    RETURN_OPTIONS,
     generation_options,
     stream_events,
+    with_details,
 )
 from torchless.server.interfaces.hugging_face.schemas import Result
 from torchless.server.models import ServedModel
-from torchless.server.openapi import MaybeModelName, StreamedOperation
+from torchless.server.openapi import OptionalModelName, StreamedOperation
 from torchless.server.server_request import ServerRequest
 from torchless.server.server_sent_events import stream_response
 
@@ -29,25 +30,25 @@ __all__ = ["INTERFACE", "InferenceRequest"]
 
 Options = dict[str, Any]
 
-# From this release on, the client reads zero-shot classifications as a list of labels with their scores.
-_LISTS_LABELS_SINCE = (1, 1, 5)
+# From this release on, the client reads a zero-shot classification as a list of labels with their scores.
+_LABEL_LIST_RELEASE = (1, 1, 5)
 _HUB_CLIENT = re.compile(r"\bhf_hub/(\d+)\.(\d+)\.(\d+)")
 _TEXT_TO_TEXT = frozenset({"summarization", "text2text-generation", "translation"})
 
 
 class InferenceRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What to answer.
+    """A request to a model.
 
     Attributes:
-        inputs: One input or a list, as the model's pipeline takes them; for embeddings also
-            `{"source_sentence": …, "sentences": […]}`, which is answered with similarities.
-        parameters: The task's options.
-        stream: Answer with server-sent events, while the text is generated.
-        options: Accepted as Hugging Face's API accepts them, and without effect.
-        normalize: Of embeddings: scale them to length 1.
-        truncate: Of embeddings: cut a text that is too long.
-        truncation_direction: Of embeddings: what is cut, the text's right end or its left.
-        prompt_name: Of embeddings: which of the model's prompts comes before each text.
+        inputs: An input of the model's pipeline, or a list of inputs. For embeddings also
+            `{"source_sentence": …, "sentences": […]}`, which returns similarities.
+        parameters: The options of the task.
+        stream: Send server-sent events while the text is generated.
+        options: Accepted, as in Hugging Face's API, but without effect.
+        normalize: For embeddings: scale them to length 1.
+        truncate: For embeddings: truncate a text that is too long.
+        truncation_direction: For embeddings: the end of the text to remove, right or left.
+        prompt_name: For embeddings: the name of the model's prompt before each text.
     """
 
     inputs: Any
@@ -64,28 +65,28 @@ class InferenceRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
 async def infer(
     data: JSONBody[InferenceRequest],
     request: ServerRequest,
-    name: MaybeModelName = None,
+    name: OptionalModelName = None,
 ) -> Response[Result]:
-    """Answer by a model, without a name by the first: inputs and parameters are those of its pipeline."""
+    """Run a model, or the first model if the path has no name. Inputs and parameters are those of its pipeline."""
     served = request.registry[request.registry.names[0] if name is None else name]
     parameters = dict(data.parameters or {})
     if served.task == "feature-extraction" and isinstance(data.inputs, Mapping):
-        sentences, options = _similarity(data.inputs), _of_embeddings(served, parameters, data)
+        sentences, options = _similarity_inputs(data.inputs), _embedding_options(served, parameters, data)
         cosines = await similarities(served, sentences, options, prompt_name=data.prompt_name)
         return Response(cosines)
     many = isinstance(data.inputs, list) and not _is_chat(served, data.inputs)
     inputs = data.inputs if many else [data.inputs]
     options = _options(served, parameters, data)
     if served.task == "feature-extraction":
-        inputs = prompted(served, inputs, data.prompt_name)
+        inputs = add_prompt(served, inputs, data.prompt_name)
     if data.stream:
-        return await _streamed(served, inputs, options)
+        return await _stream(served, inputs, options)
     if served.task == "text-generation" and parameters.get("details"):
-        return Response(await _described(served, inputs, options))
+        return Response(await _answer_with_details(served, inputs, options))
     results = await served.answer(inputs, options)
-    if served.task == "zero-shot-classification" and _lists_labels(request.headers.get("user-agent", "")):
-        results = [_labels(result) for result in results]
-    return Response(_unwrapped(served.task, results, many=many))
+    if served.task == "zero-shot-classification" and _reads_label_list(request.headers.get("user-agent", "")):
+        results = [_label_list(result) for result in results]
+    return Response(_unwrap(served.task, results, many=many))
 
 
 INTERFACE = Interface(name="Hugging Face", handlers=[infer])
@@ -94,34 +95,38 @@ INTERFACE = Interface(name="Hugging Face", handlers=[infer])
 def _options(served: ServedModel, parameters: Options, request: InferenceRequest) -> Options:
     """Return the pipeline's options for a request."""
     if served.task == "feature-extraction":
-        return _of_embeddings(served, parameters, request)
+        return _embedding_options(served, parameters, request)
     for option in ("normalize", "truncate", "truncation_direction", "prompt_name"):
         if (value := getattr(request, option)) is not None:
-            raise OptionError(f"{option}={value!r} is of embeddings.", hint=f"{served.name} is for {served.task}.")
+            raise OptionError(
+                f"{option}={value!r} is not possible: {served.name} is for {served.task}, not for embeddings.",
+                hint=f"Leave {option} out.",
+            )
     if served.task == "text-classification":
         return {"top_k": None, **parameters}
     if served.task == "text-generation":
         return generation_options(parameters, chat=not isinstance(request.inputs, str))
     if served.task in _TEXT_TO_TEXT:
-        return _with_generation(parameters)
+        return _flatten_generation(parameters)
     return parameters
 
 
-def _with_generation(parameters: Options) -> Options:
-    """Return options with those of generation beside the others, not within."""
+def _flatten_generation(parameters: Options) -> Options:
+    """Return the options with those of `generate_parameters` on the same level."""
     generation = parameters.pop("generate_parameters", None) or {}
     if not isinstance(generation, Mapping):
         raise OptionError(
-            f"generate_parameters={generation!r} is no mapping.", hint='Give them by name: {"max_new_tokens": 64}.'
+            f"generate_parameters={generation!r} is not a mapping.",
+            hint='Give options by name: {"max_new_tokens": 64}.',
         )
     return {**parameters, **generation}
 
 
-def _of_embeddings(served: ServedModel, parameters: Options, request: InferenceRequest) -> Options:
-    """Return the options for embeddings: one a text where the model's folder says how, as Hugging Face's servers do."""
+def _embedding_options(served: ServedModel, parameters: Options, request: InferenceRequest) -> Options:
+    """Return the options for embeddings. As on Hugging Face's servers, the result is pooled if the folder says how."""
     if parameters.get("return_tensors"):
-        raise OptionError("return_tensors makes no JSON.", hint="Leave return_tensors out.")
-    options: Options = {"pooling": "auto"} if pools(served) else {}
+        raise OptionError("return_tensors is not possible over HTTP.", hint="Leave return_tensors out.")
+    options: Options = {"pooling": "auto"} if served.pipeline.model.folder.has(POOLING_CONFIG) else {}
     if request.normalize is not None:
         options["normalize"] = request.normalize
     if request.truncate is not None:
@@ -131,7 +136,7 @@ def _of_embeddings(served: ServedModel, parameters: Options, request: InferenceR
     return options | parameters
 
 
-def _similarity(inputs: Any) -> SimilarityInputs:
+def _similarity_inputs(inputs: Any) -> SimilarityInputs:
     try:
         return msgspec.convert(inputs, SimilarityInputs)
     except msgspec.ValidationError as error:
@@ -144,30 +149,31 @@ def _is_chat(served: ServedModel, inputs: Sequence[Any]) -> bool:
     return served.task == "text-generation" and len(inputs) > 0 and isinstance(inputs[0], Mapping)
 
 
-async def _described(served: ServedModel, inputs: Sequence[Any], options: Options) -> list[Any]:
-    """Answer with texts, and with how they were generated."""
+async def _answer_with_details(served: ServedModel, inputs: Sequence[Any], options: Options) -> list[Any]:
+    """Return generated texts with their details."""
     if options.get("num_return_sequences", 1) != 1:
         raise OptionError(
-            f"num_return_sequences={options['num_return_sequences']!r} has no details.", hint="num_return_sequences=1"
+            f"num_return_sequences={options['num_return_sequences']!r} is not possible with details.",
+            hint="Give num_return_sequences=1, or leave details out.",
         )
-    kept_options = {name: value for name, value in options.items() if name not in RETURNS}
-    results = await served.answer(inputs, {**kept_options, "return_tensors": True, "return_details": True})
+    token_options = {name: value for name, value in options.items() if name not in RETURN_OPTIONS}
+    results = await served.answer(inputs, {**token_options, "return_tensors": True, "return_details": True})
     return [
-        await asyncio.to_thread(described, served.pipeline, text, options, result[0])
+        await asyncio.to_thread(with_details, served.pipeline, text, options, result[0])
         for text, result in zip(inputs, results, strict=True)
     ]
 
 
-async def _streamed(served: ServedModel, inputs: Sequence[Any], options: Options) -> Response[Any]:
-    """Answer with events while the text is generated."""
+async def _stream(served: ServedModel, inputs: Sequence[Any], options: Options) -> Response[Any]:
+    """Return a response that sends events while the text is generated."""
     if len(inputs) != 1:
-        raise InputError(f"{len(inputs)} inputs cannot be streamed.", hint="Give one.")
+        raise InputError(f"{len(inputs)} inputs cannot be streamed.", hint="Give one input.")
     events = stream_events(served.stream(inputs[0], options), seed=options.get("seed"))
     return await stream_response(events, named_error)
 
 
-def _unwrapped(task: str, results: list[Any], *, many: bool) -> Any:
-    """Return results nested as the client reads them: those of a text generated, or classified, are a list of their own."""
+def _unwrap(task: str, results: list[Any], *, many: bool) -> Any:
+    """Return the results with the nesting that the client reads: some tasks return a list for a single input too."""
     if task in _TEXT_TO_TEXT and all(len(result) == 1 for result in results):
         return [result[0] for result in results]
     if task == "text-classification":
@@ -175,11 +181,11 @@ def _unwrapped(task: str, results: list[Any], *, many: bool) -> Any:
     return results if many else results[0]
 
 
-def _lists_labels(user_agent: str) -> bool:
+def _reads_label_list(user_agent: str) -> bool:
     client = _HUB_CLIENT.search(user_agent)
-    return client is not None and tuple(map(int, client.groups())) >= _LISTS_LABELS_SINCE
+    return client is not None and tuple(map(int, client.groups())) >= _LABEL_LIST_RELEASE
 
 
-def _labels(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _label_list(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     pairs = zip(result["labels"], result["scores"], strict=True)
     return [{"label": label, "score": score} for label, score in pairs]

@@ -1,4 +1,4 @@
-"""What Hugging Face's interface answers with, task by task, as the document says it."""
+"""The results of Hugging Face's interface, for the OpenAPI document."""
 
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypeAlias, TypedDict, TypeVar, Union
@@ -18,8 +18,8 @@ __all__ = ["Result"]
 ResultT = TypeVar("ResultT")
 
 
-class _Written(TypedDict):
-    """How a text came about, if asked."""
+class _GenerationResult(TypedDict):
+    """The details of a generated text, if the request asks for them."""
 
     details: NotRequired[Details]
     finish_reason: NotRequired[FinishReason]
@@ -27,46 +27,46 @@ class _Written(TypedDict):
     prompt_tokens: NotRequired[int]
 
 
-class Generated(_Written):
-    """A text that was generated; of a chat, its messages."""
+class Generated(_GenerationResult):
+    """A generated text; for a chat, its messages."""
 
     generated_text: str | list[Mapping[str, Any]]
 
 
-class GeneratedTokens(_Written):
-    """The tokens of one."""
+class GeneratedTokens(_GenerationResult):
+    """The token ids of a generated text."""
 
     generated_token_ids: list[int]
 
 
-class Summary(_Written):
+class Summary(_GenerationResult):
     """A summary."""
 
     summary_text: str
 
 
-class SummaryTokens(_Written):
-    """The tokens of one."""
+class SummaryTokens(_GenerationResult):
+    """The token ids of a summary."""
 
     summary_token_ids: list[int]
 
 
-class Translation(_Written):
+class Translation(_GenerationResult):
     """A translation."""
 
     translation_text: str
 
 
-class TranslationTokens(_Written):
-    """The tokens of one."""
+class TranslationTokens(_GenerationResult):
+    """The token ids of a translation."""
 
     translation_token_ids: list[int]
 
 
-# One, a list, or lists of lists, as inputs and options make it.
-_Nested: TypeAlias = Union[ResultT, list[ResultT | list[ResultT | list[ResultT]]]]  # noqa: UP007 - an alias of a variable
+# A result, a list, or nested lists, as inputs and options select it.
+_Nested: TypeAlias = Union[ResultT, list[ResultT | list[ResultT | list[ResultT]]]]  # noqa: UP007 - an alias with a type variable
 
-Result: TypeAlias = Union[  # noqa: UP007 - Litestar cannot name the other kind
+Result: TypeAlias = Union[  # noqa: UP007 - Litestar cannot name a `|` union
     _Nested[Classification],
     _Nested[Entity],
     _Nested[Answer],
@@ -85,4 +85,4 @@ Result: TypeAlias = Union[  # noqa: UP007 - Litestar cannot name the other kind
     list[list[list[float]]],
     list[list[list[list[float]]]],
 ]
-"""The results of every task."""
+"""A result of any task."""

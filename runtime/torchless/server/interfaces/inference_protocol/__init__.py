@@ -1,1 +1,4 @@
-"""The Open Inference Protocol, version 2, with its extension for binary tensors."""
+"""The Open Inference Protocol, version 2, with its extension for binary tensors.
+
+It may import what `interfaces` may import.
+"""

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's errors: their body, and their statuses."""
+"""The error body and the statuses of the Open Inference Protocol."""
 
 from msgspec import Struct
 
@@ -11,7 +11,7 @@ INFERENCE_PROTOCOL_STATUSES = {**STATUSES, InputError: 400, OptionError: 400, Ta
 
 
 class InferenceProtocolError(Struct, kw_only=True):
-    """An error as clients of the Open Inference Protocol read it.
+    """The error body of the Open Inference Protocol.
 
     Attributes:
         error: What is wrong, and what to do about it.

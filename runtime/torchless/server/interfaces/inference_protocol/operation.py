@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of a route that takes and gives tensors."""
+"""The OpenAPI operation of a route with tensors in its request and its response."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,29 +14,26 @@ from litestar.openapi.spec import (
 )
 
 from torchless.server.interfaces.inference_protocol.tensors import JSON_LENGTH, TensorRequest
-from torchless.server.openapi import WrittenSchema, describe
+from torchless.server.openapi import JsonSchema, describe
 
 __all__ = ["TensorOperation"]
 
 
 @dataclass
 class TensorOperation(Operation):
-    """An operation that takes and gives tensors, as JSON, or as JSON with their bytes behind it."""
+    """An operation with tensors in its request and its response: as JSON, or as bytes behind the JSON."""
 
     def __post_init__(self) -> None:
         length = Schema(type=OpenAPIType.INTEGER, minimum=0)
-        binary = OpenAPIMediaType(schema=Schema(description="JSON, and behind it the bytes of tensors."))
-        schema = WrittenSchema(written=describe(TensorRequest))
+        description = "The number of bytes of the JSON, if the bytes of tensors follow."
+        binary = OpenAPIMediaType(schema=Schema(description="JSON, and then the bytes of tensors."))
+        schema = JsonSchema(value=describe(TensorRequest))
         self.request_body = RequestBody(
             required=True,
             content={"application/json": OpenAPIMediaType(schema=schema), "application/octet-stream": binary},
         )
-        where = Parameter(
-            name=JSON_LENGTH, param_in="header", schema=length, description="Where the JSON ends, if bytes follow."
-        )
-        self.parameters = [*(self.parameters or ()), where]
-        answer: Any = self.responses["200"]  # type: ignore[index]
-        answer.content["application/octet-stream"] = binary
-        answer.headers = {
-            JSON_LENGTH: OpenAPIHeader(schema=length, description="Where the JSON ends, if bytes follow.")
-        }
+        header = Parameter(name=JSON_LENGTH, param_in="header", schema=length, description=description)
+        self.parameters = [*(self.parameters or ()), header]
+        response: Any = self.responses["200"]  # type: ignore[index]
+        response.content["application/octet-stream"] = binary
+        response.headers = {JSON_LENGTH: OpenAPIHeader(schema=length, description=description)}

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, with its extension for binary tensors: texts in, tensors out."""
+"""The routes of the Open Inference Protocol: texts in, tensors out."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,12 +32,12 @@ _LABELLED = ("text-classification", "token-classification")
 
 
 class ServerMetadata(Struct, kw_only=True):
-    """What serves.
+    """The description of the server.
 
     Attributes:
-        name: Its name.
-        version: Its version.
-        extensions: Of the protocol.
+        name: The name of the server.
+        version: The version of the server.
+        extensions: The supported extensions of the protocol.
     """
 
     name: str
@@ -46,13 +46,13 @@ class ServerMetadata(Struct, kw_only=True):
 
 
 class TensorMetadata(Struct, kw_only=True):
-    """What a tensor is.
+    """The description of a tensor.
 
     Attributes:
-        name: Its name.
+        name: The name.
         datatype: `BYTES` for texts, `FP32` or `INT64`.
-        shape: Its shape; -1 is any length.
-        parameters: `optional` where a request may leave an input out, or has to ask for an output.
+        shape: The shape; -1 is any length.
+        parameters: `optional`, if a request may leave out the input, or must request the output by name.
     """
 
     name: str
@@ -62,14 +62,14 @@ class TensorMetadata(Struct, kw_only=True):
 
 
 class ModelMetadata(Struct, kw_only=True):
-    """What a model takes and gives.
+    """The description of a model.
 
     Attributes:
-        name: Its name.
-        platform: What runs it.
-        inputs: What it takes.
-        outputs: What it gives.
-        parameters: Its `task`, its `dtype`, and its `labels` in the order of `logits`.
+        name: The name.
+        platform: The runtime and the format.
+        inputs: The inputs.
+        outputs: The outputs.
+        parameters: The `task`, the `dtype`, and the `labels` in the order of `logits`.
     """
 
     name: str
@@ -80,19 +80,19 @@ class ModelMetadata(Struct, kw_only=True):
 
 
 class Liveness(Struct, kw_only=True):
-    """Whether the process lives."""
+    """Whether the process runs."""
 
     live: bool
 
 
 class ServerReadiness(Struct, kw_only=True):
-    """Whether requests are taken."""
+    """Whether the server accepts requests."""
 
     ready: bool
 
 
 class Readiness(Struct, kw_only=True):
-    """Whether a model takes requests."""
+    """Whether a model accepts requests."""
 
     name: str
     ready: bool
@@ -106,7 +106,7 @@ def server() -> ServerMetadata:
 
 @get("/v2/health/live", opt={"public": True}, sync_to_thread=False)
 def live() -> Liveness:
-    """Say that the process lives."""
+    """Return that the process runs."""
     return Liveness(live=True)
 
 
@@ -117,19 +117,19 @@ def live() -> Liveness:
     sync_to_thread=False,
 )
 def ready(request: ServerRequest) -> Response[ServerReadiness]:
-    """Say whether requests are taken."""
+    """Return whether the server accepts requests."""
     return readiness_response(ServerReadiness(ready=request.is_ready), ready=request.is_ready)
 
 
 @get("/v2/models/{name:str}", sync_to_thread=False)
 def model(name: ModelName, request: ServerRequest) -> ModelMetadata:
-    """Describe what a model takes and gives."""
+    """Describe the inputs and the outputs of a model."""
     served = request.registry[name]
     signature = signature_of(served.pipeline)
     outputs = [
-        _metadata(output, optional=output.optional or answer is not signature.answers[0])
-        for answer in signature.answers
-        for output in answer.outputs
+        _metadata(output, optional=output.optional or call is not signature.calls[0])
+        for call in signature.calls
+        for output in call.outputs
     ]
     labels = served.pipeline.model.config.id2label
     return ModelMetadata(
@@ -151,7 +151,7 @@ def model(name: ModelName, request: ServerRequest) -> ModelMetadata:
     sync_to_thread=False,
 )
 def model_ready(name: ModelName, request: ServerRequest) -> Response[Readiness]:
-    """Say whether a model takes requests."""
+    """Return whether a model accepts requests."""
     body = Readiness(name=request.registry[name].name, ready=request.is_ready)
     return readiness_response(body, ready=request.is_ready)
 
@@ -166,13 +166,13 @@ async def infer(
     name: ModelName,
     request: ServerRequest,
 ) -> Response[Any]:
-    """Answer texts. The request's parameters are options of the model's pipeline."""
+    """Run a model on texts. The parameters of the request are options of the model's pipeline."""
     served = request.registry[name]
     signature = signature_of(served.pipeline)
     data, raw = read_request(await request.body(), request.headers.get(JSON_LENGTH))
     texts = texts_of(data.inputs, raw)
-    tensors = await _answered(served, signature, data, texts)
-    body, json_length = write_response(name, tensors, request_id=data.id, binary=_binary(data, tensors))
+    tensors = await _answer(served, signature, data, texts)
+    body, json_length = write_response(name, tensors, request_id=data.id, binary=_binary_outputs(data, tensors))
     if json_length is None:
         return Response(body, media_type="application/json")
     return Response(body, media_type="application/octet-stream", headers={JSON_LENGTH: str(json_length)})
@@ -187,22 +187,22 @@ INTERFACE = Interface(
 )
 
 
-async def _answered(
+async def _answer(
     served: ServedModel, signature: Signature, data: TensorRequest, texts: Mapping[str, list[str]]
 ) -> Tensors:
     names = [output.name for output in data.outputs] if data.outputs else None
-    answers = signature.asked(names)
+    calls = signature.calls_for(names)
     inputs, options = signature.inputs_of(texts)
     check_no_template(data.parameters)
     options = {name: value for name, value in data.parameters.items() if name != "binary_data_output"} | options
     tensors: dict[str, Any] = {}
-    for answer in answers:
-        tensors |= answer.arrays(await served.answer(inputs, answer.options_of(options)))
+    for call in calls:
+        tensors |= call.arrays(await served.answer(inputs, call.merge_options(options)))
     return tensors if names is None else {name: tensors[name] for name in names}
 
 
-def _binary(data: TensorRequest, tensors: Tensors) -> set[str]:
-    """Return the outputs that become bytes: each one's own word is stronger than the request's."""
+def _binary_outputs(data: TensorRequest, tensors: Tensors) -> set[str]:
+    """Return the names of the outputs to send as bytes: a parameter of an output overrides that of the request."""
     by_default = bool(data.parameters.get("binary_data_output", False))
     by_output = {output.name: output.parameters.get("binary_data", by_default) for output in data.outputs or ()}
     return {name for name in tensors if by_output.get(name, by_default)}

@@ -1,4 +1,4 @@
-"""What each task takes and gives as tensors: texts in; the results of its pipeline as columns, or arrays, out."""
+"""The signature of each task: its inputs as tensors of texts, and its outputs as columns or arrays."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,20 +12,20 @@ from torchless.folder.layout import POOLING_CONFIG
 from torchless.pipelines.base import Pipeline
 from torchless.server.interfaces.inference_protocol.tensors import Tensors
 
-__all__ = ["Answer", "Signature", "TensorSpec", "signature_of"]
+__all__ = ["PipelineCall", "Signature", "TensorSpec", "signature_of"]
 
 Texts: TypeAlias = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorSpec:
-    """What a tensor is.
+    """The description of a tensor.
 
     Attributes:
-        name: Its name.
+        name: The name.
         datatype: `BYTES` for texts, `FP32` or `INT64`.
-        shape: Its shape; -1 is any length.
-        optional: Whether a request may leave it out, or has to ask for it.
+        shape: The shape; -1 is any length.
+        optional: Whether a request may leave out the input, or must request the output by name.
     """
 
     name: str
@@ -35,70 +35,70 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """Outputs that one call of the pipeline gives.
+class PipelineCall:
+    """A call of the pipeline, and the outputs that it gives.
 
     Attributes:
-        outputs: What they are.
-        options: The options that give them, above those of the request.
-        defaults: The options that give them, below those of the request.
-        without: Options of the request that say nothing about them.
-        arrays: Turns the pipeline's results into them.
+        outputs: The outputs.
+        arrays: Turns the results of the pipeline into the outputs.
+        options: Options of the call that override those of the request.
+        defaults: Options of the call that those of the request override.
+        ignored: The names of options of the request that have no meaning for the outputs.
     """
 
     outputs: tuple[TensorSpec, ...]
     arrays: Callable[[Sequence[Any]], Tensors]
     options: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    without: frozenset[str] = frozenset()
+    ignored: frozenset[str] = frozenset()
 
-    def options_of(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options of the call, from those of the request."""
-        kept = {name: value for name, value in given.items() if name not in self.without}
+    def merge_options(self, request_options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of the call for those of a request."""
+        kept = {name: value for name, value in request_options.items() if name not in self.ignored}
         return {**self.defaults, **kept, **self.options}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """What a model takes and gives.
+    """The inputs and the outputs of a model.
 
     Attributes:
-        inputs: The tensors it takes.
-        answers: The calls that give its outputs; the first is made where a request asks for none by name.
-        shared: Inputs that every call shares, as the names of the pipeline's options for them.
-        whole: Inputs that together are one input of the pipeline, however many texts they have.
+        inputs: The input tensors.
+        calls: The pipeline calls for the outputs. A request without names of outputs makes the first call.
+        shared: The names of input tensors that are an option of the pipeline, shared by all its inputs.
+        whole: Whether all the tensors together are a single input of the pipeline.
     """
 
     inputs: tuple[TensorSpec, ...]
-    answers: tuple[Answer, ...]
+    calls: tuple[PipelineCall, ...]
     shared: frozenset[str] = frozenset()
     whole: bool = False
 
-    def asked(self, names: Sequence[str] | None) -> list[Answer]:
-        """Return the calls that give some outputs.
+    def calls_for(self, names: Sequence[str] | None) -> list[PipelineCall]:
+        """Return the pipeline calls for some outputs.
 
         Args:
-            names: Of the outputs; None for those that are given by default.
+            names: The names of the outputs; None for the default outputs.
 
         Raises:
             InputError: There is no such output.
         """
         if names is None:
-            return [self.answers[0]]
-        valid = {output.name for answer in self.answers for output in answer.outputs}
+            return [self.calls[0]]
+        valid = {output.name for call in self.calls for output in call.outputs}
         for name in names:
             if name not in valid:
                 raise InputError(f"The model has no output {name!r}.", hint=nearest(name, valid))
-        return [answer for answer in self.answers if any(output.name in names for output in answer.outputs)]
+        return [call for call in self.calls if any(output.name in names for output in call.outputs)]
 
     def inputs_of(self, texts: Texts) -> tuple[list[Any], dict[str, Any]]:
-        """Return the pipeline's inputs, and the options that the tensors bring.
+        """Return the inputs of the pipeline, and the options that come as tensors.
 
         Args:
-            texts: Of each tensor.
+            texts: The texts of each tensor.
 
         Raises:
-            InputError: A tensor is missing, unknown or empty, or tensors differ in length.
+            InputError: A tensor is missing, unknown or empty, or the tensors differ in length.
         """
         valid = {tensor.name for tensor in self.inputs}
         for name in texts:
@@ -106,50 +106,44 @@ class Signature:
                 raise InputError(f"The model has no input {name!r}.", hint=nearest(name, valid))
         for tensor in self.inputs:
             if not tensor.optional and not texts.get(tensor.name):
-                raise InputError(f"The input {tensor.name!r} is missing or empty.", hint="Give a text at least.")
+                raise InputError(f"The input {tensor.name!r} is missing or empty.", hint="Give at least one text.")
         options = {name: list(texts[name]) for name in self.shared if name in texts}
         columns = {name: texts[name] for name in texts if name not in self.shared}
         if self.whole:
             item, many = (tensor.name for tensor in self.inputs)
             if len(texts[item]) > 1:
                 raise InputError(
-                    f"The input {item!r} has {len(texts[item])} texts.", hint="Give one, with all of its own."
+                    f"The input {item!r} has {len(texts[item])} texts.", hint=f"Send one {item} with its {many}."
                 )
             return [{item: texts[item][0], many: list(texts[many])}], options
         if len(columns) == 1:
             return list(*columns.values()), options
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
-            raise InputError(
-                "The inputs differ in length: "
-                + ", ".join(f"{count} of {name}" for name, count in lengths.items())
-                + ".",
-                hint="Give as many of each.",
-            )
+            counts = ", ".join(f"{count} of {name}" for name, count in lengths.items())
+            raise InputError(f"The inputs differ in length: {counts}.", hint="Give the same number of texts in each.")
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], options
 
 
 def signature_of(pipeline: Pipeline[Any]) -> Signature:
-    """Return what a pipeline takes and gives as tensors."""
+    """Return the signature of a pipeline."""
     task = pipeline.task.name
     if task == "feature-extraction":
         pooled, tokens = _embeddings(pipeline), _hidden_states(pipeline)
         declared = pipeline.model.folder.has(POOLING_CONFIG)
-        return Signature(inputs=_texts("text"), answers=(pooled, tokens) if declared else (tokens, pooled))
-    rows = Answer(
+        return Signature(inputs=_texts("text"), calls=(pooled, tokens) if declared else (tokens, pooled))
+    rows = PipelineCall(
         outputs=(*_COLUMNS[task], TensorSpec(name="input", datatype="INT64")),
         arrays=_Columns(_COLUMNS[task]),
     )
     if task == "text-classification":
         pair = TensorSpec(name="text_pair", datatype="BYTES", optional=True)
-        return Signature(inputs=(*_texts("text"), pair), answers=(rows, _logits(pipeline)))
+        return Signature(inputs=(*_texts("text"), pair), calls=(rows, _logits(pipeline)))
     if task == "zero-shot-classification":
         shared = "candidate_labels"
-        return Signature(inputs=_texts("text", shared), answers=(rows,), shared=frozenset({shared}))
-    if task in _OF_RECORDS:
-        names, whole = _OF_RECORDS[task]
-        return Signature(inputs=_texts(*names), answers=(rows,), whole=whole)
-    return Signature(inputs=_texts("text"), answers=(rows,))
+        return Signature(inputs=_texts("text", shared), calls=(rows,), shared=frozenset({shared}))
+    names, whole = _RECORDS.get(task, (("text",), False))
+    return Signature(inputs=_texts(*names), calls=(rows,), whole=whole)
 
 
 def _texts(*names: str) -> tuple[TensorSpec, ...]:
@@ -160,7 +154,7 @@ def _columns(datatypes: Mapping[str, str]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name=name, datatype=datatype) for name, datatype in datatypes.items())
 
 
-# A result's keys as columns, one row a dict; the column `input` says which input a row is of.
+# The keys of a result become columns, and each dict becomes a row. The column `input` has the index of a row's input.
 _COLUMNS: Mapping[str, tuple[TensorSpec, ...]] = {
     "fill-mask": _columns({"token_str": "BYTES", "token": "INT64", "score": "FP32", "sequence": "BYTES"}),
     "multiple-choice": _columns({"choice": "BYTES", "index": "INT64", "score": "FP32"}),
@@ -177,15 +171,15 @@ _COLUMNS: Mapping[str, tuple[TensorSpec, ...]] = {
     "zero-shot-classification": _columns({"label": "BYTES", "score": "FP32"}),
 }
 
-# The inputs of tasks that take several texts together, and whether all of a request's are one such input.
-_OF_RECORDS: Mapping[str, tuple[tuple[str, ...], bool]] = {
+# The tensors of tasks whose input has several texts, and whether all tensors of a request are a single input.
+_RECORDS: Mapping[str, tuple[tuple[str, ...], bool]] = {
     "multiple-choice": (("prompt", "choices"), True),
     "question-answering": (("question", "context"), False),
     "text-ranking": (("query", "documents"), True),
 }
 
 _DTYPES: Mapping[str, Any] = {"BYTES": object, "FP32": np.float32, "INT64": np.int64}
-# Groups of tokens name their label so.
+# The key of the label in the result for a group of tokens.
 _OTHER_KEYS = {"entity": "entity_group"}
 
 
@@ -194,7 +188,7 @@ class _Columns:
     """Turns results into columns.
 
     Attributes:
-        columns: What they are.
+        columns: The columns.
     """
 
     columns: tuple[TensorSpec, ...]
@@ -213,13 +207,14 @@ def _value(row: Mapping[str, Any], name: str) -> Any:
     value = row.get(name, row.get(_OTHER_KEYS.get(name, name)))
     if value is None:
         raise OptionError(
-            f"With these parameters, the results have no {name!r}.", hint="Leave out what changes their form."
+            f"With these parameters, the results have no {name!r}.",
+            hint="Leave out the parameters that change the form of the results.",
         )
     return value
 
 
 def _rows(result: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the dicts that a result is made of, however deep they are."""
+    """Yield the dicts in a result, at any depth."""
     if isinstance(result, list):
         for inner in result:
             yield from _rows(inner)
@@ -230,31 +225,33 @@ def _rows(result: Any) -> Iterator[Mapping[str, Any]]:
         yield result
 
 
-def _logits(pipeline: Pipeline[Any]) -> Answer:
-    """The scores of all labels, in the model's order, before any function."""
+def _logits(pipeline: Pipeline[Any]) -> PipelineCall:
+    """Return the call for the logits of all labels, in the order of the model."""
     labels = len(pipeline.model.config.id2label)
 
     def arrays(results: Sequence[Any]) -> Tensors:
         return {"logits": np.array([[item["score"] for item in result] for result in results], dtype=np.float32)}
 
-    return Answer(
+    return PipelineCall(
         outputs=(TensorSpec(name="logits", datatype="FP32", shape=(-1, labels), optional=True),),
         arrays=arrays,
         options={"function_to_apply": "none", "return_all_scores": True},
-        without=frozenset({"top_k"}),
+        ignored=frozenset({"top_k"}),
     )
 
 
-def _embeddings(pipeline: Pipeline[Any]) -> Answer:
-    """One embedding a text."""
+def _embeddings(pipeline: Pipeline[Any]) -> PipelineCall:
+    """Return the call for an embedding of each text."""
     width = pipeline.model.config.width
 
     def arrays(results: Sequence[Any]) -> Tensors:
         if any(result.ndim > 1 for result in results):
-            raise OptionError("pooling=None makes no embedding.", hint="Leave it out, or ask for last_hidden_state.")
+            raise OptionError(
+                "pooling=None makes no embedding.", hint="Leave pooling out, or request the output last_hidden_state."
+            )
         return {"embedding": np.stack(results).astype(np.float32, copy=False)}  # (texts, hidden)
 
-    return Answer(
+    return PipelineCall(
         outputs=(TensorSpec(name="embedding", datatype="FP32", shape=(-1, width)),),
         arrays=arrays,
         defaults={"pooling": "auto"},
@@ -262,8 +259,8 @@ def _embeddings(pipeline: Pipeline[Any]) -> Answer:
     )
 
 
-def _hidden_states(pipeline: Pipeline[Any]) -> Answer:
-    """The hidden states of all tokens, zeros after a text's end, and how many tokens each text has."""
+def _hidden_states(pipeline: Pipeline[Any]) -> PipelineCall:
+    """Return the call for the hidden states of all tokens, padded with zeros, and the number of tokens of each text."""
     width = pipeline.model.config.width
 
     def arrays(results: Sequence[Any]) -> Tensors:
@@ -273,12 +270,12 @@ def _hidden_states(pipeline: Pipeline[Any]) -> Answer:
             row[: result.shape[1]] = result[0]
         return {"last_hidden_state": padded, "tokens": np.array(counts, dtype=np.int64)}
 
-    return Answer(
+    return PipelineCall(
         outputs=(
             TensorSpec(name="last_hidden_state", datatype="FP32", shape=(-1, -1, width)),
             TensorSpec(name="tokens", datatype="INT64"),
         ),
         arrays=arrays,
         options={"return_tensors": True, "pooling": None},
-        without=frozenset({"normalize", "windows"}),
+        ignored=frozenset({"normalize", "windows"}),
     )

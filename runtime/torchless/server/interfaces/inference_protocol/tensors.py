@@ -1,4 +1,4 @@
-"""Tensors as the Open Inference Protocol carries them: as JSON, or as bytes behind it."""
+"""The tensors of the Open Inference Protocol in requests and responses: as JSON, or as bytes behind the JSON."""
 
 from collections.abc import Collection, Mapping
 from math import prod
@@ -26,23 +26,23 @@ __all__ = [
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 
 JSON_LENGTH = "Inference-Header-Content-Length"
-"""The header that says where a body's JSON ends, and bytes begin."""
+"""The header with the number of bytes of the JSON, if the bytes of tensors follow."""
 
 _DATATYPES = {"O": "BYTES", "f": "FP32", "i": "INT64"}
 _STORED: dict[str, np.dtype[Any]] = {"f": np.dtype("<f4"), "i": np.dtype("<i8")}
-_LENGTH_DIGITS = 20
-_LENGTH_BYTES = 4  # of each text of a BYTES tensor, little-endian, before the text itself
+_MAX_LENGTH_DIGITS = 20
+_LENGTH_BYTES = 4  # the size of the length before each text of a BYTES tensor, little-endian
 
 
 class InputTensor(msgspec.Struct, frozen=True, kw_only=True):
     """A tensor of a request.
 
     Attributes:
-        name: Of an input of the model.
-        shape: Its shape.
-        datatype: Of its elements; `BYTES` are texts.
-        parameters: `binary_data_size` says how many bytes behind the JSON are its own.
-        data: Its elements, nested or flat, where they are in the JSON.
+        name: The name of an input of the model.
+        shape: The shape.
+        datatype: The type of the elements; `BYTES` are texts.
+        parameters: `binary_data_size` is the number of the tensor's bytes behind the JSON.
+        data: The elements, nested or flat, unless they are bytes behind the JSON.
     """
 
     name: str
@@ -53,11 +53,11 @@ class InputTensor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestedOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """An output that a request asks for.
+    """A requested output.
 
     Attributes:
-        name: Of an output of the model.
-        parameters: `binary_data` asks for bytes.
+        name: The name of an output of the model.
+        parameters: `binary_data` selects bytes behind the JSON.
     """
 
     name: str
@@ -68,10 +68,10 @@ class TensorRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The JSON of a request.
 
     Attributes:
-        inputs: What to answer.
-        outputs: What to return; by default all that the model returns by itself.
-        parameters: `binary_data_output` asks for all outputs as bytes; the others are options of the pipeline.
-        id: Given back with the response.
+        inputs: The input tensors.
+        outputs: The outputs to return; by default all outputs that are not optional.
+        parameters: `binary_data_output` selects bytes for all outputs; other parameters are options of the pipeline.
+        id: An id, which the response repeats.
     """
 
     inputs: list[InputTensor]
@@ -84,11 +84,11 @@ class OutputTensor(msgspec.Struct, kw_only=True):
     """A tensor of a response.
 
     Attributes:
-        name: Of an output of the model.
-        datatype: Of its elements: `BYTES` are texts.
-        shape: Its shape.
-        data: Its elements, flat, unless they are behind the JSON.
-        parameters: `binary_data_size` says how many bytes behind the JSON are its own.
+        name: The name of an output of the model.
+        datatype: The type of the elements; `BYTES` are texts.
+        shape: The shape.
+        data: The elements, flat, unless they are bytes behind the JSON.
+        parameters: `binary_data_size` is the number of the tensor's bytes behind the JSON.
     """
 
     name: str
@@ -102,8 +102,8 @@ class TensorResponse(msgspec.Struct, kw_only=True):
     """The JSON of a response.
 
     Attributes:
-        model_name: Of the model that answered.
-        id: Of the request.
+        model_name: The name of the model.
+        id: The id of the request.
         outputs: The tensors.
     """
 
@@ -116,22 +116,22 @@ def read_request(body: bytes, json_length: str | None) -> tuple[TensorRequest, b
     """Read a request.
 
     Args:
-        body: All of it.
-        json_length: The header `Inference-Header-Content-Length`: where the JSON ends and the bytes begin.
+        body: The whole body.
+        json_length: The value of the header `Inference-Header-Content-Length`.
 
     Returns:
-        The JSON, and the bytes behind it.
+        The request, and the bytes behind the JSON.
 
     Raises:
-        InputError: It is no such request.
+        InputError: The body is not a request of this protocol.
     """
     end = len(body)
     if json_length is not None:
-        whole = json_length.isascii() and json_length.isdigit() and len(json_length) <= _LENGTH_DIGITS
-        if not whole or int(json_length) > len(body):
+        is_number = json_length.isascii() and json_length.isdigit() and len(json_length) <= _MAX_LENGTH_DIGITS
+        if not is_number or int(json_length) > len(body):
             raise InputError(
                 f"{JSON_LENGTH} is {json_length!r}, and the body has {len(body)} bytes.",
-                hint="Give the length of the JSON in bytes.",
+                hint="Give the number of bytes of the JSON.",
             )
         end = int(json_length)
     try:
@@ -148,10 +148,10 @@ def texts_of(inputs: Collection[InputTensor], raw: bytes) -> dict[str, list[str]
 
     Args:
         inputs: The tensors.
-        raw: The bytes behind the JSON, of one tensor after the other.
+        raw: The bytes behind the JSON, in the order of the tensors.
 
     Raises:
-        InputError: A tensor holds no texts, or not as many as its shape says, or bytes are too few or too many.
+        InputError: A tensor has elements that are not texts, a wrong shape, or a wrong number of bytes.
     """
     texts: dict[str, list[str]] = {}
     for tensor in inputs:
@@ -160,23 +160,23 @@ def texts_of(inputs: Collection[InputTensor], raw: bytes) -> dict[str, list[str]
         if tensor.datatype != "BYTES":
             raise InputError(
                 f"The input {tensor.name!r} has the datatype {tensor.datatype!r}.",
-                hint="Give texts, as BYTES; they become tokens here.",
+                hint="Give texts as BYTES; the server tokenizes them.",
             )
         size = tensor.parameters.get("binary_data_size")
         if size is None:
-            found = _flat(tensor)
+            elements = _flatten(tensor)
         else:
             tensor_bytes, raw = _split(tensor, size, raw)
-            found = _read_bytes(tensor, tensor_bytes)
-        if any(length < 0 for length in tensor.shape) or len(found) != prod(tensor.shape):
+            elements = _read_bytes(tensor, tensor_bytes)
+        if any(length < 0 for length in tensor.shape) or len(elements) != prod(tensor.shape):
             raise InputError(
-                f"The input {tensor.name!r} has the shape {tensor.shape} and {len(found)} elements.",
-                hint=f"Give the shape [{len(found)}].",
+                f"The input {tensor.name!r} has the shape {tensor.shape} and {len(elements)} elements.",
+                hint=f"Give the shape [{len(elements)}].",
             )
-        texts[tensor.name] = found
+        texts[tensor.name] = elements
     if raw:
         raise InputError(
-            f"{len(raw)} bytes behind the JSON belong to no input.", hint="Say whose they are with binary_data_size."
+            f"{len(raw)} bytes behind the JSON belong to no input.", hint="Give binary_data_size for their input."
         )
     return texts
 
@@ -187,15 +187,15 @@ def write_response(
     """Write a response.
 
     Args:
-        model: Its name.
-        tensors: The outputs: texts as objects, float32 or int64.
-        request_id: Of the request.
-        binary: The outputs that become bytes.
+        model: The name of the model.
+        tensors: The outputs: arrays of str objects, float32 or int64.
+        request_id: The id of the request.
+        binary: The names of the outputs to write as bytes.
 
     Returns:
-        The body; and where its JSON ends, if bytes follow.
+        The body; and the number of bytes of its JSON, or None if no bytes follow.
     """
-    described, raw = [], []
+    outputs, raw = [], []
     for name, array in tensors.items():
         output = OutputTensor(name=name, datatype=_DATATYPES[array.dtype.kind], shape=list(array.shape))
         if name in binary:
@@ -203,14 +203,14 @@ def write_response(
             output.parameters = {"binary_data_size": len(raw[-1])}
         else:
             output.data = array.ravel().tolist()
-        described.append(output)
+        outputs.append(output)
     response_id = msgspec.UNSET if request_id is None else request_id
-    encoded = msgspec.json.encode(TensorResponse(model_name=model, id=response_id, outputs=described))
+    encoded = msgspec.json.encode(TensorResponse(model_name=model, id=response_id, outputs=outputs))
     return b"".join([encoded, *raw]), len(encoded) if raw else None
 
 
-def _flat(tensor: InputTensor) -> list[str]:
-    """Return texts that may be nested as their shape is."""
+def _flatten(tensor: InputTensor) -> list[str]:
+    """Return the texts of a tensor, whose data may be nested like its shape."""
     flat: list[Any] = tensor.data or []
     for _ in tensor.shape[1:]:
         if not all(isinstance(item, list) for item in flat):
@@ -218,7 +218,9 @@ def _flat(tensor: InputTensor) -> list[str]:
         flat = [inner for item in flat for inner in item]
     for item in flat:
         if not isinstance(item, str):
-            raise InputError(f"The input {tensor.name!r} holds {item!r}, which is no text.", hint="Give strings.")
+            raise InputError(
+                f"The input {tensor.name!r} has the element {item!r}, which is not a text.", hint="Give strings."
+            )
     return flat
 
 
@@ -232,22 +234,22 @@ def _split(tensor: InputTensor, size: Any, raw: bytes) -> tuple[bytes, bytes]:
 
 
 def _read_bytes(tensor: InputTensor, raw: bytes) -> list[str]:
-    found, at = [], 0
-    while at < len(raw):
-        begin = at + _LENGTH_BYTES
-        at = begin + int.from_bytes(raw[at:begin], "little")
-        if at > len(raw) or begin > len(raw):
+    texts, end = [], 0
+    while end < len(raw):
+        begin = end + _LENGTH_BYTES
+        end = begin + int.from_bytes(raw[end:begin], "little")
+        if end > len(raw):
             raise InputError(
                 f"The bytes of the input {tensor.name!r} end within an element.",
                 hint="Give each text's length as 4 bytes, little-endian, and then the text.",
             )
         try:
-            found.append(raw[begin:at].decode())
+            texts.append(raw[begin:end].decode())
         except UnicodeDecodeError as error:
             raise InputError(
-                f"A text of the input {tensor.name!r} is no UTF-8: {error}.", hint="Encode it so."
+                f"A text of the input {tensor.name!r} is not UTF-8: {error}.", hint="Encode texts as UTF-8."
             ) from error
-    return found
+    return texts
 
 
 def _as_bytes(array: NDArray[Any]) -> bytes:

@@ -1,1 +1,4 @@
-"""OpenAI's interface: embeddings, completions and chat completions."""
+"""OpenAI's interface: models, embeddings, completions and chat completions.
+
+It may import what `interfaces` may import.
+"""

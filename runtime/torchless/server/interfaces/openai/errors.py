@@ -1,4 +1,4 @@
-"""OpenAI's errors: their body, and their statuses."""
+"""The error body and the statuses of OpenAI's interface."""
 
 from msgspec import Struct
 
@@ -7,7 +7,7 @@ from torchless.server.errors import STATUSES, ErrorInfo
 
 __all__ = ["OPENAI_STATUSES", "OpenAIError", "OpenAIErrorDetails", "ParameterError", "openai_error"]
 
-# OpenAI's API and its other servers answer 400, not 422, to a value that is not possible.
+# OpenAI's API, and other servers with this interface, answer 400, not 422, to a value that is not possible.
 OPENAI_STATUSES = {**STATUSES, InputError: 400, OptionError: 400, TaskError: 400}
 
 _TYPES = {408: "timeout_error", 429: "rate_limit_error"}
@@ -15,13 +15,13 @@ _CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_excee
 
 
 class OpenAIErrorDetails(Struct, kw_only=True):
-    """What is wrong.
+    """The details of an error.
 
     Attributes:
         message: What is wrong, and what to do about it.
-        type: OpenAI's type of this error.
-        param: The parameter that is wrong, if it is one.
-        code: The kind of error, in a word.
+        type: OpenAI's type of the error.
+        param: The name of the wrong parameter, if one parameter is wrong.
+        code: The kind of error, in one word.
     """
 
     message: str
@@ -31,18 +31,18 @@ class OpenAIErrorDetails(Struct, kw_only=True):
 
 
 class OpenAIError(Struct, kw_only=True):
-    """An error as OpenAI's clients read it."""
+    """The error body of OpenAI's interface."""
 
     error: OpenAIErrorDetails
 
 
 class ParameterError(OptionError):
-    """A parameter of the request that is not possible.
+    """The value of a request's parameter is not possible.
 
     Args:
         problem: What is wrong, with the value.
         hint: What to give instead.
-        parameter: Its name.
+        parameter: The name of the parameter.
     """
 
     def __init__(self, problem: str, *, hint: str, parameter: str) -> None:

@@ -1,4 +1,4 @@
-"""What the requests of OpenAI's interface mean to a pipeline."""
+"""The options and the inputs of a pipeline for the requests of OpenAI's interface."""
 
 from collections.abc import Mapping
 from inspect import signature
@@ -13,34 +13,32 @@ from torchless.tokenization.tokenizer import Tokenizer
 
 __all__ = ["chat_options", "completion_options", "messages_of"]
 
-# What `max_tokens` is where a completion does not say.
-_COMPLETION_TOKENS = 16
-# Below it, scores divided by the temperature are no longer numbers.
-_LEAST_TEMPERATURE = 1e-5
-_LONGEST_TOKEN_ID = 9  # digits
+_COMPLETION_TOKENS = 16  # the default of `max_tokens` for a completion
+_MIN_TEMPERATURE = 1e-5  # a division by less would overflow the scores
+_MAX_TOKEN_ID_DIGITS = 9
 _TEMPLATE_OPTIONS = frozenset(signature(Tokenizer.apply_chat_template).parameters)
 
 
 def completion_options(request: CompletionRequest) -> dict[str, Any]:
-    """Return the options of `text-generation` for a request.
+    """Return the options of `text-generation` for a completion.
 
     Raises:
-        OptionError: The request asks for something that is not possible.
+        OptionError: A value of the request is not possible.
     """
     _refuse(request, {"logprobs": None, "suffix": None, "best_of": request.n or 1})
     return _options(request) | {"max_new_tokens": request.max_tokens or _COMPLETION_TOKENS}
 
 
 def chat_options(request: ChatRequest, *, max_tokens: int | None) -> dict[str, Any]:
-    """Return the options of `text-generation` for a request.
+    """Return the options of `text-generation` for a chat.
 
     Args:
         request: The request.
-        max_tokens: How many tokens the model accepts. If a request has no limit, its answer may use all that the chat
-            leaves.
+        max_tokens: The maximum number of tokens of the model, if it has a limit. Without a limit in the request, the
+            chat and its answer may have this length.
 
     Raises:
-        OptionError: The request asks for something that is not possible.
+        OptionError: A value of the request is not possible.
     """
     _refuse(
         request,
@@ -60,7 +58,7 @@ def chat_options(request: ChatRequest, *, max_tokens: int | None) -> dict[str, A
     for name in request.chat_template_kwargs or {}:
         if name in _TEMPLATE_OPTIONS:
             raise ParameterError(
-                f"chat_template_kwargs has {name!r}, which no template reads.",
+                f"chat_template_kwargs has {name!r}, which is an option of the tokenizer, not a variable of templates.",
                 hint=f"Leave {name} out.",
                 parameter="chat_template_kwargs",
             )
@@ -73,10 +71,10 @@ def chat_options(request: ChatRequest, *, max_tokens: int | None) -> dict[str, A
 
 
 def messages_of(request: ChatRequest) -> list[dict[str, Any]]:
-    """Return a chat's messages as templates read them: contents are texts, and developers are the system.
+    """Return the messages of a chat as templates read them: contents are texts, and the role developer is system.
 
     Raises:
-        InputError: A content has parts that are no text, or none.
+        InputError: There are no messages, or a content is not a text.
     """
     if not request.messages:
         raise InputError("The chat has no messages.", hint='Give [{"role": "user", "content": "…"}].')
@@ -94,7 +92,7 @@ def _content(content: Any) -> str:
         raise InputError(f"The content of a message is {content!r}.", hint="Give a string.")
     for part in content:
         if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise InputError(f"A message has the part {part!r}, and the model reads texts.", hint="Give texts alone.")
+            raise InputError(f"A message has the part {part!r}, which is not a text.", hint="Give only texts.")
     return "".join(part["text"] for part in content)
 
 
@@ -102,18 +100,18 @@ def _options(request: GenerationRequest) -> dict[str, Any]:
     _refuse(request, {"frequency_penalty": 0, "presence_penalty": 0})
     temperature = 1.0 if request.temperature is None else request.temperature
     top_p = 1.0 if request.top_p is None else request.top_p
-    drawn = temperature > _LEAST_TEMPERATURE and top_p > 0
+    do_sample = temperature > _MIN_TEMPERATURE and top_p > 0
     answers = request.n or 1
-    if answers > 1 and (request.stream or not drawn):
+    if answers > 1 and (request.stream or not do_sample):
         raise ParameterError(
             f"n={answers} is not possible here.",
-            hint="Leave n out; or give a temperature, and do not stream.",
+            hint="Leave n out, or give a temperature above 0 and leave stream out.",
             parameter="n",
         )
     return {
-        "do_sample": drawn,
-        "temperature": temperature if drawn else 1.0,
-        "top_p": top_p if drawn else 1.0,
+        "do_sample": do_sample,
+        "temperature": temperature if do_sample else 1.0,
+        "top_p": top_p if do_sample else 1.0,
         "top_k": 0,
         "num_beams": 1,
         "num_return_sequences": answers,
@@ -128,9 +126,9 @@ def _options(request: GenerationRequest) -> dict[str, Any]:
 
 def _biases(biases: Mapping[str, float] | None) -> list[tuple[list[int], float]] | None:
     for token in biases or {}:
-        if not (token.isascii() and token.isdigit() and len(token) <= _LONGEST_TOKEN_ID):
+        if not (token.isascii() and token.isdigit() and len(token) <= _MAX_TOKEN_ID_DIGITS):
             raise ParameterError(
-                f"logit_bias has {token!r} for a token.",
+                f"logit_bias has the key {token!r}, which is not a token id.",
                 hint='Give token ids: {"50256": -100}',
                 parameter="logit_bias",
             )
@@ -138,7 +136,7 @@ def _biases(biases: Mapping[str, float] | None) -> list[tuple[list[int], float]]
 
 
 def _refuse(request: Struct, possible: Mapping[str, Any]) -> None:
-    """Raise if a field has a value that is neither left out nor the only one possible."""
+    """Raise if a field has a value other than its only possible value."""
     for name, neutral in possible.items():
         value = getattr(request, name)
         if value is not None and value != neutral:

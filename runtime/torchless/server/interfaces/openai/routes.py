@@ -1,6 +1,6 @@
-"""OpenAI's interface: embeddings, and for decoders completions and chats, streamed too.
+"""The routes of OpenAI's interface.
 
-The name of the model is the request's, or the path's: `/v1/…` asks for the first, `/models/{name}/v1/…` is one model's own.
+For `/v1/…` the request names the model, for `/models/{name}/v1/…` the path does.
 """
 
 from base64 import b64encode
@@ -44,7 +44,7 @@ from torchless.server.interfaces.openai.schemas import (
     Usage,
 )
 from torchless.server.models import Registry, ServedModel
-from torchless.server.openapi import MaybeModelName, ModelNamed, StreamedOperation
+from torchless.server.openapi import ModelNameField, OptionalModelName, StreamedOperation
 from torchless.server.server_request import ServerRequest
 from torchless.server.server_sent_events import event, stream_response
 from torchless.tokenization.tokenizer import Tokenizer
@@ -59,17 +59,17 @@ def _paths(path: str) -> list[str]:
 
 
 @get(_paths("models"), sync_to_thread=False)
-def models(request: ServerRequest, name: MaybeModelName = None) -> Models:
-    """List the models, or the one of this path."""
+def models(request: ServerRequest, name: OptionalModelName = None) -> Models:
+    """List the models, or the model of this path."""
     names = request.registry.names if name is None else [request.registry[name].name]
     return Models(data=[ModelCard(id=item, created=_STARTED) for item in names])
 
 
 @get(_paths("models/{model_name:str}"), sync_to_thread=False)
-def model(model_name: FromPath[ModelNamed], request: ServerRequest, name: MaybeModelName = None) -> ModelCard:
+def model(model_name: FromPath[ModelNameField], request: ServerRequest, name: OptionalModelName = None) -> ModelCard:
     """Describe a model."""
     if name not in (None, model_name):
-        raise UnknownModelError(f"Here is no model {model_name!r}.", hint=f"This is the address of {name}.")
+        raise UnknownModelError(f"There is no model {model_name!r} here.", hint=f"This is the address of {name}.")
     return ModelCard(id=request.registry[model_name].name, created=_STARTED)
 
 
@@ -77,12 +77,12 @@ def model(model_name: FromPath[ModelNamed], request: ServerRequest, name: MaybeM
 async def embeddings(
     data: JSONBody[EmbeddingsRequest],
     request: ServerRequest,
-    name: MaybeModelName = None,
+    name: OptionalModelName = None,
 ) -> Embeddings:
-    """Embed texts, pooled as the model's folder says."""
+    """Return an embedding for each text. The model's folder selects the pooling."""
     served = _served(request.registry, name or data.model, "feature-extraction")
-    with _blaming("input"):
-        texts, _ = _texts_of(data.input, served.pipeline.tokenizer, skip_special_tokens=True)
+    with _parameter_errors("input"):
+        texts, _ = _decode_inputs(data.input, served.pipeline.tokenizer, skip_special_tokens=True)
     width = served.pipeline.model.config.width
     if data.dimensions is not None and data.dimensions > width:
         raise ParameterError(
@@ -90,14 +90,14 @@ async def embeddings(
             hint=f"Give at most dimensions={width}.",
             parameter="dimensions",
         )
-    options = {"pooling": "auto", "truncation": False, "return_tensors": True}
-    with _blaming("input"):
-        results = await served.answer(texts, options)
+    with _parameter_errors("input"):
+        results = await served.answer(texts, {"pooling": "auto", "truncation": False, "return_tensors": True})
     tokens = CURRENT_SLOT.get().tokens
-    shown = _base64 if data.encoding_format == "base64" else _floats
+    vectors = [_shorten(item, data.dimensions) for item in results]
+    encoded = [_base64(item) if data.encoding_format == "base64" else item.tolist() for item in vectors]
     return Embeddings(
         model=served.name,
-        data=[Embedding(index=at, embedding=shown(_cut(item, data.dimensions))) for at, item in enumerate(results)],
+        data=[Embedding(index=index, embedding=item) for index, item in enumerate(encoded)],
         usage=EmbeddingsUsage(prompt_tokens=tokens, total_tokens=tokens),
     )
 
@@ -106,12 +106,12 @@ async def embeddings(
 async def completions(
     data: JSONBody[CompletionRequest],
     request: ServerRequest,
-    name: MaybeModelName = None,
+    name: OptionalModelName = None,
 ) -> Response[Completion]:
     """Continue texts."""
     served = _served(request.registry, name or data.model, "text-generation")
-    with _blaming("prompt"):
-        prompts, are_tokens = _texts_of(data.prompt, served.pipeline.tokenizer)
+    with _parameter_errors("prompt"):
+        prompts, are_tokens = _decode_inputs(data.prompt, served.pipeline.tokenizer)
     options = completion_options(data) | ({"add_special_tokens": False} if are_tokens else {})
     return await _generate(served, prompts, options, data, _COMPLETION, prefixes=prompts if data.echo else None)
 
@@ -120,12 +120,12 @@ async def completions(
 async def chat_completions(
     data: JSONBody[ChatRequest],
     request: ServerRequest,
-    name: MaybeModelName = None,
+    name: OptionalModelName = None,
 ) -> Response[Chat]:
     """Answer a chat."""
     served = _served(request.registry, name or data.model, "text-generation")
     options = chat_options(data, max_tokens=served.pipeline.max_tokens)
-    with _blaming("messages"):
+    with _parameter_errors("messages"):
         messages = messages_of(data)
     return await _generate(served, [tuple(messages)], options, data, _CHAT)
 
@@ -141,15 +141,15 @@ INTERFACE = Interface(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """What differs between a completion and a chat.
+    """The differences between a completion and a chat.
 
     Attributes:
-        id_prefix: The beginning of a response's id.
-        parameter: The parameter of the request that holds what is continued or answered.
+        id_prefix: The prefix of a response's id.
+        parameter: The parameter of the request with the prompts or the chat.
         response: The class of the response.
-        chunk_object: The `object` of a piece of a streamed response.
-        choice: From an index, a text and the reason of its end to a choice.
-        chunk: From an index, a piece of a text, whether it is the first, and the reason of the text's end to a choice.
+        chunk_object: The `object` of a chunk of a stream.
+        choice: Returns a choice for an index, a text and its finish reason.
+        chunk: Returns a choice for an index, a piece of a text, whether it is the first piece, and the finish reason.
     """
 
     id_prefix: str
@@ -205,22 +205,22 @@ async def _generate(
     *,
     prefixes: Sequence[str] | None = None,
 ) -> Response[Any]:
-    """Continue or answer prompts, at once or as events.
+    """Return the response to prompts, as a whole or as a stream of events.
 
     Args:
         served: The model.
         prompts: Texts, or chats.
         options: The options of the pipeline.
         request: The request.
-        form: What the response looks like.
-        prefixes: The text before each prompt's answers; by default none.
+        form: The form of the response.
+        prefixes: A text before the answers to each prompt; by default an empty text.
     """
     _check_biases(request, served.pipeline.tokenizer)
     prefixes = prefixes or [""] * len(prompts)
     reply: Callable[..., Completion | Chat] = partial(
         form.response, id=f"{form.id_prefix}-{uuid4().hex}", created=int(time()), model=served.name
     )
-    with _blaming(form.parameter):
+    with _parameter_errors(form.parameter):
         if request.stream:
             chunk = partial(reply, object=form.chunk_object)
             events = _events(served, prompts, options, request, form, chunk, prefixes)
@@ -243,7 +243,7 @@ async def _events(
     reply: Callable[..., Any],
     prefixes: Sequence[str],
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the answers to prompts, one after the other, as server-sent events."""
+    """Yield the answers to the prompts as server-sent events, one prompt after another."""
     last_pieces: list[list[StreamedText]] = []
     for index, prompt in enumerate(prompts):
         until, prefix, is_first = TextUntil(request.stops), prefixes[index], True
@@ -263,8 +263,8 @@ async def _events(
 
 
 def _served(registry: Registry, name: str | None, task: str) -> ServedModel:
-    able = [other for other in registry.names if registry[other].task == task]
-    hint = f"Ask one of {', '.join(able)}." if able else f"No model here is for {task}."
+    suitable = [candidate for candidate in registry.names if registry[candidate].task == task]
+    hint = f"Use one of: {', '.join(suitable)}." if suitable else f"No model here is for {task}."
     if name is None:
         raise ParameterError("The request names no model.", hint=hint, parameter="model")
     served = registry[name]
@@ -274,48 +274,48 @@ def _served(registry: Registry, name: str | None, task: str) -> ServedModel:
 
 
 @contextmanager
-def _blaming(parameter: str) -> Iterator[None]:
-    """Say of an input that cannot be answered in which parameter it came."""
+def _parameter_errors(name: str) -> Iterator[None]:
+    """Turn an InputError into the error of a parameter of the request."""
     try:
         yield
     except InputError as error:
-        raise ParameterError(error.problem, hint=error.hint, parameter=parameter) from error
+        raise ParameterError(error.problem, hint=error.hint, parameter=name) from error
 
 
-def _texts_of(
-    given: str | Sequence[Any], tokenizer: Tokenizer, *, skip_special_tokens: bool = False
+def _decode_inputs(
+    inputs: str | Sequence[Any], tokenizer: Tokenizer, *, skip_special_tokens: bool = False
 ) -> tuple[list[str], bool]:
-    """Return texts, and whether they were given as tokens.
+    """Return the inputs as texts, and whether they were token ids.
 
     Args:
-        given: A text, texts, or the tokens of one or of several.
-        tokenizer: Whose tokens they are.
-        skip_special_tokens: Leave the model's own tokens out of the texts.
+        inputs: A text, a list of texts, a list of token ids, or a list of such lists.
+        tokenizer: The tokenizer of the model.
+        skip_special_tokens: Leave out the special tokens of the model.
 
     Raises:
-        InputError: There are none, they are neither texts nor tokens, or the vocabulary has no such token.
+        InputError: There are no inputs, an input is neither a text nor token ids, or there is no such token id.
     """
-    if isinstance(given, str):
-        return [given], False
-    if given and all(isinstance(item, str) for item in given):
-        return list(given), False
-    token_lists: list[Any] = [list(given)] if all(isinstance(item, int) for item in given) else list(given)
-    if not given or not all(isinstance(item, list) and item for item in token_lists):
+    if isinstance(inputs, str):
+        return [inputs], False
+    if inputs and all(isinstance(item, str) for item in inputs):
+        return list(inputs), False
+    token_lists: list[Any] = [list(inputs)] if all(isinstance(item, int) for item in inputs) else list(inputs)
+    if not inputs or not all(isinstance(item, list) and item for item in token_lists):
         raise InputError(
-            f"There are {len(given)} inputs, some of them empty or of different kinds.",
-            hint="Give a text, a list of texts, a list of tokens, or a list of lists of tokens.",
+            f"There are {len(inputs)} inputs, some of them empty or of different kinds.",
+            hint="Give a text, a list of texts, a list of token ids, or a list of lists of token ids.",
         )
     for tokens in token_lists:
         if (unknown := _unknown(tokens, tokenizer)) is not None:
             raise InputError(
-                f"There is no token {unknown}.", hint="Give tokens of this model's own tokenizer, or texts."
+                f"There is no token {unknown}.", hint="Give token ids of this model's tokenizer, or texts."
             )
     decoding = {"skip_special_tokens": skip_special_tokens, "clean_up_tokenization_spaces": False}
     return [tokenizer.decode(tokens, **decoding) for tokens in token_lists], True
 
 
 def _unknown(tokens: Sequence[int], tokenizer: Tokenizer) -> int | None:
-    """Return the first that the vocabulary does not have."""
+    """Return the first token id that the vocabulary does not have."""
     texts = zip(tokens, tokenizer.convert_ids_to_tokens(tokens), strict=True)
     return next((token for token, text in texts if text is None), None)
 
@@ -324,13 +324,13 @@ def _check_biases(request: GenerationRequest, tokenizer: Tokenizer) -> None:
     unknown = _unknown([int(token) for token in request.logit_bias or {}], tokenizer)
     if unknown is not None:
         raise ParameterError(
-            f"logit_bias has the token {unknown}, which the vocabulary has not.",
-            hint="Give ids of this model's own tokenizer.",
+            f"logit_bias has the token {unknown}, which is not in the vocabulary.",
+            hint="Give token ids of this model's tokenizer.",
             parameter="logit_bias",
         )
 
 
-def _cut(embedding: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
+def _shorten(embedding: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
     """Return the first dimensions of an embedding of (hidden,), scaled to length 1."""
     if dimensions is None:
         return embedding
@@ -338,16 +338,12 @@ def _cut(embedding: NDArray[np.float32], dimensions: int | None) -> NDArray[np.f
     return np.asarray(first / max(float(np.linalg.norm(first)), 1e-12))
 
 
-def _floats(embedding: NDArray[np.float32]) -> list[float]:
-    return embedding.tolist()  # type: ignore[no-any-return]
-
-
 def _base64(embedding: NDArray[np.float32]) -> str:
     return b64encode(embedding.astype("<f4", copy=False).tobytes()).decode()
 
 
 def _until(text: str, request: GenerationRequest) -> str:
-    """Return a text up to the first of the stops, which the tokens that end it may reach beyond."""
+    """Return a text up to the first stop: its last tokens may have text after the stop."""
     until = TextUntil(request.stops)
     return until.push(text) + until.finish()
 
@@ -357,7 +353,7 @@ def _reason(answer: Any) -> FinishReason:
 
 
 def _usage(results: Sequence[Sequence[Any]]) -> Usage:
-    """Return the tokens of prompts, each counted once, and of all their answers."""
-    read = sum(result[0]["prompt_tokens"] for result in results)
-    written = sum(answer["generated_tokens"] for result in results for answer in result)
-    return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+    """Return the number of tokens of the prompts, each counted once, and of all their answers."""
+    prompt = sum(result[0]["prompt_tokens"] for result in results)
+    completion = sum(answer["generated_tokens"] for result in results for answer in result)
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from torchless.server.openapi import ModelNamed
+from torchless.server.openapi import ModelNameField
 
 __all__ = [
     "Chat",
@@ -29,7 +29,7 @@ Token = Annotated[int, Meta(ge=0, lt=2**31)]
 
 
 class ModelCard(Struct, kw_only=True):
-    """A model that is served."""
+    """A model of the server."""
 
     id: str
     created: int
@@ -38,24 +38,25 @@ class ModelCard(Struct, kw_only=True):
 
 
 class Models(Struct, kw_only=True):
-    """All of them."""
+    """The models of the server."""
 
     data: list[ModelCard]
     object: Literal["list"] = "list"
 
 
 class EmbeddingsRequest(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What to embed: a text, texts, the tokens of a text, or those of texts.
+    """Texts to embed.
 
     Attributes:
-        model: The name of a model; without effect where the path names one.
-        input: Tokens are those of this model's tokenizer, and read as the text that they stand for.
-        encoding_format: Lists of numbers, or float32 in base64.
-        dimensions: Keep so many of each embedding's dimensions, the first, and scale them to length 1.
-        user: Accepted, and without effect.
+        model: The name of a model; without effect if the path names a model.
+        input: A text, a list of texts, the token ids of a text, or a list of such lists. Token ids are turned into
+            their text.
+        encoding_format: `float` for lists of numbers, or `base64` for float32 in base64.
+        dimensions: The number of dimensions to keep of each embedding, which is then scaled to length 1.
+        user: Accepted, but without effect.
     """
 
-    model: ModelNamed | None = None
+    model: ModelNameField | None = None
     input: str | list[str | Token | list[Token]]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Meta(ge=1)] | None = None
@@ -71,7 +72,7 @@ class Embedding(Struct, kw_only=True):
 
 
 class EmbeddingsUsage(Struct, kw_only=True):
-    """How many tokens were read."""
+    """The number of tokens of the inputs."""
 
     prompt_tokens: int
     total_tokens: int
@@ -87,11 +88,11 @@ class Embeddings(Struct, kw_only=True):
 
 
 class StreamOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """How to stream.
+    """The options of a stream.
 
     Attributes:
-        include_usage: End with a chunk that has no choices, but the usage.
-        include_obfuscation: Accepted, and without effect.
+        include_usage: Send a last chunk that has the usage, and no choices.
+        include_obfuscation: Accepted, but without effect.
     """
 
     include_usage: bool = False
@@ -99,25 +100,25 @@ class StreamOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class GenerationRequest(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What completions and chats have in common.
+    """The fields that completions and chats share.
 
     Attributes:
-        model: The name of a model; without effect where the path names one.
-        max_tokens: How many tokens may be generated.
-        temperature: 0 takes the likeliest tokens; above it, they are drawn.
-        top_p: Draw among the likeliest that together have this probability.
-        n: How many answers to give; more than one are drawn, and not streamed.
-        stop: Texts that end an answer, and are no part of it.
-        seed: What makes draws repeatable.
-        logit_bias: What is added to the score of a token, by its id.
-        stream: Send the answer while it is written.
-        stream_options: How.
+        model: The name of a model; without effect if the path names a model.
+        max_tokens: The maximum number of generated tokens.
+        temperature: 0 selects the likeliest tokens; a higher value samples tokens.
+        top_p: Sample from the likeliest tokens that together have this probability.
+        n: The number of answers; more than 1 needs sampling, and cannot be streamed.
+        stop: Texts that end an answer, and are not part of it.
+        seed: The seed of the sampling.
+        logit_bias: The value to add to the logit of a token, by token id.
+        stream: Send the answer while it is generated.
+        stream_options: The options of the stream.
         frequency_penalty: Only 0 is possible.
         presence_penalty: Only 0 is possible.
-        user: Accepted, and without effect.
+        user: Accepted, but without effect.
     """
 
-    model: ModelNamed | None = None
+    model: ModelNameField | None = None
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -147,10 +148,10 @@ class GenerationRequest(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class CompletionRequest(GenerationRequest, kw_only=True, forbid_unknown_fields=True):
-    """What to continue: a text, texts, the tokens of a text, or those of texts.
+    """Prompts to continue.
 
     Attributes:
-        prompt: As `input` of embeddings.
+        prompt: A text, a list of texts, the token ids of a text, or a list of such lists.
         echo: Begin each answer with its prompt.
         best_of: Only the value of `n` is possible.
         logprobs: Not possible.
@@ -168,9 +169,9 @@ class ChatRequest(GenerationRequest, kw_only=True, forbid_unknown_fields=True):
     """A chat to answer.
 
     Attributes:
-        messages: Each with a role and its content, a text or parts that are texts.
-        max_completion_tokens: `max_tokens`, by its newer name.
-        chat_template_kwargs: What else the model's template reads, for example `{"enable_thinking": false}`.
+        messages: The messages, each with a role and a content, which is a text or a list of text parts.
+        max_completion_tokens: The newer name of `max_tokens`.
+        chat_template_kwargs: More variables of the model's chat template, for example `{"enable_thinking": false}`.
         response_format: Only text is possible.
         logprobs: Not possible.
         top_logprobs: Not possible.
@@ -180,13 +181,13 @@ class ChatRequest(GenerationRequest, kw_only=True, forbid_unknown_fields=True):
         function_call: Only `none` is possible.
         modalities: Only text is possible.
         audio: Not possible.
-        prediction: Accepted, and without effect; as is all that follows.
-        parallel_tool_calls: Of a model that calls no tools.
-        metadata: Of a store that is none.
-        store: The same.
-        service_tier: There is one.
-        safety_identifier: As `user`.
-        prompt_cache_key: As `user`.
+        prediction: Accepted, but without effect.
+        parallel_tool_calls: Accepted, but without effect.
+        metadata: Accepted, but without effect.
+        store: Accepted, but without effect.
+        service_tier: Accepted, but without effect.
+        safety_identifier: Accepted, but without effect.
+        prompt_cache_key: Accepted, but without effect.
     """
 
     messages: list[dict[str, Any]]
@@ -211,7 +212,7 @@ class ChatRequest(GenerationRequest, kw_only=True, forbid_unknown_fields=True):
 
 
 class Usage(Struct, kw_only=True):
-    """How many tokens were read, and written."""
+    """The numbers of tokens of the prompts and of the answers."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -219,7 +220,7 @@ class Usage(Struct, kw_only=True):
 
 
 class TextChoice(Struct, kw_only=True):
-    """One continuation, or a piece of it."""
+    """The continuation of a prompt, or a piece of it."""
 
     index: int
     text: str
@@ -239,7 +240,7 @@ class Completion(Struct, kw_only=True):
 
 
 class ChatMessage(Struct, kw_only=True):
-    """What the assistant says, or a piece of it."""
+    """A message of the assistant, or a piece of it."""
 
     content: str | UnsetType | None = UNSET
     role: Literal["assistant"] | UnsetType = UNSET
@@ -247,7 +248,7 @@ class ChatMessage(Struct, kw_only=True):
 
 
 class ChatChoice(Struct, kw_only=True):
-    """One answer, or a piece of it."""
+    """An answer to a chat, or a piece of it."""
 
     index: int
     finish_reason: FinishReason | None

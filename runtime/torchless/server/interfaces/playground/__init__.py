@@ -1,1 +1,4 @@
-"""The playground: one page at `/`, where a person tries the models."""
+"""The playground: a web page at `/` to try the models.
+
+It may import what `interfaces` may import.
+"""

@@ -1,4 +1,4 @@
-"""The playground: one page at `/`, its files, and the list of models that it begins with."""
+"""The routes of the playground: the page at `/`, its files, and the list of the models."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +10,6 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
 from torchless.folder.layout import POOLING_CONFIG
-from torchless.folder.model_folder import ModelFolder
 from torchless.server.interface import Interface
 from torchless.server.models import ServedModel
 from torchless.server.server_request import ServerRequest
@@ -20,7 +19,7 @@ __all__ = ["INTERFACE", "ModelDescription", "ModelList"]
 _FOLDER = files(__package__) / "assets"
 _MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _CONTENTS = {file.name: file.read_bytes() for file in _FOLDER.iterdir() if file.is_file()}
-# Nothing from elsewhere, nothing inline, and nobody frames it.
+# The page loads only files of this server, has no inline scripts or styles, and cannot be in a frame.
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -33,16 +32,16 @@ _HEADERS = {
 
 
 class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that is served.
+    """A model of the server.
 
     Attributes:
-        name: What requests call it.
-        task: What it does.
+        name: The name in requests.
+        task: The name of the task.
         dtype: The variant.
-        max_input_tokens: The longest row that it takes.
-        examples: Inputs to try it with.
-        options: The options to try it with.
-        chat: Whether it answers chats.
+        max_input_tokens: The maximum number of tokens in an input.
+        examples: Example inputs.
+        options: The options for the examples.
+        chat: Whether the model answers chats.
     """
 
     name: str
@@ -58,8 +57,9 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
         """Describe a model."""
         pipeline = model.pipeline
         options = dict(pipeline.task.options)
-        if model.task == "feature-extraction":
-            options |= _embedding_options(pipeline.model.folder)
+        if model.task == "feature-extraction":  # one embedding for each text
+            declared = pipeline.model.folder.has(POOLING_CONFIG)
+            options |= {"pooling": "auto"} if declared else {"pooling": "mean", "normalize": True}
         return cls(
             name=model.name,
             task=model.task,
@@ -72,10 +72,10 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelList(msgspec.Struct, frozen=True):
-    """The models that are served.
+    """The models of the server.
 
     Attributes:
-        models: In the order in which they were named.
+        models: The models, in the order of the settings.
     """
 
     models: list[ModelDescription]
@@ -89,7 +89,7 @@ def page() -> Response[bytes]:
 
 @get("/playground/{name:str}", include_in_schema=False, opt={"public": True}, sync_to_thread=False)
 def file(name: FromPath[str]) -> Response[bytes]:
-    """Return one of the page's files."""
+    """Return a file of the page."""
     if name not in _CONTENTS:
         raise NotFoundException(f"The playground has no file {name!r}.")
     return _file(name)
@@ -97,7 +97,7 @@ def file(name: FromPath[str]) -> Response[bytes]:
 
 @get("/models", sync_to_thread=False)
 def models(request: ServerRequest) -> ModelList:
-    """List the models, each with its task and what to try it with."""
+    """List the models, each with its task and examples."""
     return ModelList([ModelDescription.of(request.registry[name]) for name in request.registry.names])
 
 
@@ -106,8 +106,3 @@ INTERFACE = Interface(name="Models", handlers=[page, file, models])
 
 def _file(name: str) -> Response[bytes]:
     return Response(_CONTENTS[name], media_type=_MEDIA_TYPES[Path(name).suffix], headers=_HEADERS)
-
-
-def _embedding_options(folder: ModelFolder) -> dict[str, Any]:
-    """Return what makes one embedding a text: as the folder says, else as most models do."""
-    return {"pooling": "auto"} if folder.has(POOLING_CONFIG) else {"pooling": "mean", "normalize": True}

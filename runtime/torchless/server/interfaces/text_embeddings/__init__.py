@@ -1,1 +1,4 @@
-"""text-embeddings-inference's interface."""
+"""text-embeddings-inference's interface: embeddings, similarities, rankings, classifications and tokens.
+
+It may import what `interfaces` may import.
+"""

@@ -1,11 +1,11 @@
-"""text-embeddings-inference's errors: their body, and their statuses."""
+"""The error body and the statuses of text-embeddings-inference's interface."""
 
 from torchless.errors import InputError, OptionError, TaskError
 from torchless.server.errors import STATUSES, ErrorInfo, NamedError
 
 __all__ = ["TEXT_EMBEDDINGS_STATUSES", "text_embeddings_error"]
 
-# Its clients expect "validation" for everything that is wrong with an input, and a failed dependency for a model of another task.
+# text-embeddings-inference answers 413 to a wrong input or option, and 424 if the model is for another task.
 TEXT_EMBEDDINGS_STATUSES = {**STATUSES, InputError: 413, OptionError: 413, TaskError: 424}
 
 _TYPES = {

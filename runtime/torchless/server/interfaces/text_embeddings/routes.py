@@ -1,7 +1,6 @@
-"""text-embeddings-inference's interface: embeddings, similarities, rankings, classifications and tokens."""
+"""The routes of text-embeddings-inference's interface."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 from litestar import get, post
@@ -9,14 +8,10 @@ from litestar.params import JSONBody
 
 from torchless import __version__
 from torchless.errors import InputError, TaskError
+from torchless.folder.layout import POOLING_CONFIG
 from torchless.models.pooling import Pooling
-from torchless.server.embeddings import (
-    check_some,
-    pools,
-    prompted,
-    similarities,
-)
-from torchless.server.exceptions import LimitError, UnknownModelError
+from torchless.server.embeddings import add_prompt, check_not_empty, similarities
+from torchless.server.exceptions import UnknownModelError
 from torchless.server.interface import Interface
 from torchless.server.interfaces.text_embeddings.errors import TEXT_EMBEDDINGS_STATUSES, text_embeddings_error
 from torchless.server.interfaces.text_embeddings.schemas import (
@@ -35,9 +30,8 @@ from torchless.server.interfaces.text_embeddings.schemas import (
     TruncatedRequest,
 )
 from torchless.server.models import Registry, ServedModel
-from torchless.server.openapi import MaybeModelName
+from torchless.server.openapi import OptionalModelName
 from torchless.server.server_request import ServerRequest
-from torchless.server.settings import Settings
 from torchless.tokenization.tokenizer import Encoding
 
 __all__ = ["INTERFACE"]
@@ -49,12 +43,12 @@ _DTYPES = {"fp32": "float32", "fp16": "float16"}
 async def embed(
     data: JSONBody[EmbedRequest],
     request: ServerRequest,
-    name: MaybeModelName = None,
+    name: OptionalModelName = None,
 ) -> list[list[float]]:
-    """Turn texts into embeddings, as the model's sentence-transformers files say."""
+    """Return an embedding for each text. The model's sentence-transformers files select the pooling."""
     served = _served(request.registry, name, "feature-extraction")
     options = {"pooling": "auto", "normalize": data.normalize, **_truncation(served, data)}
-    texts = prompted(served, _listed(data.inputs), data.prompt_name)
+    texts = add_prompt(served, _listed(data.inputs), data.prompt_name)
     return await served.answer(texts, options)
 
 
@@ -62,11 +56,11 @@ async def embed(
 async def embed_all(
     data: JSONBody[EmbedAllRequest],
     request: ServerRequest,
-    name: MaybeModelName = None,
+    name: OptionalModelName = None,
 ) -> list[list[list[float]]]:
-    """Turn the tokens of texts into embeddings."""
+    """Return an embedding for each token of the texts."""
     served = _served(request.registry, name, "feature-extraction")
-    texts = prompted(served, _listed(data.inputs), data.prompt_name)
+    texts = add_prompt(served, _listed(data.inputs), data.prompt_name)
     return [hidden for (hidden,) in await served.answer(texts, _truncation(served, data))]
 
 
@@ -74,44 +68,40 @@ async def embed_all(
 async def similarity(
     data: JSONBody[SimilarityRequest],
     request: ServerRequest,
-    name: MaybeModelName = None,
+    name: OptionalModelName = None,
 ) -> list[float]:
     """Compare sentences with a source sentence."""
     served = _served(request.registry, name, "feature-extraction")
     parameters = data.parameters or SimilarityParameters()
-    return await similarities(
-        served,
-        data.inputs,
-        _truncation(served, parameters),
-        prompt_name=parameters.prompt_name,
-    )
+    options = _truncation(served, parameters)
+    return await similarities(served, data.inputs, options, prompt_name=parameters.prompt_name)
 
 
 @post(["/predict", "/models/{name:str}/predict"], status_code=200)
 async def predict(
     data: JSONBody[PredictRequest],
     request: ServerRequest,
-    name: MaybeModelName = None,
+    name: OptionalModelName = None,
 ) -> list[Prediction | list[Prediction]]:
-    """Classify texts, or pairs of texts: all labels, the best first."""
+    """Classify texts, or pairs of texts. The result has all labels, the best first."""
     served = _served(request.registry, name, "text-classification")
-    item, inputs = _texts_or_pairs(data.inputs)
+    is_single, inputs = _texts_or_pairs(data.inputs)
     options = {"top_k": None, "function_to_apply": "none" if data.raw_scores else None, **_truncation(served, data)}
     results = await served.answer(inputs, options)
     predictions = [[Prediction(**label) for label in result] for result in results]
-    return list(predictions[0] if item else predictions)
+    return list(predictions[0] if is_single else predictions)
 
 
 @post(["/rerank", "/models/{name:str}/rerank"], status_code=200)
 async def rerank(
     data: JSONBody[RerankRequest],
     request: ServerRequest,
-    name: MaybeModelName = None,
+    name: OptionalModelName = None,
 ) -> list[Rank]:
-    """Rank texts by how well they answer a query, the best first."""
+    """Rank texts by their relevance for a query, the best first."""
     served = _served(request.registry, name, "text-ranking")
-    check_some(data.texts, "texts")
-    _check_number(data.texts, request.settings)
+    check_not_empty(data.texts, "texts")
+    served.check_count(data.texts)
     options = {"function_to_apply": "none" if data.raw_scores else "sigmoid", **_truncation(served, data)}
     (ranked,) = await served.answer([{"query": data.query, "documents": data.texts}], options)
     return [
@@ -124,12 +114,12 @@ async def rerank(
 async def tokenize(
     data: JSONBody[TokenizeRequest],
     request: ServerRequest,
-    name: MaybeModelName = None,
+    name: OptionalModelName = None,
 ) -> list[list[SimpleToken]]:
-    """Turn texts into tokens."""
+    """Return the tokens of texts."""
     served = _served(request.registry, name)
-    texts = prompted(served, _listed(data.inputs), data.prompt_name)
-    _check_number(texts, request.settings)
+    texts = add_prompt(served, _listed(data.inputs), data.prompt_name)
+    served.check_count(texts)
     encode = served.pipeline.tokenizer.encode_batch
     encodings = await asyncio.to_thread(encode, texts, add_special_tokens=data.add_special_tokens)
     return [_tokens(text, encoding) for text, encoding in zip(texts, encodings, strict=True)]
@@ -139,20 +129,21 @@ async def tokenize(
 async def decode(
     data: JSONBody[DecodeRequest],
     request: ServerRequest,
-    name: MaybeModelName = None,
+    name: OptionalModelName = None,
 ) -> list[str]:
-    """Turn the ids of tokens into texts."""
-    tokenizer = _served(request.registry, name).pipeline.tokenizer
+    """Return the texts of token ids."""
+    served = _served(request.registry, name)
+    tokenizer = served.pipeline.tokenizer
     id_lists: list[Any] = list(data.ids) if any(isinstance(ids, list) for ids in data.ids) else [data.ids]
     for ids in id_lists:
         _check_ids(ids, len(tokenizer))
-    _check_number(id_lists, request.settings)
+    served.check_count(id_lists)
     return await asyncio.to_thread(tokenizer.batch_decode, id_lists, skip_special_tokens=data.skip_special_tokens)
 
 
 @get(["/info", "/models/{name:str}/info"], sync_to_thread=False)
-def info(request: ServerRequest, name: MaybeModelName = None) -> Info:
-    """Say what is served, and within which limits; without a name, of the first model."""
+def info(request: ServerRequest, name: OptionalModelName = None) -> Info:
+    """Describe a model and its limits, or the first model if the path has no name."""
     served = _served(request.registry, name)
     return Info(
         model_id=served.name,
@@ -175,7 +166,7 @@ INTERFACE = Interface(
 
 
 def _served(registry: Registry, name: str | None, *tasks: str) -> ServedModel:
-    """Return the model of a name, or without one the first for one of these tasks, or for any."""
+    """Return the model with a name; without a name, the first model for the tasks, or for any task."""
     if name is None and not tasks:
         return registry[registry.names[0]]
     if name is None:
@@ -185,14 +176,12 @@ def _served(registry: Registry, name: str | None, *tasks: str) -> ServedModel:
             raise TaskError(error.problem, hint=error.hint) from error
     served = registry[name]
     if tasks and served.task not in tasks:
-        raise TaskError(
-            f"{name} is for {served.task}, not for {' or '.join(tasks)}.", hint=f"POST /models/{name} asks it."
-        )
+        raise TaskError(f"{name} is for {served.task}, not for {' or '.join(tasks)}.", hint=f"Use POST /models/{name}.")
     return served
 
 
 def _truncation(served: ServedModel, request: TruncatedRequest) -> dict[str, Any]:
-    """Return the pipeline's options for what is too long: for the model, or for this server."""
+    """Return the options of the pipeline for texts that are too long for the model or for this server."""
     options = {"truncation": bool(request.truncate), "truncation_side": request.truncation_direction.lower()}
     tokenizer_limit, server_limit = served.pipeline.tokenizer.max_tokens, served.max_input_tokens
     if request.truncate and (tokenizer_limit is None or server_limit < tokenizer_limit):
@@ -202,20 +191,12 @@ def _truncation(served: ServedModel, request: TruncatedRequest) -> dict[str, Any
 
 def _listed(inputs: str | list[str]) -> list[str]:
     texts = [inputs] if isinstance(inputs, str) else inputs
-    check_some(texts, "inputs")
+    check_not_empty(texts, "inputs")
     return texts
 
 
-def _check_number(inputs: Sequence[Any], settings: Settings) -> None:
-    if len(inputs) > settings.max_client_batch_size:
-        raise LimitError(
-            f"The request has {len(inputs)} inputs, and may have {settings.max_client_batch_size}.",
-            hint="Send several requests, or start the server with a larger --max-client-batch-size.",
-        )
-
-
 def _texts_or_pairs(inputs: str | list[str | list[str]]) -> tuple[bool, list[Any]]:
-    """Return whether there is one input, and all of them: texts, and pairs of texts."""
+    """Return whether the request is a single input, and the list of all inputs: texts, and pairs of texts."""
     if isinstance(inputs, str):
         return True, [_text_or_pair([inputs])]
     if all(isinstance(item, str) for item in inputs):
@@ -235,29 +216,29 @@ def _text_or_pair(texts: Any) -> Any:
 def _check_ids(ids: Any, tokens: int) -> None:
     if not isinstance(ids, list) or not ids:
         raise InputError(f"The ids are {ids!r}.", hint="Give a list of ids, or a list of such lists.")
-    wrong = [index for index in ids if not 0 <= index < tokens]
-    if wrong:
-        raise InputError(f"No token has the id {wrong[0]}.", hint=f"Ids are from 0 to {tokens - 1}.")
+    invalid_ids = [token_id for token_id in ids if not 0 <= token_id < tokens]
+    if invalid_ids:
+        raise InputError(f"No token has the id {invalid_ids[0]}.", hint=f"Ids are from 0 to {tokens - 1}.")
 
 
 def _tokens(text: str, encoding: Encoding) -> list[SimpleToken]:
     columns = zip(encoding.ids, encoding.tokens, encoding.offsets, encoding.special_tokens_mask, strict=True)
     return [
-        SimpleToken(id=index, text=token, special=True, start=None, stop=None)
+        SimpleToken(id=token_id, text=token, special=True, start=None, stop=None)
         if special
-        else SimpleToken(id=index, text=text[start:stop], special=False, start=start, stop=stop)
-        for index, token, (start, stop), special in columns
+        else SimpleToken(id=token_id, text=text[start:stop], special=False, start=start, stop=stop)
+        for token_id, token, (start, stop), special in columns
     ]
 
 
 def _model_type(served: ServedModel) -> dict[str, dict[str, Any]]:
-    config = served.pipeline.model.config
+    config, folder = served.pipeline.model.config, served.pipeline.model.folder
     labels = {
         "id2label": {str(index): label for index, label in config.id2label.items()},
         "label2id": dict(config.label2id),
     }
     if served.task == "feature-extraction":
-        return {"embedding": {"pooling": Pooling.read(served.pipeline.model.folder).mode} if pools(served) else {}}
+        return {"embedding": {"pooling": Pooling.read(folder).mode} if folder.has(POOLING_CONFIG) else {}}
     if served.task == "text-ranking":
         return {"reranker": labels}
     if served.task == "text-classification":

@@ -24,11 +24,11 @@ __all__ = [
 
 
 class TruncatedRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What the requests to a model share.
+    """The fields that several requests share.
 
     Attributes:
-        truncate: Cut a text that is too long; otherwise it is an error.
-        truncation_direction: The end that is cut, right or left.
+        truncate: Truncate a text that is too long; otherwise it is an error.
+        truncation_direction: The end of the text to remove, right or left.
     """
 
     truncate: bool | None = None
@@ -41,9 +41,9 @@ class EmbedRequest(TruncatedRequest, kw_only=True):
     Attributes:
         inputs: A text, or a list of texts.
         normalize: Scale embeddings to length 1.
-        prompt_name: Which of the model's prompts comes before each text.
-        truncate: Cut a text that is too long; otherwise it is an error.
-        truncation_direction: What is cut, the right end or the left.
+        prompt_name: The name of the model's prompt before each text.
+        truncate: Truncate a text that is too long; otherwise it is an error.
+        truncation_direction: The end of the text to remove, right or left.
     """
 
     inputs: str | list[str]
@@ -52,13 +52,13 @@ class EmbedRequest(TruncatedRequest, kw_only=True):
 
 
 class EmbedAllRequest(TruncatedRequest, kw_only=True):
-    """Texts whose tokens to embed, one by one.
+    """Texts to embed, with an embedding for each token.
 
     Attributes:
         inputs: A text, or a list of texts.
-        prompt_name: Which of the model's prompts comes before each text.
-        truncate: Cut a text that is too long; otherwise it is an error.
-        truncation_direction: What is cut, the right end or the left.
+        prompt_name: The name of the model's prompt before each text.
+        truncate: Truncate a text that is too long; otherwise it is an error.
+        truncation_direction: The end of the text to remove, right or left.
     """
 
     inputs: str | list[str]
@@ -66,23 +66,23 @@ class EmbedAllRequest(TruncatedRequest, kw_only=True):
 
 
 class SimilarityParameters(TruncatedRequest, kw_only=True):
-    """How sentences are compared.
+    """The parameters of a comparison.
 
     Attributes:
-        prompt_name: Which of the model's prompts comes before each text.
-        truncate: Cut a text that is too long; otherwise it is an error.
-        truncation_direction: What is cut, the right end or the left.
+        prompt_name: The name of the model's prompt before each text.
+        truncate: Truncate a text that is too long; otherwise it is an error.
+        truncation_direction: The end of the text to remove, right or left.
     """
 
     prompt_name: str | None = None
 
 
 class SimilarityRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Sentences to compare, and how.
+    """Sentences to compare.
 
     Attributes:
         inputs: The sentences.
-        parameters: How.
+        parameters: The parameters.
     """
 
     inputs: SimilarityInputs
@@ -93,10 +93,10 @@ class PredictRequest(TruncatedRequest, kw_only=True):
     """Texts to classify.
 
     Attributes:
-        inputs: A text; a pair of texts as a list of two; or a list of lists, each of one text or of two.
-        raw_scores: Give the model's own scores.
-        truncate: Cut a text that is too long; otherwise it is an error.
-        truncation_direction: What is cut, the right end or the left.
+        inputs: A text; a pair of texts as a list of two texts; or a list of lists with one or two texts each.
+        raw_scores: Return the logits of the model.
+        truncate: Truncate a text that is too long; otherwise it is an error.
+        truncation_direction: The end of the text to remove, right or left.
     """
 
     inputs: str | list[str | list[str]]
@@ -114,12 +114,12 @@ class RerankRequest(TruncatedRequest, kw_only=True):
     """Texts to rank.
 
     Attributes:
-        query: What they are to answer.
+        query: The query.
         texts: The texts.
-        raw_scores: Give the model's own scores, not those from 0 to 1.
-        return_text: Repeat each text.
-        truncate: Cut a text that is too long; otherwise it is an error.
-        truncation_direction: What is cut, the right end or the left.
+        raw_scores: Return the logits of the model, not scores from 0 to 1.
+        return_text: Return each text with its score.
+        truncate: Truncate a text that is too long; otherwise it is an error.
+        truncation_direction: The end of the text to remove, right or left.
     """
 
     query: str
@@ -129,7 +129,7 @@ class RerankRequest(TruncatedRequest, kw_only=True):
 
 
 class Rank(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The place of a text among those of a request, with its score."""
+    """The index of a text in the request, with its score."""
 
     index: int
     text: str | None = None
@@ -137,12 +137,12 @@ class Rank(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class TokenizeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Texts to turn into tokens.
+    """Texts to tokenize.
 
     Attributes:
         inputs: A text, or a list of texts.
-        add_special_tokens: Add the model's own.
-        prompt_name: Which of the model's prompts comes before each text.
+        add_special_tokens: Add the special tokens of the model.
+        prompt_name: The name of the model's prompt before each text.
     """
 
     inputs: str | list[str]
@@ -151,7 +151,7 @@ class TokenizeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class SimpleToken(msgspec.Struct, kw_only=True):
-    """A token: its id, the text that it stands for, and where that is, in characters; a special one is nowhere."""
+    """A token: its id, its text, and the place of its text in characters. A special token has no place."""
 
     id: int
     text: str
@@ -161,11 +161,11 @@ class SimpleToken(msgspec.Struct, kw_only=True):
 
 
 class DecodeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Tokens to turn into texts.
+    """Token ids to turn into texts.
 
     Attributes:
-        ids: The ids of a text's tokens, or a list of such lists.
-        skip_special_tokens: Leave the model's own tokens out.
+        ids: The token ids of a text, or a list of such lists.
+        skip_special_tokens: Leave out the special tokens of the model.
     """
 
     ids: list[int | list[int]]
@@ -173,7 +173,7 @@ class DecodeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Info(msgspec.Struct, kw_only=True):
-    """What a server says of one of its models, by text-embeddings-inference's names."""
+    """The description of a model, with the field names of text-embeddings-inference."""
 
     model_id: str
     model_sha: str | None = None

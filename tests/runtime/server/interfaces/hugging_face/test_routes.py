@@ -16,13 +16,13 @@ CONTEXT = {"question": "Where do I live?", "context": TEXT}
 GREEDY = {"do_sample": False, "max_new_tokens": 8}
 
 
-# Until 1.0, and since then.
+# huggingface_hub before 1.0, and since 1.0.
 close_session = _http.reset_sessions if hasattr(_http, "reset_sessions") else _http.close_session
 
 
 @pytest.fixture(scope="module")
 def folders(tiny, sentiment, embeddings):
-    """Every task, by name; the first serves requests without one."""
+    """A folder for each task, by name; the first serves requests without a name."""
     return {
         "sentiment": sentiment,
         "tokens": tiny.export("bert", "token-classification", num_labels=5),
@@ -50,7 +50,7 @@ TASKS = {
 
 @pytest.fixture(scope="module")
 def url(folders, tmp_path_factory, online):
-    """A server of them all."""
+    """The address of a server with all these models."""
     file = configuration(tmp_path_factory.mktemp("serve") / "serve.toml", folders, TASKS)
     with serving("--config", file) as server:
         yield server.url
@@ -58,7 +58,7 @@ def url(folders, tmp_path_factory, online):
 
 @pytest.fixture(scope="module")
 def online():
-    """Let the client speak to loopback, though other tests keep it from the Hub."""
+    """Let the client connect to loopback: other tests run it offline."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         close_session()
@@ -68,7 +68,7 @@ def online():
 
 @pytest.fixture
 def client(url):
-    @cache  # newer ones end their streams when they go
+    @cache  # newer clients end their streams when they are deleted
     def of(name):
         return InferenceClient(model=f"{url}/models/{name}", provider="hf-inference", timeout=30)
 
@@ -77,7 +77,7 @@ def client(url):
 
 @pytest.fixture(scope="module")
 def offline(folders):
-    """The pipelines by name, each loaded once."""
+    """A function that returns a pipeline by name, and loads it once."""
     loaded = {}
 
     def of(name):
@@ -93,15 +93,15 @@ def ask(url, name, **body):
 
 
 def assert_close(expected, got):
-    """Assert that results are the same but for the last digits of numbers."""
+    """Assert that results are equal except for the last digits of numbers."""
     if isinstance(expected, dict):
         assert expected.keys() == got.keys()
         for name, value in expected.items():
             assert_close(value, got[name])
     elif isinstance(expected, list):
         assert len(expected) == len(got)
-        for one, other in zip(expected, got, strict=True):
-            assert_close(one, other)
+        for expected_item, item in zip(expected, got, strict=True):
+            assert_close(expected_item, item)
     elif isinstance(expected, float):
         assert got == pytest.approx(expected, abs=1e-5)
     else:
@@ -109,7 +109,7 @@ def assert_close(expected, got):
 
 
 def chosen(elements, *names):
-    """What the client read, as dicts again."""
+    """Return the results of the client as dicts."""
     return [{name: getattr(element, name) for name in names} for element in elements]
 
 
@@ -121,7 +121,7 @@ def test_text_classification(client, offline, options):
     )
 
 
-def test_the_address_alone_is_the_first_model(url, client):
+def test_a_path_without_a_name_is_the_first_model(url, client):
     assert InferenceClient(base_url=url).text_classification(TEXT) == client("sentiment").text_classification(TEXT)
 
 
@@ -187,7 +187,7 @@ def test_feature_extraction(client, offline, options):
     assert client("embeddings").feature_extraction([TEXT, TEXT]).shape == (2, 384)
 
 
-def test_hidden_states_where_the_folder_does_not_pool(client, offline):
+def test_hidden_states_of_a_folder_without_pooling(client, offline):
     np.testing.assert_allclose(client("features").feature_extraction(TEXT), offline("features")(TEXT), atol=1e-5)
 
 
@@ -238,13 +238,13 @@ def test_the_last_event_has_the_whole_text(client):
 
 
 def test_chat_completion(url, client, offline):
-    asked = {"messages": [{"role": "user", "content": "Who are you?"}], "temperature": 0, "max_tokens": 8}
-    ((expected,),) = [offline("chat")(asked["messages"], **GREEDY, return_full_text=False)]
-    got = client("chat").chat_completion(**asked).choices[0].message.content
+    arguments = {"messages": [{"role": "user", "content": "Who are you?"}], "temperature": 0, "max_tokens": 8}
+    ((expected,),) = [offline("chat")(arguments["messages"], **GREEDY, return_full_text=False)]
+    got = client("chat").chat_completion(**arguments).choices[0].message.content
     assert got == expected["generated_text"]
-    pieces = client("chat").chat_completion(**asked, stream=True)
+    pieces = client("chat").chat_completion(**arguments, stream=True)
     assert "".join(piece.choices[0].delta.content for piece in pieces) == got
-    by_name = InferenceClient(base_url=url).chat_completion(**asked, model="chat")
+    by_name = InferenceClient(base_url=url).chat_completion(**arguments, model="chat")
     assert (by_name.model, by_name.choices[0].message.content) == ("chat", got)
 
 
@@ -258,7 +258,7 @@ def test_truncate_keeps_the_end_of_a_prompt(client, offline):
 
 
 @pytest.mark.parametrize(
-    ("name", "one", "other", "parameters"),
+    ("name", "first", "second", "parameters"),
     [
         ("sentiment", TEXT, {"text": "A film.", "text_pair": TEXT}, {"top_k": None}),
         ("answers", CONTEXT, {**CONTEXT, "question": "Who am I?"}, {}),
@@ -267,10 +267,10 @@ def test_truncate_keeps_the_end_of_a_prompt(client, offline):
         ("ranks", *[{"query": q, "documents": ["One.", "Two."]} for q in ("It rains.", "It snows.")], {}),
     ],
 )
-def test_a_list_is_answered_with_a_list(url, offline, name, one, other, parameters):
-    results = ask(url, name, inputs=[one, other], parameters=parameters).json()
-    assert_close(offline(name)([one, other], **parameters), results)
-    assert_close(results[:1], ask(url, name, inputs=[one], parameters=parameters).json())
+def test_a_list_is_answered_with_a_list(url, offline, name, first, second, parameters):
+    results = ask(url, name, inputs=[first, second], parameters=parameters).json()
+    assert_close(offline(name)([first, second], **parameters), results)
+    assert_close(results[:1], ask(url, name, inputs=[first], parameters=parameters).json())
 
 
 @pytest.mark.parametrize(
@@ -281,11 +281,16 @@ def test_a_list_is_answered_with_a_list(url, offline, name, one, other, paramete
         ("sentiment", {"inputs": TEXT, "parameters": {"topk": 1}}, 422, "Did you mean 'top_k'?"),
         ("sentiment", {"inputs": TEXT, "parameters": {"inputs": 1}}, 422, "has no option 'inputs'"),
         ("features", {"inputs": "", "parameters": {"padding": "max_length", "max_length": 10**9}}, 422, "1000000000"),
-        ("summaries", {"inputs": TEXT, "parameters": {"generate_parameters": [1]}}, 422, "is no mapping"),
+        ("summaries", {"inputs": TEXT, "parameters": {"generate_parameters": [1]}}, 422, "is not a mapping"),
         ("gpt2", {"inputs": TEXT, "parameters": {"tokenizer_encode_kwargs": {"a": 1}}}, 422, "not possible over HTTP"),
-        ("gpt2", {"inputs": TEXT, "parameters": {"details": True, "num_return_sequences": 2}}, 422, "has no details"),
-        ("sentiment", {"inputs": TEXT, "normalize": True}, 422, "normalize=True is of embeddings"),
-        ("sentiment", {"inputs": TEXT, "stream": True}, 422, "writes no text"),
+        (
+            "gpt2",
+            {"inputs": TEXT, "parameters": {"details": True, "num_return_sequences": 2}},
+            422,
+            "num_return_sequences=2 is not possible with details",
+        ),
+        ("sentiment", {"inputs": TEXT, "normalize": True}, 422, "normalize=True is not possible"),
+        ("sentiment", {"inputs": TEXT, "stream": True}, 422, "generates no text"),
         ("sentiment", {"input": TEXT}, 400, "unknown field `input`"),
         ("sentiment", {"inputs": TEXT, "parameters": []}, 400, "parameters"),
         ("embeddings", {"inputs": {"sentences": []}}, 422, "source_sentence"),
@@ -299,7 +304,12 @@ def test_a_list_is_answered_with_a_list(url, offline, name, one, other, paramete
             422,
             "num_beams=2 cannot be streamed",
         ),
-        ("gpt2", {"inputs": [{"role": "user", "content": ""}], "parameters": {"truncate": 2}}, 422, "cut a chat apart"),
+        (
+            "gpt2",
+            {"inputs": [{"role": "user", "content": ""}], "parameters": {"truncate": 2}},
+            422,
+            "truncate=2 is not possible for a chat",
+        ),
     ],
 )
 def test_errors(url, name, body, status, message):
@@ -322,5 +332,5 @@ def test_endpoint_info(client):
     assert client("embeddings").get_endpoint_info()["model_type"] == {"embedding": {"pooling": "mean"}}
 
 
-def test_the_newest_clients_do_the_same(folders, newest_clients):
+def test_the_newest_clients_pass_these_tests(folders, newest_clients):
     newest_clients(__file__)

@@ -31,7 +31,7 @@ def client(folders):
 
 @pytest.fixture(scope="module")
 def infer(client):
-    """Texts of each input to the arrays of each output."""
+    """A function that sends the texts of each input, and returns the array of each output."""
 
     def ask(model, *, outputs=None, binary=True, options=None, **inputs):
         tensors = []
@@ -40,8 +40,8 @@ def infer(client):
             tensors[-1].set_data_from_numpy(
                 np.array([text.encode() for text in texts], dtype=object), binary_data=binary
             )
-        asked = outputs and [InferRequestedOutput(name, binary_data=binary) for name in outputs]
-        result = client.infer(model, tensors, outputs=asked, parameters=options, request_id="7")
+        requested = outputs and [InferRequestedOutput(name, binary_data=binary) for name in outputs]
+        result = client.infer(model, tensors, outputs=requested, parameters=options, request_id="7")
         assert result.get_response()["id"] == "7"
         return {output["name"]: result.as_numpy(output["name"]) for output in result.get_response()["outputs"]}
 
@@ -64,16 +64,20 @@ def test_the_server_and_its_models_are_ready(client):
     assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
 
 
-def test_a_model_says_what_it_takes_and_gives(client):
-    told = client.get_model_metadata("sentiment")
-    assert [tensor["name"] for tensor in told["inputs"]] == ["text", "text_pair"]
-    assert {tensor["name"]: (tensor["datatype"], tensor["shape"]) for tensor in told["outputs"]} == {
+def test_the_metadata_of_a_model_has_its_inputs_and_outputs(client):
+    metadata = client.get_model_metadata("sentiment")
+    assert [tensor["name"] for tensor in metadata["inputs"]] == ["text", "text_pair"]
+    assert {tensor["name"]: (tensor["datatype"], tensor["shape"]) for tensor in metadata["outputs"]} == {
         "label": ("BYTES", [-1]),
         "score": ("FP32", [-1]),
         "input": ("INT64", [-1]),
         "logits": ("FP32", [-1, 2]),
     }
-    assert told["parameters"] == {"task": "text-classification", "dtype": "fp32", "labels": ["NEGATIVE", "POSITIVE"]}
+    assert metadata["parameters"] == {
+        "task": "text-classification",
+        "dtype": "fp32",
+        "labels": ["NEGATIVE", "POSITIVE"],
+    }
 
 
 def test_labels_scores_and_logits(infer, folders, binary):
@@ -81,10 +85,10 @@ def test_labels_scores_and_logits(infer, folders, binary):
     got = infer("sentiment", text=TEXTS, outputs=["logits", "label", "score"], binary=binary)
     expected = classify(TEXTS)
     assert list(got) == ["logits", "label", "score"]
-    assert texts_in(got["label"]) == [one["label"] for one in expected]
-    np.testing.assert_allclose(got["score"], [one["score"] for one in expected], atol=1e-5)
+    assert texts_in(got["label"]) == [item["label"] for item in expected]
+    np.testing.assert_allclose(got["score"], [item["score"] for item in expected], atol=1e-5)
     logits = classify(TEXTS, return_all_scores=True, function_to_apply="none")
-    np.testing.assert_allclose(got["logits"], [[one["score"] for one in every] for every in logits], atol=1e-5)
+    np.testing.assert_allclose(got["logits"], [[label["score"] for label in labels] for labels in logits], atol=1e-5)
 
 
 def test_options_are_parameters(infer):
@@ -118,18 +122,18 @@ def test_hidden_states_with_their_lengths(infer, folders):
 def test_entities(infer, folders, strategy):
     expected = pipeline("token-classification", folders["entities"], aggregation_strategy=strategy)(SARAH)
     got = infer("entities", text=SARAH, options={"aggregation_strategy": strategy})
-    rows = [(index, one) for index, entities in enumerate(expected) for one in entities]
+    rows = [(index, entity) for index, entities in enumerate(expected) for entity in entities]
     assert rows
     assert got["input"].tolist() == [index for index, _ in rows]
-    assert texts_in(got["word"]) == [one["word"] for _, one in rows]
-    assert texts_in(got["entity"]) == [one.get("entity") or one["entity_group"] for _, one in rows]
-    assert got["start"].tolist() == [one["start"] for _, one in rows]
+    assert texts_in(got["word"]) == [entity["word"] for _, entity in rows]
+    assert texts_in(got["entity"]) == [entity.get("entity") or entity["entity_group"] for _, entity in rows]
+    assert got["start"].tolist() == [entity["start"] for _, entity in rows]
 
 
 def test_answers(infer, folders):
-    asked = {"question": ["Where do I live?"], "context": [SARAH[0]]}
-    got = infer("answers", **asked)
-    expected = pipeline("question-answering", folders["answers"])(question=asked["question"][0], context=SARAH[0])
+    arguments = {"question": ["Where do I live?"], "context": [SARAH[0]]}
+    got = infer("answers", **arguments)
+    expected = pipeline("question-answering", folders["answers"])(question=arguments["question"][0], context=SARAH[0])
     assert texts_in(got["answer"]) == [expected["answer"]]
     np.testing.assert_allclose(got["score"], [expected["score"]], atol=1e-5)
 
@@ -138,11 +142,11 @@ def test_generated_text(infer, folders):
     options = {"do_sample": False, "max_new_tokens": 5}
     got = infer("gpt2", text=TEXTS, options=options)
     expected = pipeline("text-generation", folders["gpt2"])(TEXTS, **options)
-    assert texts_in(got["generated_text"]) == [one["generated_text"] for (one,) in expected]
+    assert texts_in(got["generated_text"]) == [result["generated_text"] for (result,) in expected]
 
 
 @pytest.mark.parametrize(
-    ("model", "asked", "says"),
+    ("model", "arguments", "message"),
     [
         ("none", {"text": TEXTS}, "no model 'none'"),
         ("sentiment", {"texts": TEXTS}, "no input 'texts'.*Did you mean 'text'"),
@@ -160,11 +164,11 @@ def test_generated_text(infer, folders):
         ("answers", {"question": ["Who?"]}, "'context' is missing"),
     ],
 )
-def test_what_cannot_be_answered_is_said(infer, model, asked, says):
-    with pytest.raises(InferenceServerException, match=says) as error:
-        infer(model, **asked)
+def test_impossible_requests_have_a_message(infer, model, arguments, message):
+    with pytest.raises(InferenceServerException, match=message) as error:
+        infer(model, **arguments)
     assert error.value.status() == ("404" if model == "none" else "400")
 
 
-def test_the_newest_clients_do_the_same(folders, newest_clients):
+def test_the_newest_clients_pass_these_tests(folders, newest_clients):
     newest_clients(__file__)

@@ -18,20 +18,20 @@ def texts_of(task, example):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_what_a_task_gives_is_what_it_says(tiny, task):
+def test_the_outputs_of_a_task_fit_its_signature(tiny, task):
     family = "t5" if task.encoder_decoder else "gpt2" if task.cached else "bert"
-    answering = pipeline(task.name, tiny.export(family, task.graph, **CONFIGS.get(task.name, {})))
-    signature = signature_of(answering)
-    inputs, options = signature.inputs_of(texts_of(task, answering.example_inputs()[0]))
-    for answer in signature.answers:
-        asked = answer.options_of(options | (GENERATING if task.cached else {}))
-        if asked.get("pooling") == "auto":
-            asked["pooling"] = "mean"  # these folders do not say
-        prepared = answering.prepare(inputs, **asked)
-        tensors = answer.arrays(prepared.results(answering.forward(prepared.rows)))
-        assert list(tensors) == [output.name for output in answer.outputs]
-        for output in answer.outputs:
+    pipe = pipeline(task.name, tiny.export(family, task.graph, **CONFIGS.get(task.name, {})))
+    signature = signature_of(pipe)
+    inputs, options = signature.inputs_of(texts_of(task, pipe.example_inputs()[0]))
+    for call in signature.calls:
+        call_options = call.merge_options(options | (GENERATING if task.cached else {}))
+        if call_options.get("pooling") == "auto":
+            call_options["pooling"] = "mean"  # these folders declare no pooling
+        prepared = pipe.prepare(inputs, **call_options)
+        tensors = call.arrays(prepared.results(pipe.forward(prepared.rows)))
+        assert list(tensors) == [output.name for output in call.outputs]
+        for output in call.outputs:
             array = tensors[output.name]
             assert array.size
             assert array.dtype == {"BYTES": object, "FP32": np.float32, "INT64": np.int64}[output.datatype]
-            assert all(size in {-1, given} for size, given in zip(output.shape, array.shape, strict=True))
+            assert all(size in {-1, actual} for size, actual in zip(output.shape, array.shape, strict=True))

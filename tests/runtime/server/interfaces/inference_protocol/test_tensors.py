@@ -23,7 +23,7 @@ def packed(*texts):
 
 
 @given(texts=st.lists(st.text(), max_size=4))
-def test_texts_arrive_whole_either_way(texts):
+def test_texts_arrive_whole_as_json_and_as_bytes(texts):
     raw = packed(*texts)
     for parameters, data, behind in (({}, texts, b""), ({"binary_data_size": len(raw)}, None, raw)):
         read, rest = request([tensor(shape=[len(texts)], data=data, parameters=parameters)], behind)
@@ -36,10 +36,10 @@ def test_rows_and_columns():
 
 
 @pytest.mark.parametrize(
-    ("tensors", "raw", "says"),
+    ("tensors", "raw", "message"),
     [
         ([tensor(datatype="FP32", data=[1.0])], b"", "datatype 'FP32'"),
-        ([tensor(data=[1])], b"", "holds 1, which is no text"),
+        ([tensor(data=[1])], b"", "has the element 1, which is not a text"),
         ([tensor(shape=[2])], b"", r"shape \[2\] and 1 elements"),
         ([tensor(shape=[-1])], b"", r"shape \[-1\] and 1 elements"),
         ([tensor(), tensor()], b"", "given twice"),
@@ -48,28 +48,28 @@ def test_rows_and_columns():
         ([tensor(parameters={"binary_data_size": True})], packed("a"), "binary_data_size=True"),
         ([tensor(parameters={"binary_data_size": 4})], packed("abc")[:4], "end within an element"),
         ([tensor(parameters={"binary_data_size": 2})], packed("abc")[:2], "end within an element"),
-        ([tensor(parameters={"binary_data_size": 5})], b"\1\0\0\0\xff", "no UTF-8"),
+        ([tensor(parameters={"binary_data_size": 5})], b"\1\0\0\0\xff", "not UTF-8"),
     ],
 )
-def test_tensors_that_are_none(tensors, raw, says):
+def test_invalid_tensors_are_refused(tensors, raw, message):
     read, rest = request(tensors, raw)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         texts_of(read.inputs, rest)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"inputs": 1}', b"\xff", b"[" * 100_000])
-def test_requests_that_are_none(body):
+def test_invalid_requests_are_refused(body):
     with pytest.raises(InputError, match="cannot be read"):
         read_request(body, None)
 
 
 @pytest.mark.parametrize("length", ["-1", "99", "1.5", "", "²"])
-def test_a_header_that_is_no_length(length):
+def test_an_invalid_length_is_refused(length):
     with pytest.raises(InputError, match="Inference-Header-Content-Length"):
         read_request(b"{}", length)
 
 
-def test_a_response_of_both_kinds():
+def test_a_response_with_json_and_bytes():
     tensors = {
         "label": np.array(["ä", ""], dtype=object),
         "score": np.array([[0.5], [1.5]], dtype=np.float32),

@@ -46,12 +46,12 @@ def test_embeddings(client, offline, encoding, as_tokens):
     answer = client.embeddings.create(
         model="embeddings", input=tokens if as_tokens else TEXTS, encoding_format=encoding
     )
-    np.testing.assert_allclose([one.embedding for one in answer.data], embed(TEXTS, pooling="auto"), atol=1e-5)
-    assert [one.index for one in answer.data] == [0, 1]
+    np.testing.assert_allclose([item.embedding for item in answer.data], embed(TEXTS, pooling="auto"), atol=1e-5)
+    assert [item.index for item in answer.data] == [0, 1]
     assert answer.usage.prompt_tokens == answer.usage.total_tokens == sum(map(len, tokens))
 
 
-def test_one_text_in_fewer_dimensions(client, offline):
+def test_an_embedding_with_fewer_dimensions(client, offline):
     (answer,) = client.embeddings.create(model="embeddings", input=TEXTS[0], dimensions=8).data
     first = np.array(offline["embeddings"](TEXTS[0], pooling="auto")[:8])
     np.testing.assert_allclose(answer.embedding, first / np.linalg.norm(first), atol=1e-5)
@@ -67,78 +67,86 @@ def test_a_completion(client, offline):
     assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
 
 
-def test_prompts_and_tokens_are_answered_alike(client, offline):
-    asked = {"model": "gpt2", "temperature": 0, "max_tokens": 5, "echo": True}
+def test_prompts_as_texts_and_as_tokens_have_equal_answers(client, offline):
+    arguments = {"model": "gpt2", "temperature": 0, "max_tokens": 5, "echo": True}
     prompts = [PROMPT, "Dull"]
-    texts = [one.text for one in client.completions.create(prompt=prompts, **asked).choices]
+    texts = [choice.text for choice in client.completions.create(prompt=prompts, **arguments).choices]
     assert texts == [
-        one["generated_text"]
-        for (one,) in offline["gpt2"](prompts, max_new_tokens=5, **RAW | {"return_full_text": True})
+        result["generated_text"]
+        for (result,) in offline["gpt2"](prompts, max_new_tokens=5, **RAW | {"return_full_text": True})
     ]
     tokens = [offline["gpt2"].tokenizer.encode(prompt) for prompt in prompts]
-    assert [one.text for one in client.completions.create(prompt=tokens, **asked).choices] == texts
+    assert [choice.text for choice in client.completions.create(prompt=tokens, **arguments).choices] == texts
     streamed = ["", ""]
-    for chunk in client.completions.create(prompt=prompts, stream=True, **asked):
+    for chunk in client.completions.create(prompt=prompts, stream=True, **arguments):
         streamed[chunk.choices[0].index] += chunk.choices[0].text
     assert streamed == texts
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_a_stop_is_no_part_of_the_text(client, size):
-    asked = {"model": "gpt2", "prompt": PROMPT, "temperature": 0, "max_tokens": 30}
-    whole = client.completions.create(**asked).choices[0].text
+def test_a_stop_is_not_part_of_the_text(client, size):
+    arguments = {"model": "gpt2", "prompt": PROMPT, "temperature": 0, "max_tokens": 30}
+    whole = client.completions.create(**arguments).choices[0].text
     stop = whole[5 : 5 + size]
-    answer = client.completions.create(**asked, stop=[stop, "never written"])
+    answer = client.completions.create(**arguments, stop=[stop, "never written"])
     assert (answer.choices[0].text, answer.choices[0].finish_reason) == (whole[: whole.index(stop)], "stop")
-    *pieces, last = client.completions.create(**asked, stop=stop, stream=True)
-    assert "".join(one.choices[0].text for one in (*pieces, last)) == answer.choices[0].text
-    assert {one.choices[0].finish_reason for one in pieces} <= {None}
+    *pieces, last = client.completions.create(**arguments, stop=stop, stream=True)
+    assert "".join(chunk.choices[0].text for chunk in (*pieces, last)) == answer.choices[0].text
+    assert {chunk.choices[0].finish_reason for chunk in pieces} <= {None}
     assert last.choices[0].finish_reason == "stop"
 
 
-def test_draws_are_repeatable_and_their_own(client):
-    asked = {"model": "gpt2", "prompt": PROMPT, "n": 3, "seed": 5, "max_tokens": 8, "top_p": 0.9, "temperature": 1.5}
-    first, again = (client.completions.create(**asked) for _ in range(2))
-    texts = [one.text for one in first.choices]
-    assert texts == [one.text for one in again.choices]
+def test_samples_are_repeatable_and_different(client):
+    arguments = {
+        "model": "gpt2",
+        "prompt": PROMPT,
+        "n": 3,
+        "seed": 5,
+        "max_tokens": 8,
+        "top_p": 0.9,
+        "temperature": 1.5,
+    }
+    first, again = (client.completions.create(**arguments) for _ in range(2))
+    texts = [choice.text for choice in first.choices]
+    assert texts == [choice.text for choice in again.choices]
     assert len(set(texts)) == 3
     assert first.usage.completion_tokens == 24
 
 
-def test_a_biased_token_is_all_there_is(client, offline):
+def test_a_biased_token_is_always_generated(client, offline):
     token = offline["gpt2"].tokenizer.encode("e")[0]
     answer = client.completions.create(model="gpt2", prompt=PROMPT, logit_bias={str(token): 100}, max_tokens=4)
     assert answer.choices[0].text == "eeee"
 
 
 def test_a_chat(client, offline):
-    asked = {"model": "qwen3", "messages": ASK, "temperature": 0, "max_completion_tokens": 8}
-    answer = client.chat.completions.create(**asked)
+    arguments = {"model": "qwen3", "messages": ASK, "temperature": 0, "max_completion_tokens": 8}
+    answer = client.chat.completions.create(**arguments)
     (expected,) = offline["qwen3"](ASK, max_new_tokens=8, **RAW, return_details=True)
     (choice,) = answer.choices
     assert (choice.message.role, choice.message.content) == ("assistant", expected["generated_text"])
     assert answer.usage.prompt_tokens == expected["prompt_tokens"]
-    chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    chunks = list(client.chat.completions.create(**arguments, stream=True, stream_options={"include_usage": True}))
     *pieces, usage = chunks
     assert pieces[0].choices[0].delta.role == "assistant"
-    assert "".join(one.choices[0].delta.content for one in pieces) == choice.message.content
+    assert "".join(chunk.choices[0].delta.content for chunk in pieces) == choice.message.content
     assert pieces[-1].choices[0].finish_reason == choice.finish_reason
     assert usage.usage == answer.usage
     assert not usage.choices
 
 
-def test_parts_of_a_message_are_one_text(client):
-    asked = {"model": "qwen3", "temperature": 0, "max_tokens": 4}
+def test_the_parts_of_a_message_are_joined(client):
+    arguments = {"model": "qwen3", "temperature": 0, "max_tokens": 4}
     parts = [{"type": "text", "text": "Who are "}, {"type": "text", "text": "you?"}]
     split, whole = (
-        client.chat.completions.create(messages=[{"role": "user", "content": content}], **asked)
+        client.chat.completions.create(messages=[{"role": "user", "content": content}], **arguments)
         for content in (parts, ASK[0]["content"])
     )
     assert split.choices[0].message == whole.choices[0].message
     assert split.usage == whole.usage
 
 
-def test_an_answer_without_a_bound_ends_with_the_model(client, offline):
+def test_an_answer_without_a_limit_ends_at_the_limit_of_the_model(client, offline):
     answer = client.chat.completions.create(model="qwen3", messages=ASK, temperature=0)
     assert answer.choices[0].finish_reason == "length"
     assert answer.usage.total_tokens == offline["qwen3"].max_tokens
@@ -172,30 +180,30 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("interface", "asked", "says", "parameter"), REFUSED, ids=lambda value: str(value)[:40])
-def test_what_cannot_be_done_is_said(client, interface, asked, says, parameter):
+@pytest.mark.parametrize(("interface", "arguments", "message", "parameter"), REFUSED, ids=lambda value: str(value)[:40])
+def test_impossible_values_have_a_message_and_a_parameter(client, interface, arguments, message, parameter):
     resource = client
     for part in interface.split("."):
         resource = getattr(resource, part)
-    with pytest.raises(openai.BadRequestError, match=says) as error:
-        resource.create(**{"model": "qwen3"} | asked)
+    with pytest.raises(openai.BadRequestError, match=message) as error:
+        resource.create(**{"model": "qwen3"} | arguments)
     assert (error.value.type, error.value.param) == ("invalid_request_error", parameter)
 
 
-def test_embeddings_that_cannot_be_made(client):
+def test_impossible_embeddings_are_refused(client):
     with pytest.raises(openai.BadRequestError, match="dimensions=1000 is not possible"):
         client.embeddings.create(model="embeddings", input="a", dimensions=1000)
     with pytest.raises(openai.BadRequestError, match="602 tokens, and this model takes 512"):
         client.embeddings.create(model="embeddings", input="a " * 600)
 
 
-def test_an_unknown_model(client):
+def test_an_unknown_model_is_not_found(client):
     with pytest.raises(openai.NotFoundError, match="no model 'gpt-9'") as error:
         client.completions.create(model="gpt-9", prompt=PROMPT)
     assert (error.value.code, error.value.param) == ("model_not_found", "model")
 
 
-def test_a_wrong_key(embeddings):
+def test_a_wrong_key_is_refused(embeddings):
     with (
         serving(f"embeddings={embeddings}", TORCHLESS_API_KEY="right") as server,
         openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0) as client,
@@ -205,7 +213,7 @@ def test_a_wrong_key(embeddings):
     assert error.value.code == "invalid_api_key"
 
 
-def test_a_model_has_an_address_of_its_own(client):
+def test_each_model_has_its_address(client):
     def at(name):
         return client.with_options(base_url=str(client.base_url).replace("/v1/", f"/models/{name}/v1"))
 
@@ -214,7 +222,7 @@ def test_a_model_has_an_address_of_its_own(client):
     by_path = at("qwen3").chat.completions.create(model="another", **chat)
     assert (by_path.model, by_path.choices) == ("qwen3", by_name.choices)
     pieces = at("qwen3").chat.completions.create(model="another", **chat, stream=True)
-    assert "".join(one.choices[0].delta.content for one in pieces) == by_name.choices[0].message.content
+    assert "".join(chunk.choices[0].delta.content for chunk in pieces) == by_name.choices[0].message.content
     text = at("gpt2").completions.create(model="another", prompt=PROMPT, temperature=0)
     assert text.choices == client.completions.create(model="gpt2", prompt=PROMPT, temperature=0).choices
     assert at("embeddings").embeddings.create(model="another", input="a").model == "embeddings"
@@ -227,5 +235,5 @@ def test_a_model_has_an_address_of_its_own(client):
     assert error.value.param == "model"
 
 
-def test_the_newest_clients_do_the_same(folders, newest_clients):
+def test_the_newest_clients_pass_these_tests(folders, newest_clients):
     newest_clients(__file__)

@@ -11,7 +11,7 @@ LONG = "word " * 600
 
 @pytest.fixture(scope="module")
 def folders(tiny, sentiment, embeddings):
-    """A model of each kind that the interface knows, and one that it doesn't."""
+    """A folder for each task of the interface, and a folder for another task."""
     return {
         "tokens": tiny.export("bert", "token-classification", num_labels=5),
         "sentiment": sentiment,
@@ -23,7 +23,7 @@ def folders(tiny, sentiment, embeddings):
 
 @pytest.fixture(scope="module")
 def url(folders, tmp_path_factory):
-    """A server of them all, in their order."""
+    """The address of a server with all these models, in this order."""
     file = configuration(tmp_path_factory.mktemp("serve") / "serve.toml", folders, {"ranks": "text-ranking"})
     with serving("--config", file, "--max-client-batch-size=4", "--max-input-length=200") as server:
         yield server.url
@@ -82,7 +82,7 @@ def test_predict(ask, folders, name, raw_scores):
 
 
 def approximately(scores):
-    return [{name: pytest.approx(v, abs=1e-5) if name == "score" else v for name, v in one.items()} for one in scores]
+    return [{name: pytest.approx(v, abs=1e-5) if name == "score" else v for name, v in item.items()} for item in scores]
 
 
 @pytest.mark.parametrize("raw_scores", [False, True])
@@ -93,7 +93,7 @@ def test_rerank(ask, folders, raw_scores):
     got = ask("/rerank", query=TEXT, texts=texts, raw_scores=raw_scores, return_text=True).json()
     assert got == approximately(expected)
     without = ask("/rerank", query=TEXT, texts=texts, raw_scores=raw_scores).json()
-    assert without == [{"index": one["index"], "score": one["score"]} for one in got]
+    assert without == [{"index": rank["index"], "score": rank["score"]} for rank in got]
 
 
 def test_tokenize(ask):
@@ -141,7 +141,7 @@ def test_info(url, path, kind):
         ("/embed", {"inputs": LONG, "truncate": False}, 413, "validation", "602 tokens"),
         ("/embed", {"inputs": []}, 413, "validation", "There are no inputs"),
         ("/embed", {"inputs": ""}, 413, "validation", "empty"),
-        ("/embed", {"inputs": [TEXT] * 5}, 413, "validation", "5 inputs, and may have 4"),
+        ("/embed", {"inputs": [TEXT] * 5}, 413, "validation", "5 inputs, and the limit is 4"),
         ("/embed", {"inputs": TEXT, "prompt_name": "query"}, 413, "validation", "no prompt 'query'"),
         ("/embed", {"inputs": 3}, 400, "validation", "inputs"),
         ("/embed", {"inputs": TEXT, "truncation_direction": "Up"}, 400, "validation", "truncation_direction"),
@@ -151,8 +151,8 @@ def test_info(url, path, kind):
         ("/predict", {"inputs": [[TEXT, TEXT, TEXT]]}, 413, "validation", "neither a text nor a pair"),
         ("/predict", {"inputs": LONG}, 413, "validation", "602 tokens"),
         ("/rerank", {"query": TEXT, "texts": []}, 413, "validation", "There are no texts"),
-        ("/rerank", {"query": TEXT, "texts": [TEXT] * 5}, 413, "validation", "5 inputs, and may have 4"),
-        ("/tokenize", {"inputs": [TEXT] * 5}, 413, "validation", "5 inputs, and may have 4"),
+        ("/rerank", {"query": TEXT, "texts": [TEXT] * 5}, 413, "validation", "5 inputs, and the limit is 4"),
+        ("/tokenize", {"inputs": [TEXT] * 5}, 413, "validation", "5 inputs, and the limit is 4"),
         ("/decode", {"ids": [[1, 40_000]]}, 413, "validation", "No token has the id 40000"),
         ("/decode", {"ids": []}, 413, "validation", "The ids are []"),
         ("/decode", {"ids": [[1], 2]}, 413, "validation", "The ids are 2"),
@@ -165,10 +165,10 @@ def test_errors(ask, path, body, status, kind, message):
     assert message in answer.json()["error"]
 
 
-def test_no_model_of_the_kind(server):
+def test_a_server_without_a_model_for_the_task(server):
     answer = httpx.post(f"{server.url}/embed", json={"inputs": TEXT}, timeout=30)
     assert answer.status_code == 424
     assert answer.json() == {
-        "error": "No model here is for feature-extraction. There are: sentiment (text-classification).",
+        "error": "No model here is for feature-extraction. The models are: sentiment (text-classification).",
         "error_type": "backend",
     }

@@ -1,4 +1,4 @@
-// Answers, as they read best.
+// How the answer of each task is shown.
 
 import { element } from "./elements.js";
 
@@ -26,23 +26,23 @@ export function bars(rows, { format = percent, least = 0, most = 1, ranked = tru
   return list;
 }
 
-// Offsets count characters as Python does; a JavaScript string counts some of them twice.
+// Offsets count characters as in Python; a JavaScript string counts some characters twice.
 const characters = (text) => Array.from(text);
 
 function marked(text, spans) {
-  const all = characters(text);
-  const read = element("p", { class: "text", dir: "auto" });
+  const whole = characters(text);
+  const paragraph = element("p", { class: "text", dir: "auto" });
   let end = 0;
   for (const { start, stop, label, hue } of [...spans].sort((a, b) => a.start - b.start)) {
     if (start < end) continue;
-    read.append(all.slice(end, start).join(""));
-    const mark = element("mark", { class: `hue-${hue}` }, all.slice(start, stop).join(""));
+    paragraph.append(whole.slice(end, start).join(""));
+    const mark = element("mark", { class: `hue-${hue}` }, whole.slice(start, stop).join(""));
     if (label) mark.append(element("small", {}, label));
-    read.append(mark);
+    paragraph.append(mark);
     end = stop;
   }
-  read.append(all.slice(end).join(""));
-  return read;
+  paragraph.append(whole.slice(end).join(""));
+  return paragraph;
 }
 
 function strip(values) {
@@ -63,14 +63,14 @@ function strip(values) {
   return canvas;
 }
 
-function cosine(one, other) {
-  const dot = (a, b) => a.reduce((sum, value, index) => sum + value * b[index], 0);
-  return dot(one, other) / Math.sqrt(dot(one, one) * dot(other, other));
+function cosine(a, b) {
+  const dot = (x, y) => x.reduce((sum, value, index) => sum + value * y[index], 0);
+  return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
 }
 
 export const flat = (answer) => (Array.isArray(answer) && Array.isArray(answer[0]) ? flat(answer[0]) : answer);
 const first = (answer) => (Array.isArray(answer) ? first(answer[0]) : answer);
-export const labelled = (answer) => flat(answer).map(({ label, score }) => ({ label, score }));
+export const labelScores = (answer) => flat(answer).map(({ label, score }) => ({ label, score }));
 
 export function ranking(rows) {
   const outside = rows.some(({ score }) => score < 0 || score > 1);
@@ -81,43 +81,43 @@ export function ranking(rows) {
 
 export function fillings(answer) {
   const masks = Array.isArray(answer[0]) ? answer : [answer];
-  return masks.flatMap((one, index) => {
-    const list = bars(one.map(({ token_str: label, score }) => ({ label: label.trim() || "␣", score })));
+  return masks.flatMap((tokens, index) => {
+    const list = bars(tokens.map(({ token_str: label, score }) => ({ label: label.trim() || "␣", score })));
     return masks.length > 1 ? [element("h3", {}, `Mask ${index + 1}`), list] : [list];
   });
 }
 
 export function entities(answer, { text }) {
-  const kinds = [...new Set(answer.map((one) => one.entity_group ?? one.entity))];
-  const spans = answer.map((one) => {
-    const label = one.entity_group ?? one.entity;
-    return { start: one.start, stop: one.end, label, hue: kinds.indexOf(label) % HUES };
-  });
-  const rows = answer.map((one) => ({ label: `${one.word} – ${one.entity_group ?? one.entity}`, score: one.score }));
+  const labels = answer.map((entity) => entity.entity_group ?? entity.entity);
+  const kinds = [...new Set(labels)];
+  const spans = answer.map(({ start, end: stop }, index) => ({
+    start, stop, label: labels[index], hue: kinds.indexOf(labels[index]) % HUES,
+  }));
+  const rows = answer.map(({ word, score }, index) => ({ label: `${word} – ${labels[index]}`, score }));
   if (!rows.length) return [marked(text, []), element("p", { class: "hint" }, "Nothing was found in this text.")];
   return [marked(text, spans), element("h3", {}, "Scores"), bars(rows, { ranked: false })];
 }
 
-export function found(answer, { context }) {
+export function answerInContext(answer, { context }) {
   const { answer: words, start, end, score } = first(answer);
   const best = element("p", { class: "best", dir: "auto" }, words || "There is no answer in this text.");
   const spans = words ? [{ start, stop: end, hue: 0 }] : [];
   return [best, element("p", { class: "hint" }, `Score: ${percent(score)}`), marked(context, spans)];
 }
 
-export function embedded(answer, { text, other }) {
-  const vectors = answer.map((one) => flat(one));
-  const made = [];
+export function embeddings(answer, { text, other }) {
+  const vectors = answer.map((vector) => flat(vector));
+  const parts = [];
   if (vectors.length > 1) {
     const likeness = cosine(vectors[0], vectors[1]);
-    made.push(element("p", { class: "best" }, `Similarity ${likeness.toFixed(3)}`));
-    made.push(bars([{ label: "cosine, from -1 to 1", score: likeness }], { format: (value) => value.toFixed(3), least: -1 }));
+    parts.push(element("p", { class: "best" }, `Similarity ${likeness.toFixed(3)}`));
+    parts.push(bars([{ label: "cosine, from -1 to 1", score: likeness }], { format: (value) => value.toFixed(3), least: -1 }));
   }
   vectors.forEach((vector, index) => {
-    made.push(element("h3", { dir: "auto" }, [text, other][index]), strip(vector));
-    made.push(element("p", { class: "hint" }, `${vector.length} numbers: ${vector.slice(0, 4).map(number).join(", ")}, …`));
+    parts.push(element("h3", { dir: "auto" }, [text, other][index]), strip(vector));
+    parts.push(element("p", { class: "hint" }, `${vector.length} numbers: ${vector.slice(0, 4).map(number).join(", ")}, …`));
   });
-  return made;
+  return parts;
 }
 
-export const written = (key) => (answer) => [element("p", { class: "text", dir: "auto" }, first(answer)[key])];
+export const generatedText = (key) => (answer) => [element("p", { class: "text", dir: "auto" }, first(answer)[key])];

@@ -1,4 +1,4 @@
-// A chat: what was said, and where it is shown.
+// The messages of a chat, and their elements.
 
 import { byId, element } from "./elements.js";
 
@@ -31,22 +31,22 @@ function turn(role, who, content) {
   return { shown, words };
 }
 
-// Shows a message, and where its answer goes; `end` keeps both, or takes the message back if there is no answer.
-export function say(message) {
-  const asked = turn("user", "You", message);
-  const answered = turn("assistant", "Model", "");
+// Shows a message and an empty answer. `end` keeps both, or removes both if the answer is still empty.
+export function addTurn(message) {
+  const question = turn("user", "You", message);
+  const answer = turn("assistant", "Model", "");
   const field = byId("field-message");
   field.value = "";
   return {
-    words: answered.words,
+    words: answer.words,
     end() {
-      if (!asked.shown.isConnected) return; // another chat has begun
-      const content = answered.words.textContent;
+      if (!question.shown.isConnected) return; // a new chat has begun
+      const content = answer.words.textContent;
       if (content) {
         turns.push({ role: "user", content: message }, { role: "assistant", content });
       } else {
-        asked.shown.remove();
-        answered.shown.remove();
+        question.shown.remove();
+        answer.shown.remove();
         field.value ||= message;
         show();
       }

@@ -1,4 +1,4 @@
-// Elements, and the controls of the form.
+// Functions that make elements and the fields of the form.
 
 export const byId = (id) => document.getElementById(id);
 

@@ -1,15 +1,15 @@
-// What is sent, what comes back, and the key that lets it through.
+// The headers of requests, the errors and events of responses, and the API key.
 
 import { byId } from "./elements.js";
 
 const KEY = "torchless-key";
 
-// Until the tab is closed, and only where the browser keeps anything.
+// The browser keeps the key until the tab is closed, if it allows storage.
 export function remember(key) {
   try {
     sessionStorage.setItem(KEY, key);
   } catch {
-    // Then the page asks again.
+    // The page asks for the key again.
   }
 }
 
@@ -36,8 +36,8 @@ export function headers() {
 
 export async function reason(response) {
   const body = await response.json().catch(() => ({}));
-  const told = [body.error?.message ?? body.error ?? body.message ?? body.detail, body.hint];
-  const words = told.filter((one) => typeof one === "string").join(" ") || `The server answered with status ${response.status}.`;
+  const details = [body.error?.message ?? body.error ?? body.message ?? body.detail, body.hint];
+  const words = details.filter((part) => typeof part === "string").join(" ") || `The server answered with status ${response.status}.`;
   if (response.status === 401 || response.status === 403) {
     remember("");
     byId("key-field").hidden = false;

@@ -1,4 +1,4 @@
-// The playground: the form, asking, and the list of models that it begins with.
+// The page: its form, its requests, and the list of the models.
 
 import * as chat from "./chat.js";
 import { byId, element, field } from "./elements.js";
@@ -7,27 +7,28 @@ import { TASKS } from "./tasks.js";
 
 const VERB = "Answer";
 const PAINT_MS = 50;
-const SHORTCUTS = [{ keys: ["Ctrl", "Enter"], does: "asks" }];
+const UNREACHABLE = "The server cannot be reached. Is it running?";
+const SHORTCUTS = [{ keys: ["Ctrl", "Enter"], does: "sends" }];
 
 let models = [];
-let asking = null;
+let request = null; // the AbortController of the running request
 
 // ---- The form ----
 
 const taskOf = (model) => TASKS[model.chat ? "chat" : model.task];
 const chosen = () => models.find(({ name }) => name === byId("model").value);
 
-function values() {
-  const given = {};
+function readForm() {
+  const values = {};
   for (const control of byId("ask").querySelectorAll("[name]")) {
-    if (control.type === "checkbox") given[control.name] = control.checked;
-    else given[control.name] = control.type === "number" ? control.valueAsNumber : control.value;
+    if (control.type === "checkbox") values[control.name] = control.checked;
+    else values[control.name] = control.type === "number" ? control.valueAsNumber : control.value;
   }
-  return given;
+  return values;
 }
 
-function fill(given) {
-  for (const [name, value] of Object.entries(given)) byId(`field-${name}`).value = value;
+function fillForm(values) {
+  for (const [name, value] of Object.entries(values)) byId(`field-${name}`).value = value;
 }
 
 function short(example) {
@@ -47,14 +48,14 @@ function controls(fields) {
 function showModel() {
   const model = chosen();
   const task = taskOf(model);
-  asking?.abort();
+  request?.abort();
   clear();
   chat.restart();
   document.body.classList.toggle("chat", model.chat);
   byId("answer-title").textContent = model.chat ? "Last answer" : "Answer";
   byId("submit").textContent = task.verb ?? VERB;
   byId("keys").replaceChildren(...keysOf(task.shortcuts ?? SHORTCUTS));
-  say("Write something, or try an example.");
+  showState("Write something, or try an example.");
   byId("about").textContent = `${model.task}, ${model.dtype}, up to ${model.max_input_tokens} tokens`;
   byId("fields").replaceChildren(...controls(task.fields));
   byId("options").replaceChildren(...controls(task.options ?? []));
@@ -62,19 +63,19 @@ function showModel() {
     ...model.examples.map((example) => {
       const button = element("button", { type: "button", class: "quiet" }, short(example));
       button.addEventListener("click", () => {
-        fill(task.example(example, model.options));
+        fillForm(task.example(example, model.options));
         byId("ask").requestSubmit();
       });
       return button;
     }),
   );
   byId("examples").hidden = !model.examples.length;
-  if (model.examples.length) fill(task.example(model.examples[0], model.options));
+  if (model.examples.length) fillForm(task.example(model.examples[0], model.options));
 }
 
-// ---- Asking ----
+// ---- Requests ----
 
-function say(words, { busy = false } = {}) {
+function showState(words, { busy = false } = {}) {
   byId("state").textContent = words;
   byId("state").classList.toggle("busy", busy);
 }
@@ -86,25 +87,25 @@ function clear() {
   byId("curl-details").hidden = true;
 }
 
-function fail(words) {
-  say("");
+function showError(words) {
+  showState("");
   byId("error").textContent = words;
   byId("error").hidden = false;
   byId("error").scrollIntoView({ block: "nearest" });
 }
 
-// Writes a text as it comes, and returns it. Not each piece is shown: a quick model would leave no time to press Stop.
-async function write(response, text, shown) {
+// Shows a text while it is generated, and returns it. Pauses in the painting leave time for a click on Stop.
+async function showStream(response, text, shown) {
   text.classList.add("working");
-  shown.setAttribute("aria-busy", "true"); // read out once, when it is whole
+  shown.setAttribute("aria-busy", "true"); // a screen reader reads only the whole text
   let whole = "";
   let waiting = "";
   let painted = -Infinity;
   const paint = () => {
-    const last = shown.scrollHeight - shown.scrollTop - shown.clientHeight < 40;
+    const atEnd = shown.scrollHeight - shown.scrollTop - shown.clientHeight < 40;
     text.append(waiting);
     waiting = "";
-    if (last) shown.scrollTop = shown.scrollHeight;
+    if (atEnd) shown.scrollTop = shown.scrollHeight;
     painted = performance.now();
   };
   try {
@@ -128,39 +129,39 @@ async function write(response, text, shown) {
 async function post(address, body) {
   byId("curl").textContent = command(address, body);
   byId("curl-details").hidden = false;
-  say("Working …", { busy: true });
+  showState("Working …", { busy: true });
   return fetch(address, {
     method: "POST",
     headers: { "Content-Type": "application/json", ...headers() },
     body: JSON.stringify(body),
-    signal: asking.signal,
+    signal: request.signal,
   });
 }
 
-async function converse(model, given, address) {
-  const body = TASKS.chat.request(given, model, chat.messages(given.system, given.message));
-  const said = chat.say(given.message);
+async function answerChat(model, values, address) {
+  const body = TASKS.chat.request(values, model, chat.messages(values.system, values.message));
+  const turn = chat.addTurn(values.message);
   try {
     const response = await post(`${address}/v1/chat/completions`, body);
     if (!response.ok) throw new Error(await reason(response));
-    return [{ role: "assistant", content: await write(response, said.words, byId("turns")) }];
+    return [{ role: "assistant", content: await showStream(response, turn.words, byId("turns")) }];
   } finally {
-    said.end();
+    turn.end();
   }
 }
 
-async function answer(model, given, address) {
+async function answerTask(model, values, address) {
   const task = TASKS[model.task];
-  const response = await post(address, task.request(given, model.options));
+  const response = await post(address, task.request(values, model.options));
   if (!response.ok) throw new Error(await reason(response));
   if (response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
-    const text = element("p", { class: "text", dir: "auto" }, element("span", { class: "hint" }, given.text));
+    const text = element("p", { class: "text", dir: "auto" }, element("span", { class: "hint" }, values.text));
     byId("answer").replaceChildren(text);
-    return [{ generated_text: await write(response, text, byId("answer")) }];
+    return [{ generated_text: await showStream(response, text, byId("answer")) }];
   }
-  const told = await response.json();
-  byId("answer").replaceChildren(...task.show(told, given));
-  return told;
+  const answer = await response.json();
+  byId("answer").replaceChildren(...task.show(answer, values));
+  return answer;
 }
 
 async function ask() {
@@ -168,28 +169,27 @@ async function ask() {
   const address = new URL(`models/${encodeURIComponent(model.name)}`, document.baseURI).href;
   clear();
   const started = performance.now();
-  const told = await (model.chat ? converse : answer)(model, values(), address);
-  say(`Answered in ${Math.round(performance.now() - started)} ms.`);
-  byId("json").textContent = JSON.stringify(told, null, 2);
+  const answer = await (model.chat ? answerChat : answerTask)(model, readForm(), address);
+  showState(`Answered in ${Math.round(performance.now() - started)} ms.`);
+  byId("json").textContent = JSON.stringify(answer, null, 2);
   byId("json-details").hidden = false;
-  if (!model.chat) byId("state").scrollIntoView({ block: "nearest" }); // below the form, on a phone
+  if (!model.chat) byId("state").scrollIntoView({ block: "nearest" }); // on a phone, the answer is below the form
 }
 
-async function submitted(event) {
+async function submit(event) {
   event.preventDefault();
   if (!models.length) return load();
-  if (asking) return asking.abort();
-  const mine = new AbortController();
-  asking = mine;
+  if (request) return request.abort();
+  request = new AbortController();
   byId("submit").textContent = "Stop";
   try {
     await ask();
   } catch (error) {
-    if (error.name === "AbortError") say("Stopped.");
-    else if (error instanceof TypeError) fail("The server cannot be reached. Is it running?");
-    else fail(error.message);
+    if (error.name === "AbortError") showState("Stopped.");
+    else if (error instanceof TypeError) showError(UNREACHABLE);
+    else showError(error.message);
   } finally {
-    asking = null;
+    request = null;
     byId("submit").textContent = taskOf(chosen()).verb ?? VERB;
   }
 }
@@ -197,38 +197,37 @@ async function submitted(event) {
 async function load() {
   try {
     const response = await fetch("models", { headers: headers() });
-    if (response.status === 503) setTimeout(load, 1000); // it still loads its models, or is about to stop
-    if (!response.ok) return fail(await reason(response));
-    const told = await response.json();
-    models = told.models.filter(({ task }) => task in TASKS);
+    if (response.status === 503) setTimeout(load, 1000); // the server is loading its models, or is about to stop
+    if (!response.ok) return showError(await reason(response));
+    models = (await response.json()).models.filter(({ task }) => task in TASKS);
     remember(byId("key").value);
   } catch {
-    return fail("The server cannot be reached. Is it running?");
+    return showError(UNREACHABLE);
   }
   byId("error").hidden = true;
   byId("model").replaceChildren(...models.map(({ name }) => element("option", { value: name }, name)));
-  const wanted = decodeURIComponent(location.hash.slice(1));
-  if (models.some(({ name }) => name === wanted)) byId("model").value = wanted;
+  const fragment = decodeURIComponent(location.hash.slice(1));
+  if (models.some(({ name }) => name === fragment)) byId("model").value = fragment;
   byId("model").disabled = false;
   byId("submit").disabled = false;
   showModel();
 }
 
-byId("ask").addEventListener("submit", submitted);
+byId("ask").addEventListener("submit", submit);
 byId("submit").addEventListener("click", (event) => {
-  if (!asking) return;
-  event.preventDefault(); // a form with an empty field would not be submitted
-  asking.abort();
+  if (!request) return;
+  event.preventDefault(); // the browser does not submit a form with an empty field
+  request.abort();
 });
 byId("ask").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.isComposing) return;
   const sends = event.target.id === "field-message" && !event.shiftKey;
   if (!sends && !event.ctrlKey && !event.metaKey) return;
   event.preventDefault();
-  if (!asking) byId("ask").requestSubmit();
+  if (!request) byId("ask").requestSubmit();
 });
 byId("restart").addEventListener("click", () => {
-  asking?.abort();
+  request?.abort();
   showModel();
   byId("field-message").focus();
 });
@@ -241,7 +240,7 @@ byId("copy").addEventListener("click", async () => {
     await navigator.clipboard.writeText(byId("curl").textContent);
     byId("copy").textContent = "Copied";
   } catch {
-    // Only https and localhost may write to the clipboard: the text is selected instead.
+    // Browsers allow the clipboard only for https and localhost, so the text is selected instead.
     getSelection().selectAllChildren(byId("curl"));
     byId("copy").textContent = "Press Ctrl C";
   }
