@@ -1,4 +1,4 @@
-"""Runs rows that are all known: plans them into batches, and returns the outputs in the order of the rows."""
+"""The scheduler of a single caller's rows: it plans batches, runs them, and returns the outputs in the order of the rows."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,13 +18,13 @@ class Scheduler:
 
     Args:
         model: The model.
-        tokenizer: It knows how rows are padded.
-        max_batch_tokens: The most tokens in a batch, padding included: what the batch costs.
-        max_batch_rows: The most rows in a batch. None sets no bound, but each row runs alone if an answer depends on the
-            rows that share its batch.
+        tokenizer: The tokenizer, which defines the padding.
+        max_batch_tokens: The most tokens in a batch, padding included.
+        max_batch_rows: The most rows in a batch. None sets no limit, but each row runs alone if its output depends on the
+            other rows of a batch.
 
     Attributes:
-        max_chunk_inputs: The most inputs in a chunk: enough to sort by length, few enough to stay lazy and small.
+        max_chunk_inputs: The most inputs in a chunk: enough to sort rows by length, but few in memory.
     """
 
     max_chunk_inputs = 1024
@@ -41,13 +41,13 @@ class Scheduler:
         """Return the outputs of each row, in the order of the rows.
 
         Args:
-            rows: Any number, of any lengths.
+            rows: Any number of rows of any lengths.
             max_batch_rows: The most rows in a batch, for these rows.
 
         Raises:
-            InputError: A row cannot be run.
+            InputError: The model rejects a row.
         """
-        if len(rows) == 1:  # at once, and on this thread
+        if len(rows) == 1:  # a single row needs no other thread
             return self._runner.run(rows)
         return self._submit(rows, max_batch_rows).outputs()
 
@@ -57,11 +57,12 @@ class Scheduler:
         """Yield the outputs of each chunk of rows. While a full chunk runs, the next one is read.
 
         Args:
-            row_chunks: The chunks; each is read only when its outputs, or those of a full chunk before it, are asked for.
+            row_chunks: The chunks; each is read only when the caller requests its outputs, or those of a full chunk before
+                it.
             max_batch_rows: The most rows in a batch, for these rows.
 
         Raises:
-            InputError: A row cannot be run.
+            InputError: The model rejects a row.
         """
         running: _Run | None = None
         for chunk in row_chunks:
@@ -101,7 +102,7 @@ class _Run:
         """Wait for the outputs, and return them in the order of the rows."""
         try:
             return in_order(self.batches, (future.result() for future in self.futures))
-        except BaseException:  # an interrupt too: batches that have not begun must not run
+        except BaseException:  # after an interrupt too, waiting batches must not run
             for future in self.futures:
                 future.cancel()
             raise
