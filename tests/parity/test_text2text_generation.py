@@ -202,7 +202,7 @@ def test_models_of_many_languages_are_told_both(kind, legacy, tmp_path):
         assert prompt.ids == wanted["input_ids"][0].tolist()
         assert prompt.config.forced_bos_token_id == wanted["forced_bos_token_id"]
         assert prompt.cut is truncation
-    with pytest.raises(OptionError, match="do not say both languages"):
+    with pytest.raises(OptionError, match="do not name both languages"):
         pipe.preprocess(TEXTS[0])
     with pytest.raises(OptionError, match=rf"no language 'xx'[\s\S]*{source}"):
         pipe.preprocess(TEXTS[0], pipe.with_options(pipe.options, {"src_lang": "xx", "tgt_lang": source}))

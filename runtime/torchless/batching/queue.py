@@ -69,7 +69,9 @@ class RowQueue:
         self._by_age: deque[_Waiting] = deque()
         self._by_length: dict[Hashable, list[_Waiting]] = {}
         self._closed = False
-        self._threads = [Thread(target=self._work, name=f"torchless-queue-{index}", daemon=True) for index in range(workers)]
+        self._threads = [
+            Thread(target=self._work, name=f"torchless-queue-{index}", daemon=True) for index in range(workers)
+        ]
         for thread in self._threads:
             thread.start()
 

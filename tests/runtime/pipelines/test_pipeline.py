@@ -35,7 +35,7 @@ def test_a_loaded_model(folder, classify, tiny):
     assert pipeline("sentiment-analysis", model)("A film.") == classify("A film.")
     assert pipeline("sentiment-analysis", model, tokenizer=folder)("A film.") == classify("A film.")
     with pytest.raises(
-        TaskError, match="of AutoModelForSequenceClassification, which does not serve feature-extraction"
+        TaskError, match="the class AutoModelForSequenceClassification, which does not serve feature-extraction"
     ):
         pipeline("feature-extraction", model)
 
