@@ -66,10 +66,7 @@ class MissingExtraError(TorchlessError, ImportError):
     """
 
     def __init__(self, feature: str, *, extra: str) -> None:
-        super().__init__(
-            f"{feature} needs packages that are not installed.",
-            hint=f"pip install 'torchless[{extra}]'",
-        )
+        super().__init__(f"{feature} needs packages that are not installed.", hint=f"pip install 'torchless[{extra}]'")
 
 
 class ClosingError(TorchlessError):

@@ -54,6 +54,13 @@ class Task:
 
 _COURSE = ("I've been waiting for a HuggingFace course my whole life.", "I hate this so much!")
 
+_ENCODER_DECODER: Mapping[str, Any] = {
+    "auto_class": "AutoModelForSeq2SeqLM",
+    "outputs": {"logits": ("batch", "tokens", "vocabulary")},
+    "cached": True,
+    "encoder_decoder": True,
+}
+
 TASKS: tuple[Task, ...] = (
     Task(
         name="feature-extraction",
@@ -89,11 +96,8 @@ TASKS: tuple[Task, ...] = (
     ),
     Task(
         name="summarization",
-        auto_class="AutoModelForSeq2SeqLM",
-        outputs={"logits": ("batch", "tokens", "vocabulary")},
+        **_ENCODER_DECODER,
         graph_of="text2text-generation",
-        cached=True,
-        encoder_decoder=True,
         default_model="Xenova/distilbart-cnn-6-6",
         pipeline="torchless.pipelines.text2text_generation:SummarizationPipeline",
         examples=(
@@ -121,11 +125,8 @@ TASKS: tuple[Task, ...] = (
     ),
     Task(
         name="text2text-generation",
-        auto_class="AutoModelForSeq2SeqLM",
+        **_ENCODER_DECODER,
         heads=("ForConditionalGeneration", "MTModel"),
-        outputs={"logits": ("batch", "tokens", "vocabulary")},
-        cached=True,
-        encoder_decoder=True,
         default_model="Xenova/flan-t5-small",
         pipeline="torchless.pipelines.text2text_generation:Text2TextGenerationPipeline",
         examples=("translate English to German: Where do you live?",),
@@ -150,11 +151,8 @@ TASKS: tuple[Task, ...] = (
     ),
     Task(
         name="translation",
-        auto_class="AutoModelForSeq2SeqLM",
-        outputs={"logits": ("batch", "tokens", "vocabulary")},
+        **_ENCODER_DECODER,
         graph_of="text2text-generation",
-        cached=True,
-        encoder_decoder=True,
         default_model="Xenova/t5-small",
         pipeline="torchless.pipelines.text2text_generation:TranslationPipeline",
         examples=("Where do you live?",),

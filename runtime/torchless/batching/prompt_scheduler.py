@@ -18,13 +18,7 @@ __all__ = ["PromptScheduler"]
 
 # Options that read the prompt with its padding: a prompt with these options shares a batch only with equally long prompts.
 _ENCODER_OPTIONS = ("encoder_no_repeat_ngram_size", "encoder_repetition_penalty")
-_PROMPT_OPTIONS = (
-    *_ENCODER_OPTIONS,
-    "bad_words_ids",
-    "no_repeat_ngram_size",
-    "repetition_penalty",
-    "sequence_bias",
-)
+_PROMPT_OPTIONS = (*_ENCODER_OPTIONS, "bad_words_ids", "no_repeat_ngram_size", "repetition_penalty", "sequence_bias")
 _NEUTRAL = GenerationConfig()
 
 
@@ -62,11 +56,7 @@ class PromptScheduler:
         self._max_batch_rows = 1 if max_batch_rows is None and model.batch_dependent else max_batch_rows
 
     def run(
-        self,
-        rows: Sequence[Row],
-        *,
-        max_batch_rows: int | None = None,
-        should_continue: ShouldContinue | None = None,
+        self, rows: Sequence[Row], *, max_batch_rows: int | None = None, should_continue: ShouldContinue | None = None
     ) -> list[RowOutput]:
         """Return the sequences of each prompt, in the order of the prompts.
 

@@ -1,8 +1,7 @@
 """The scheduler of a single caller's rows: it plans batches, runs them, and returns the outputs in the order of the rows."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from torchless.batching.batch_runner import BatchRunner
 from torchless.batching.policy import in_order, plan
@@ -49,7 +48,7 @@ class Scheduler:
         """
         if len(rows) == 1:  # a single row needs no other thread
             return self._runner.run(rows)
-        return self._submit(rows, max_batch_rows).outputs()
+        return self._submit(rows, max_batch_rows)()
 
     def run_chunks(
         self, row_chunks: Iterable[RowChunk], *, max_batch_rows: int | None = None
@@ -64,45 +63,33 @@ class Scheduler:
         Raises:
             InputError: The model rejects a row.
         """
-        running: _Run | None = None
+        running: Callable[[], list[RowOutput]] | None = None
         for chunk in row_chunks:
             if not chunk.is_full and running is None:
                 yield self.run(chunk.rows, max_batch_rows=max_batch_rows)
                 continue
             submitted = self._submit(chunk.rows, max_batch_rows)
             if running is not None:
-                yield running.outputs()
+                yield running()
             running = submitted
         if running is not None:
-            yield running.outputs()
+            yield running()
 
-    def _submit(self, rows: Sequence[Row], max_batch_rows: int | None) -> "_Run":
+    def _submit(self, rows: Sequence[Row], max_batch_rows: int | None) -> Callable[[], list[RowOutput]]:
+        """Start to run rows on other threads, and return a function that waits for their outputs."""
         batches = plan(
             [len(row) for row in rows],
             max_batch_tokens=self._max_batch_tokens,
             max_batch_rows=max_batch_rows or self._max_batch_rows,
         )
         futures = [self._workers.submit(self._runner.run, [rows[index] for index in batch]) for batch in batches]
-        return _Run(batches, futures)
 
+        def outputs() -> list[RowOutput]:
+            try:
+                return in_order(batches, (future.result() for future in futures))
+            except BaseException:  # after an interrupt too, waiting batches must not run
+                for future in futures:
+                    future.cancel()
+                raise
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Rows that run on other threads.
-
-    Attributes:
-        batches: The indices of each batch's rows.
-        futures: The outputs of each batch.
-    """
-
-    batches: Sequence[Sequence[int]]
-    futures: Sequence[Future[list[RowOutput]]]
-
-    def outputs(self) -> list[RowOutput]:
-        """Wait for the outputs, and return them in the order of the rows."""
-        try:
-            return in_order(self.batches, (future.result() for future in self.futures))
-        except BaseException:  # after an interrupt too, waiting batches must not run
-            for future in self.futures:
-                future.cancel()
-            raise
+        return outputs

@@ -39,29 +39,26 @@ class Cache:
         """
         sources, rows = self.slots[parents], len(parents)
         if rows > len(self.slots):
-            self._expand(sources)
-            return
-        slots = np.full(rows, -1)
-        continued, firsts = np.unique(sources, return_index=True)
-        slots[firsts[continued < rows]] = continued[continued < rows]
-        moved = np.flatnonzero(slots < 0)
-        # Both ascend: as long as each prompt keeps its number of rows, its rows stay in its slots.
-        slots[moved] = np.setdiff1d(np.arange(rows), slots)
-        for source, target in zip(sources[moved], slots[moved], strict=True):
-            self._copy(source, target)
-        if rows < len(self.slots):
-            for arrays in (self.kept, self.shared):
-                arrays.update({name: array[:rows] for name, array in arrays.items()})
-            self._prompts = self._prompts[:rows]
+            self._select(sources)
+            slots = np.arange(rows)
+        else:
+            slots = np.full(rows, -1)
+            continued, firsts = np.unique(sources, return_index=True)
+            slots[firsts[continued < rows]] = continued[continued < rows]
+            moved = np.flatnonzero(slots < 0)
+            # Both ascend: as long as each prompt keeps its number of rows, its rows stay in its slots.
+            slots[moved] = np.setdiff1d(np.arange(rows), slots)
+            for source, target in zip(sources[moved], slots[moved], strict=True):
+                self._copy(source, target)
+            if rows < len(self.slots):
+                self._select(slice(rows))
         self.slots = slots
         self.in_order = bool((slots == np.arange(rows)).all())
 
-    def _expand(self, sources: NDArray[np.int64]) -> None:
+    def _select(self, slots: NDArray[np.int64] | slice) -> None:
         for arrays in (self.kept, self.shared):
-            arrays.update({name: array[sources] for name, array in arrays.items()})
-        self._prompts = self._prompts[sources]
-        self.slots = np.arange(len(sources))
-        self.in_order = True
+            arrays.update({name: array[slots] for name, array in arrays.items()})
+        self._prompts = self._prompts[slots]
 
     def _copy(self, source: int, target: int) -> None:
         for array in self.kept.values():

@@ -7,14 +7,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.errors import OptionError
+from torchless.errors import InputError, OptionError
 from torchless.generation.beam_search import beam_search
 from torchless.generation.config import GenerationConfig
 from torchless.generation.logits_processors import logits_processors, normalised
 from torchless.generation.sampling import draw, warpers
 from torchless.generation.search import Step, likeliest, search
 from torchless.generation.steps import Steps
-from torchless.generation.stopping import Decode, ShouldContinue, Stopping, check_prompt
+from torchless.generation.stopping import Decode, ShouldContinue, Stopping
 from torchless.numerics import pad
 
 __all__ = ["Generated", "Generation", "Prompts"]
@@ -88,7 +88,11 @@ class Generation:
     ) -> None:
         prompt_length = prompts.ids.shape[1]
         max_length = config.max_total_length(prompt_length, max_positions=prompts.max_positions)
-        check_prompt(prompt_length, max_length)
+        if prompt_length >= max_length:
+            raise InputError(
+                f"The prompt has {prompt_length} tokens, and max_length={max_length} includes them.",
+                hint="Give a shorter prompt, or max_new_tokens=64, which does not include them.",
+            )
         self._prompts = prompts
         self._config = config
         self._processors = logits_processors(

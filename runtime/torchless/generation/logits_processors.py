@@ -50,7 +50,7 @@ def normalised(_ids: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[
 def _by_tokens(config: GenerationConfig, encoder_ids: NDArray[np.int64]) -> Iterator[LogitsProcessor]:
     """Yield the processors that depend on the earlier tokens."""
     if config.sequence_bias:
-        yield _sequence_bias(_biases(config.sequence_bias))
+        yield _sequence_bias(config.sequence_bias)
     if config.encoder_repetition_penalty not in {None, 1.0}:
         yield partial(_encoder_repetition_penalty, config.encoder_repetition_penalty, encoder_ids)
     if config.repetition_penalty not in {None, 1.0}:
@@ -91,22 +91,19 @@ def _by_length(config: GenerationConfig, prompt_length: int, max_length: int) ->
         yield partial(_suppressed, config.begin_suppress_tokens, (begin,))
 
 
-def _biases(biases: Mapping[tuple[int, ...], float] | Sequence[Sequence[Any]]) -> dict[tuple[int, ...], float]:
-    pairs: Iterable[Any] = biases.items() if isinstance(biases, Mapping) else biases
-    return {tuple(tokens): float(bias) for tokens, bias in pairs}
-
-
-def _sequence_bias(biases: Mapping[tuple[int, ...], float]) -> LogitsProcessor:
+def _sequence_bias(biases: Mapping[tuple[int, ...], float] | Sequence[Sequence[Any]]) -> LogitsProcessor:
     """Add a bias to the score of each token that would complete one of the sequences."""
-    tokens = sorted({token for sequence in biases for token in sequence})
-    single = {sequence[0]: np.float32(bias) for sequence, bias in biases.items() if len(sequence) == 1}
-    longer = {sequence: np.float32(bias) for sequence, bias in biases.items() if len(sequence) > 1}
+    pairs: Iterable[Any] = biases.items() if isinstance(biases, Mapping) else biases
+    bias_of = {tuple(sequence): np.float32(bias) for sequence, bias in pairs}
+    max_token = max(token for sequence in bias_of for token in sequence)
+    single = {sequence[0]: bias for sequence, bias in bias_of.items() if len(sequence) == 1}
+    longer = {sequence: bias for sequence, bias in bias_of.items() if len(sequence) > 1}
     singles, single_biases = list(single), np.array(list(single.values()), dtype=np.float32)
 
     def process(ids: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        if tokens[-1] >= scores.shape[1]:
+        if max_token >= scores.shape[1]:
             raise OptionError(
-                f"A sequence holds the token {tokens[-1]}, and the vocabulary has {scores.shape[1]} tokens.",
+                f"A sequence holds the token {max_token}, and the vocabulary has {scores.shape[1]} tokens.",
                 hint="Give ids of this model's tokenizer to sequence_bias and bad_words_ids.",
             )
         added: dict[int, NDArray[np.float32]] = {}

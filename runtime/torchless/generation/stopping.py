@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.errors import InputError, OptionError
+from torchless.errors import OptionError
 from torchless.generation.config import GenerationConfig
 
-__all__ = ["Decode", "Ending", "FinishReason", "ShouldContinue", "Stopping", "check_prompt", "ending"]
+__all__ = ["Decode", "Ending", "FinishReason", "ShouldContinue", "Stopping", "ending"]
 
 Decode: TypeAlias = Callable[[Sequence[int]], str]
 
@@ -137,20 +137,3 @@ def ending(ids: Sequence[int], generated_from: int, config: GenerationConfig, *,
         if stops is not None and stops.ends(ids[: index + 1]):
             return Ending(tokens, "stop_sequence")
     return Ending(len(ids) - generated_from, "length")
-
-
-def check_prompt(prompt_length: int, max_length: int) -> None:
-    """Raise if a prompt leaves no room for a new token.
-
-    Args:
-        prompt_length: The number of tokens of the prompt, padding included.
-        max_length: The most tokens of a row, with the prompt.
-
-    Raises:
-        InputError: The prompt is as long as `max_length`, or longer.
-    """
-    if prompt_length >= max_length:
-        raise InputError(
-            f"The prompt has {prompt_length} tokens, and max_length={max_length} includes them.",
-            hint="Give a shorter prompt, or max_new_tokens=64, which does not include them.",
-        )

@@ -4,7 +4,6 @@ import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Protocol
 
 from torchless.tokenization.clean_up import CleanUpStream
 from torchless.tokenization.tokenizer import Tokenizer
@@ -33,18 +32,18 @@ class TextStream:
         clean_up_tokenization_spaces: bool | None = None,
     ) -> None:
         self._skipped = tokenizer.skipped_ids if skip_special_tokens else frozenset()
-        self._texts: _Texts = _Bytes(tokenizer) if tokenizer.decoders == ("ByteLevel",) else _Tail(tokenizer)
+        self._decoder = _ByteDecoder(tokenizer) if tokenizer.decoders == ("ByteLevel",) else _TailDecoder(tokenizer)
         should_clean = tokenizer.clean_up if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
         self._clean = CleanUpStream() if should_clean else None
 
     def push(self, token_ids: Iterable[int]) -> str:
         """Add tokens, and return the new text that is final; it may be empty."""
-        text = "".join(self._texts.push(index) for index in map(int, token_ids) if index not in self._skipped)
+        text = "".join(self._decoder.push(index) for index in map(int, token_ids) if index not in self._skipped)
         return text if self._clean is None else self._clean.push(text)
 
     def finish(self) -> str:
         """Return the rest of the text, after the last token."""
-        text = self._texts.finish()
+        text = self._decoder.finish()
         return text if self._clean is None else self._clean.push(text) + self._clean.finish()
 
 
@@ -80,15 +79,7 @@ class TextUntil:
         return held
 
 
-class _Texts(Protocol):
-    """Decodes tokens as they come, before the clean-up."""
-
-    def push(self, token_id: int) -> str: ...
-
-    def finish(self) -> str: ...
-
-
-class _Bytes:
+class _ByteDecoder:
     """Decodes a byte-level vocabulary: a token is a sequence of bytes, and a character can have several tokens.
 
     Source: the decoder `ByteLevel` of tokenizers 0.22, which replaces invalid UTF-8 as Python does.
@@ -106,7 +97,7 @@ class _Bytes:
         return self._utf8.decode(b"", final=True)
 
 
-class _Tail:
+class _TailDecoder:
     """Decodes any other vocabulary: the text of a token is the text that it adds after the token before it.
 
     Tokens of single bytes are collected, and decoded together with the next token that is not a byte.

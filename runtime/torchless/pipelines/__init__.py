@@ -36,56 +36,50 @@ __all__ = ["Pipeline", "pipeline"]
 
 _LOGGER = logging.getLogger(__name__)
 
-Loadable: TypeAlias = "str | PathLike[str] | Model"
+Loadable: TypeAlias = "str | PathLike[str] | Model | None"
 
 
 @overload
 def pipeline(
-    task: Literal["feature-extraction"], model: Loadable | None = None, **settings: Any
+    task: Literal["feature-extraction"], model: Loadable = None, **settings: Any
 ) -> FeatureExtractionPipeline: ...
 @overload
-def pipeline(task: Literal["fill-mask"], model: Loadable | None = None, **settings: Any) -> FillMaskPipeline: ...
+def pipeline(task: Literal["fill-mask"], model: Loadable = None, **settings: Any) -> FillMaskPipeline: ...
+@overload
+def pipeline(task: Literal["multiple-choice"], model: Loadable = None, **settings: Any) -> MultipleChoicePipeline: ...
 @overload
 def pipeline(
-    task: Literal["multiple-choice"], model: Loadable | None = None, **settings: Any
-) -> MultipleChoicePipeline: ...
-@overload
-def pipeline(
-    task: Literal["question-answering"], model: Loadable | None = None, **settings: Any
+    task: Literal["question-answering"], model: Loadable = None, **settings: Any
 ) -> QuestionAnsweringPipeline: ...
 @overload
-def pipeline(
-    task: Literal["summarization"], model: Loadable | None = None, **settings: Any
-) -> SummarizationPipeline: ...
+def pipeline(task: Literal["summarization"], model: Loadable = None, **settings: Any) -> SummarizationPipeline: ...
 @overload
 def pipeline(
-    task: Literal["text2text-generation"], model: Loadable | None = None, **settings: Any
+    task: Literal["text2text-generation"], model: Loadable = None, **settings: Any
 ) -> Text2TextGenerationPipeline: ...
 @overload
 def pipeline(
-    task: Literal["text-classification", "sentiment-analysis"], model: Loadable | None = None, **settings: Any
+    task: Literal["text-classification", "sentiment-analysis"], model: Loadable = None, **settings: Any
 ) -> TextClassificationPipeline: ...
 @overload
-def pipeline(
-    task: Literal["text-generation"], model: Loadable | None = None, **settings: Any
-) -> TextGenerationPipeline: ...
+def pipeline(task: Literal["text-generation"], model: Loadable = None, **settings: Any) -> TextGenerationPipeline: ...
 @overload
-def pipeline(task: Literal["text-ranking"], model: Loadable | None = None, **settings: Any) -> TextRankingPipeline: ...
+def pipeline(task: Literal["text-ranking"], model: Loadable = None, **settings: Any) -> TextRankingPipeline: ...
 @overload
 def pipeline(
-    task: Literal["token-classification", "ner"], model: Loadable | None = None, **settings: Any
+    task: Literal["token-classification", "ner"], model: Loadable = None, **settings: Any
 ) -> TokenClassificationPipeline: ...
 @overload
-def pipeline(task: Literal["translation"], model: Loadable | None = None, **settings: Any) -> TranslationPipeline: ...
+def pipeline(task: Literal["translation"], model: Loadable = None, **settings: Any) -> TranslationPipeline: ...
 @overload
 def pipeline(
-    task: Literal["zero-shot-classification"], model: Loadable | None = None, **settings: Any
+    task: Literal["zero-shot-classification"], model: Loadable = None, **settings: Any
 ) -> ZeroShotClassificationPipeline: ...
 @overload
-def pipeline(task: str | None = None, model: Loadable | None = None, **settings: Any) -> Pipeline[Any]: ...
+def pipeline(task: str | None = None, model: Loadable = None, **settings: Any) -> Pipeline[Any]: ...
 def pipeline(
     task: str | None = None,
-    model: Loadable | None = None,
+    model: Loadable = None,
     *,
     tokenizer: str | PathLike[str] | Tokenizer | None = None,
     dtype: str = "fp32",

@@ -195,29 +195,33 @@ class Pipeline(ABC, Generic[OptionsT]):
         mask = self.tokenizer.mask_token or ""
         return [example.format(mask=mask) if isinstance(example, str) else example for example in self.task.examples]
 
-    def encode(
-        self, text: Any, truncation: Truncation | None, *, add_special_tokens: bool = True, **encoding: bool
-    ) -> Row:
+    def encode(self, text: Any, truncation: Truncation | None, **encode_options: bool) -> Row:
         """Return the row of a text or of a (text, pair) tuple; the row records whether the text was cut.
 
+        Args:
+            text: The text or tuple.
+            truncation: How a text is cut; None cuts nothing.
+            encode_options: `add_special_tokens` and `is_split_into_words`, as for the tokenizer's `encode_batch`.
+
         Raises:
             InputError: The text cannot be encoded.
         """
-        first, *others = self.encode_windows(text, truncation, add_special_tokens=add_special_tokens, **encoding)
-        return Row(first.encoding, cut=bool(others))
+        first, *rest = self.encode_windows(text, truncation, **encode_options)
+        return Row(first.encoding, cut=bool(rest))
 
-    def encode_windows(
-        self, text: Any, truncation: Truncation | None, *, add_special_tokens: bool = True, **encoding: bool
-    ) -> list[Row]:
+    def encode_windows(self, text: Any, truncation: Truncation | None, **encode_options: bool) -> list[Row]:
         """Return the rows that cover a text or a (text, pair) tuple: one row, or several windows.
 
+        Args:
+            text: As for `encode`.
+            truncation: As for `encode`.
+            encode_options: As for `encode`.
+
         Raises:
             InputError: The text cannot be encoded.
         """
-        (whole,) = self.tokenizer.encode_batch(
-            [text], truncation=truncation, add_special_tokens=add_special_tokens, **encoding
-        )
-        return [Row(whole), *(map(Row, whole.overflowing) if truncation else ())]
+        (first,) = self.tokenizer.encode_batch([text], truncation=truncation, **encode_options)
+        return [Row(first), *(map(Row, first.overflowing) if truncation else ())]
 
     def _run(
         self, input_chunks: Iterable[list[Any]], options: OptionsT, batch_size: int | None

@@ -123,11 +123,7 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         return rows
 
     def _postprocess(
-        self,
-        text: str,
-        rows: Sequence[Row],
-        outputs: Sequence[RowOutput],
-        options: FeatureExtractionOptions,
+        self, text: str, rows: Sequence[Row], outputs: Sequence[RowOutput], options: FeatureExtractionOptions
     ) -> Any:
         """Return the hidden states of a text, `[1][tokens][hidden]`, or its embedding, `[hidden]`."""
         pooling = self._pooling(options)

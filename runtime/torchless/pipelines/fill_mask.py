@@ -103,11 +103,7 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
         return [row]
 
     def _postprocess(
-        self,
-        text: str,
-        rows: Sequence[Row],
-        outputs: Sequence[RowOutput],
-        options: FillMaskOptions,
+        self, text: str, rows: Sequence[Row], outputs: Sequence[RowOutput], options: FillMaskOptions
     ) -> list[Filling] | list[list[Filling]]:
         """Turn a text's logits into the likeliest tokens of each mask."""
         ((logits,),) = outputs  # (tokens, vocabulary)

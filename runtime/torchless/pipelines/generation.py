@@ -165,7 +165,15 @@ class GenerationPipeline(Pipeline[OptionsT]):
         chosen = self.with_options(self.options, options)
         (prompt,) = self._preprocess(text, chosen)
         self._check_lengths([prompt])
-        pieces = self._stream(prompt, chosen)
+        config = prompt.config
+        if config.num_return_sequences > 1:
+            raise OptionError(
+                f"num_return_sequences={config.num_return_sequences} cannot be streamed.", hint="num_return_sequences=1"
+            )
+        steps = self.model.stream(
+            [prompt.ids], [[1] * len(prompt.ids)], generation_config=config, tokenizer=self.tokenizer
+        )
+        pieces = self._streamed_pieces(steps, prompt, chosen)
         return pieces if return_details else (piece["text"] for piece in pieces if piece["text"])
 
     def _make_scheduler(self, *, max_batch_rows: int | None) -> PromptScheduler:
@@ -183,9 +191,9 @@ class GenerationPipeline(Pipeline[OptionsT]):
     def _decoding_options(self, options: OptionsT) -> dict[str, bool]:
         """Return the options of the tokenizer's `decode`."""
 
-    @abstractmethod
     def _context(self, prompt: Prompt, options: OptionsT) -> Context:
-        """Return the text before a streamed text."""
+        """Return the text before a streamed text; by default there is none."""
+        return Context((), 0)
 
     def _merge_task_params(self, params: Mapping[str, Any]) -> OptionsT:
         """Return the constructor's options, changed by the options that the model's configuration sets for the task.
@@ -232,17 +240,6 @@ class GenerationPipeline(Pipeline[OptionsT]):
     def _decode_raw(self) -> Any:
         """Decodes token ids with special tokens and without clean-up."""
         return partial(self.tokenizer.decode, clean_up_tokenization_spaces=False)
-
-    def _stream(self, prompt: Prompt, options: OptionsT) -> Iterator[StreamedText]:
-        config = prompt.config
-        if config.num_return_sequences > 1:
-            raise OptionError(
-                f"num_return_sequences={config.num_return_sequences} cannot be streamed.", hint="num_return_sequences=1"
-            )
-        steps = self.model.stream(
-            [prompt.ids], [[1] * len(prompt.ids)], generation_config=config, tokenizer=self.tokenizer
-        )
-        return self._streamed_pieces(steps, prompt, options)
 
     def _streamed_pieces(
         self, steps: Iterator[NDArray[np.int64]], prompt: Prompt, options: OptionsT

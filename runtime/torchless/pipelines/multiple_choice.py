@@ -76,11 +76,7 @@ class MultipleChoicePipeline(Pipeline[TokenizerOptions]):
         return [self.encode(pair, truncation, add_special_tokens=options.add_special_tokens) for pair in pairs]
 
     def _postprocess(
-        self,
-        text: MultipleChoiceInput,
-        rows: Sequence[Row],
-        outputs: Sequence[RowOutput],
-        options: TokenizerOptions,
+        self, text: MultipleChoiceInput, rows: Sequence[Row], outputs: Sequence[RowOutput], options: TokenizerOptions
     ) -> list[Choice]:
         """Turn the logits of the choices into their scores, the best first."""
         scores = softmax(np.concatenate([logits for (logits,) in outputs]))  # (choices,)

@@ -145,11 +145,7 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         return rows
 
     def _postprocess(
-        self,
-        text: Question,
-        rows: Sequence[Row],
-        outputs: Sequence[RowOutput],
-        options: QuestionAnsweringOptions,
+        self, text: Question, rows: Sequence[Row], outputs: Sequence[RowOutput], options: QuestionAnsweringOptions
     ) -> Answer | list[Answer]:
         """Turn the logits of a context's windows into its answers."""
         answers: dict[str, Answer] = {}

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeAlias
 from torchless.batching.rows import Prompt, Row, RowOutput
 from torchless.errors import OptionError, nearest
 from torchless.models.generative import GenerativeModel
-from torchless.pipelines.generation import Context, GenerationOptions, GenerationPipeline
+from torchless.pipelines.generation import GenerationOptions, GenerationPipeline
 from torchless.pipelines.inputs import text_input
 from torchless.pipelines.options import without_none
 from torchless.tasks import find_task
@@ -119,13 +119,7 @@ class Text2TextGenerationPipeline(GenerationPipeline[Text2TextOptions]):
         return changes
 
     def _decoding_options(self, options: Text2TextOptions) -> dict[str, bool]:
-        return {
-            "skip_special_tokens": True,
-            "clean_up_tokenization_spaces": options.clean_up_tokenization_spaces,
-        }
-
-    def _context(self, prompt: Prompt, options: Text2TextOptions) -> Context:
-        return Context((), 0)
+        return {"skip_special_tokens": True, "clean_up_tokenization_spaces": options.clean_up_tokenization_spaces}
 
 
 class SummarizationPipeline(Text2TextGenerationPipeline):

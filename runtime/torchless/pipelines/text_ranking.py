@@ -117,11 +117,7 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
         return [self.encode(pair, truncation, add_special_tokens=options.add_special_tokens) for pair in pairs]
 
     def _postprocess(
-        self,
-        text: RankingInput,
-        rows: Sequence[Row],
-        outputs: Sequence[RowOutput],
-        options: TextRankingOptions,
+        self, text: RankingInput, rows: Sequence[Row], outputs: Sequence[RowOutput], options: TextRankingOptions
     ) -> list[RankedText]:
         """Turn the logits of the documents into their scores, the best first."""
         apply = sigmoid if (options.function_to_apply or self._function) == "sigmoid" else np.asarray

@@ -143,11 +143,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
         return [self._row(text, options.hypothesis(label)) for label in options.labels]
 
     def _postprocess(
-        self,
-        text: str,
-        rows: Sequence[Row],
-        outputs: Sequence[RowOutput],
-        options: ZeroShotClassificationOptions,
+        self, text: str, rows: Sequence[Row], outputs: Sequence[RowOutput], options: ZeroShotClassificationOptions
     ) -> ZeroShotClassification:
         """Turn the logits of a text's labels into their scores."""
         logits = np.stack([logits for (logits,) in outputs])  # (candidates, labels)
