@@ -32,7 +32,7 @@ class Cache:
         self._prompts = np.arange(rows)  # the prompt of each slot, (slots,)
 
     def follow(self, parents: NDArray[np.int64]) -> None:
-        """Let each row continue an earlier one.
+        """Let each row continue an earlier row.
 
         Args:
             parents: The index of the earlier row that each row continues, (rows,).

@@ -17,7 +17,7 @@ _UNSUPPORTED_MODES = {
     "assistant_early_exit": "Assisted generation",
     "assistant_model": "Assisted generation",
     "constraints": "Constrained generation",
-    "custom_generate": "A checkpoint's own code",
+    "custom_generate": "Custom generation code",
     "diversity_penalty": "Group beam search",
     "dola_layers": "DoLa",
     "force_words_ids": "Constrained generation",

@@ -71,7 +71,7 @@ class DecoderSteps:
         if "attention_mask" not in self._session.inputs and not attention_mask.all():
             raise InputError(
                 "The decoder's first tokens are padded, and its graph takes no mask.",
-                hint="Generate for prompts of different lengths one by one.",
+                hint="Generate for prompts of different lengths separately.",
             )
         cache = self._cache = Cache(len(ids))
         counts = attention_mask.cumsum(axis=1)
@@ -116,7 +116,7 @@ class DecoderSteps:
         feeds = {name: values[name] for name in self._input_names}
         logits, *present = self._session.run(feeds, self._output_names[past])
         cache.kept.update(zip(past, present, strict=True))
-        # If the graph returns the logits of all tokens, this copy frees the others; of a single token it is no copy.
+        # If the graph returns the logits of all tokens, this copy frees them. For a single token, nothing is copied.
         return np.ascontiguousarray(logits[:, -1], np.float32)
 
     def _check_length(self, counts: NDArray[np.int64]) -> None:

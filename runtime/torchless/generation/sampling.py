@@ -17,7 +17,7 @@ from torchless.numerics import log_softmax, softmax, top_k
 
 __all__ = ["draw", "draw_distinct", "warpers"]
 
-# From the scores of one row's candidates to a mask of the scores to remove: (tokens,) both.
+# From the scores of a row's candidates, (tokens,), to a mask of the candidates to remove, (tokens,).
 _Filter = Callable[[NDArray[np.float32]], NDArray[np.bool_]]
 
 

@@ -65,7 +65,7 @@ class TextUntil:
             return ""
         text = self._held + piece
         ends = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
-        if ends:  # if there are several stops, the one that ends first, since the next piece is not known yet
+        if ends:  # of several stops, take the stop that ends first: the text after it may not be known yet
             self._found, self._held = True, ""
             return text[: min(ends)[1]]
         begun = (size for stop in self._stops for size in range(1, len(stop)) if text.endswith(stop[:size]))

@@ -56,17 +56,17 @@ def as_records(inputs: Any, values: Mapping[str, Any], many: str) -> Any:
         InputError: The call gives both records and fields, or neither, or the lists differ in length.
     """
     names = ", ".join(f"{name}=…" for name in values)
-    given = {name: value for name, value in values.items() if value is not None}
-    if inputs is not None and not given:
+    present = {name: value for name, value in values.items() if value is not None}
+    if inputs is not None and not present:
         return inputs
-    if inputs is not None or len(given) < len(values):
+    if inputs is not None or len(present) < len(values):
         raise InputError(
-            f"The call gives {', '.join(given) or 'nothing'}{' in addition to its inputs' if inputs is not None else ''}.",
+            f"The call gives {', '.join(present) or 'nothing'}{' in addition to its inputs' if inputs is not None else ''}.",
             hint=f"Give {names}, or one dict with these keys, or a list of such dicts.",
         )
-    if not isinstance(given[many], list):
-        return given
-    columns = {name: value if isinstance(value, list) else [value] * len(given[many]) for name, value in given.items()}
+    if not isinstance(present[many], list):
+        return present
+    columns = {name: value if isinstance(value, list) else [value] * len(present[many]) for name, value in present.items()}
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise InputError(

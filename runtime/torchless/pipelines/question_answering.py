@@ -172,7 +172,7 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         """Return options with some of them changed; None does not change an option, and `topk` is an old name of `top_k`."""
         changes = without_none(changes)
         if "topk" in changes:
-            warnings.warn("topk is an old name; the new one is top_k.", UserWarning, stacklevel=4)
+            warnings.warn("topk is an old name; give top_k instead.", UserWarning, stacklevel=4)
             changes.setdefault("top_k", changes.pop("topk"))
         return super().with_options(options, changes)
 

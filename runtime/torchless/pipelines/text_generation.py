@@ -23,7 +23,7 @@ Chat: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 class GeneratedText(TypedDict, total=False):
-    """A generated sequence: the text, the messages of a chat with the new one, or the token ids; `Details` are optional."""
+    """A generated sequence: the text, the messages of a chat with the new message, or the token ids; `Details` are optional."""
 
     generated_text: str | list[Mapping[str, Any]]
     generated_token_ids: list[int]
@@ -200,18 +200,18 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
 
 def _with_return_type(changes: dict[str, Any]) -> dict[str, Any]:
     """Return changes with `return_type` in place of the reference's other names for it."""
-    given = {name: changes.pop(name) for name in _RETURNS if name in changes}
-    kind = given.get("return_type")
-    if kind is None and "return_full_text" in given:
-        kind = "full_text" if given["return_full_text"] else "new_text"
-        clashing = given.keys() & {"return_text", "return_tensors"}
-    elif kind is None and "return_tensors" in given:  # as in the reference, even if it is False
+    requested = {name: changes.pop(name) for name in _RETURNS if name in changes}
+    kind = requested.get("return_type")
+    if kind is None and "return_full_text" in requested:
+        kind = "full_text" if requested["return_full_text"] else "new_text"
+        clashing = requested.keys() & {"return_text", "return_tensors"}
+    elif kind is None and "return_tensors" in requested:  # as in the reference, even if it is False
         kind = "tensors"
-        clashing = given.keys() & {"return_text"}
+        clashing = requested.keys() & {"return_text"}
     else:
         clashing = set()
     if clashing:
-        raise OptionError(f"{' and '.join(sorted(given))} exclude each other.", hint="Give only one of them.")
+        raise OptionError(f"{' and '.join(sorted(requested))} exclude each other.", hint="Give only one of them.")
     return changes if kind is None else {**changes, "return_type": kind}
 
 

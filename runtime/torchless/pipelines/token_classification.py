@@ -302,7 +302,7 @@ def _begins_and_tag(label: str) -> tuple[bool, str]:
 
 
 def _best_of_overlapping(entities: Sequence[Entity]) -> list[Entity]:
-    """Of the entities that overlap, keep the longest entity, and among equally long entities the one with the best score.
+    """Keep the longest of the entities that overlap; of equally long entities, keep the entity with the best score.
 
     As in the reference, the first entity is also compared with itself: an empty first entity occurs twice in the result.
     """

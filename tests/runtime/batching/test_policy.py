@@ -30,11 +30,11 @@ def test_chunks_keep_the_items_and_their_order(items, largest):
     assert all(len(chunk) <= largest for chunk in cut)
 
 
-def test_chunks_read_no_further_than_asked():
+def test_chunks_are_read_only_when_they_are_requested():
     source = count()
     assert [len(chunk) for chunk in islice(chunks(source, largest=8), 5)] == [1, 2, 4, 8, 8]
     assert next(source) == 23
 
 
-def test_answers_come_back_in_the_order_of_their_rows():
+def test_outputs_are_in_the_order_of_the_rows():
     assert in_order([[2, 0], [1]], iter([["c", "a"], ["b"]])) == ["a", "b", "c"]
