@@ -43,7 +43,7 @@ def beam_search(
         random: The generator of random numbers for drawing; None takes the likeliest candidates.
 
     Returns:
-        The new tokens of `num_return_sequences` sequences a prompt, the best first, and their scores, (rows,).
+        The new tokens of `num_return_sequences` sequences for each prompt, the best first, and their scores, (rows,).
     """
     prompts, prompt_length = ids.shape
     beams = config.num_beams

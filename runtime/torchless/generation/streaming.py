@@ -134,7 +134,7 @@ class _TailDecoder:
 
 @cache
 def _byte_alphabet() -> dict[str, int]:
-    """Return the byte of each character of a byte-level vocabulary: its code point, or else the next number above 255.
+    """Return the byte of each character of a byte-level vocabulary. Unprintable bytes have the characters from 256.
 
     Source: `bytes_to_unicode` of GPT-2.
     """

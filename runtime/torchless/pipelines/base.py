@@ -88,7 +88,7 @@ class Pipeline(ABC, Generic[OptionsT]):
             options: The task's options, for this call.
 
         Raises:
-            InputError: An input cannot be answered.
+            InputError: An input cannot be processed.
             OptionError: There is no such option, or its value is not possible.
         """
         chosen = self.with_options(self.options, options)
@@ -115,7 +115,7 @@ class Pipeline(ABC, Generic[OptionsT]):
             options: The task's options, for these inputs.
 
         Raises:
-            InputError: An input cannot be answered.
+            InputError: An input cannot be processed.
             OptionError: There is no such option, or its value is not possible.
         """
         chosen = self.with_options(self.options, options)
@@ -131,7 +131,7 @@ class Pipeline(ABC, Generic[OptionsT]):
             options: The task's options; by default the pipeline's.
 
         Raises:
-            InputError: The input cannot be answered.
+            InputError: The input cannot be processed.
         """
         return self._preprocess(text, options or self.options)
 

@@ -66,7 +66,9 @@ def as_records(inputs: Any, values: Mapping[str, Any], many: str) -> Any:
         )
     if not isinstance(present[many], list):
         return present
-    columns = {name: value if isinstance(value, list) else [value] * len(present[many]) for name, value in present.items()}
+    columns = {
+        name: value if isinstance(value, list) else [value] * len(present[many]) for name, value in present.items()
+    }
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise InputError(

@@ -69,7 +69,7 @@ class Text2TextGenerationPipeline(GenerationPipeline[Text2TextOptions]):
 
         Args:
             inputs: Strings.
-            batch_size: The most texts a batch may have.
+            batch_size: The most texts in a batch.
             options: See `options_class` and `GenerationConfig`.
 
         Returns:

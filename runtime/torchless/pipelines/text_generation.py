@@ -101,7 +101,7 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
 
         Args:
             inputs: Strings; or chats, each a list of messages `{"role": …, "content": …}`.
-            batch_size: The most prompts a batch may have.
+            batch_size: The most prompts in a batch.
             options: See `TextGenerationOptions` and `GenerationConfig`.
 
         Returns:

@@ -119,11 +119,8 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
             OptionError: There is no such option, or its value is not possible.
         """
         options = _call_options(options)
-        if (
-            options["is_split_into_words"]
-            and isinstance(inputs, list)
-            and not all(isinstance(text, list) for text in inputs)
-        ):
+        words = options["is_split_into_words"]
+        if words and isinstance(inputs, list) and not all(isinstance(text, list) for text in inputs):
             inputs = [inputs]
         return super().__call__(inputs, batch_size=batch_size, **options)
 
