@@ -92,7 +92,7 @@ def test_what_the_model_says_of_its_task(both_say, task, built):
 @pytest.mark.filterwarnings("ignore:.translation. task was used:UserWarning")
 def test_a_translation_without_languages_takes_the_models_first(both_say):
     said = {"config": {"task_specific_params": PARAMS}, "generation_config": {"max_length": 15}}
-    with pytest.warns(UserWarning, match="The languages are those of translation_en_to_de"):
+    with pytest.warns(UserWarning, match="uses the languages of translation_en_to_de"):
         pipes = both_say("t5", "translation", **said)
     pipes.assert_same(TEXTS)
 

@@ -123,7 +123,7 @@ def pipeline(
         model = model_class.from_folder(folder, dtype=dtype, file_name=file_name, threads=threads, providers=providers)
     elif revision is not None or file_name is not None:
         raise OptionError(
-            f"revision={revision!r} and file_name={file_name!r} have no effect on a loaded model.",
+            f"revision={revision!r} and file_name={file_name!r} have no effect: the model is loaded already.",
             hint="Leave them out, or give the model's folder or name.",
         )
     elif chosen is not None and chosen.auto_class != type(model).__name__:
@@ -152,7 +152,7 @@ def _default_model(task: Task | None) -> str:
             hint=f'Give a folder or a name on the Hub: pipeline("{task.name}", model="models/mine")',
         )
     _LOGGER.warning(
-        "No model was given, so %s uses the latest revision of %s from the Hub. In production, name a model and a revision.",
+        "No model was given, so %s uses %s from the Hub, in its latest revision. In production, name a model and a revision.",
         task.name,
         task.default_model,
     )

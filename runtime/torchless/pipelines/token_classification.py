@@ -286,7 +286,7 @@ def _with_new_name(changes: dict[str, Any]) -> dict[str, Any]:
         grouped = "first" if old.get("ignore_subwords") else "simple"
         changes["aggregation_strategy"] = grouped if old.get("grouped_entities") else "none"
         warnings.warn(
-            f"Old options: {' and '.join(old)}. Give aggregation_strategy={changes['aggregation_strategy']!r} instead.",
+            f"{' and '.join(old)} are old; use aggregation_strategy={changes['aggregation_strategy']!r} instead.",
             UserWarning,
             stacklevel=5,
         )
