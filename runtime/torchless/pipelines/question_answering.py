@@ -132,7 +132,7 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
             rows = self.encode_windows(pair if self._question_first else pair[::-1], windows)
         except (InputError, OptionError) as error:
             raise type(error)(
-                f"Windows of {windows.max_length} tokens that share {windows.stride} tokens are too short for the question "
+                f"Windows of {windows.max_length} tokens that share {windows.stride} tokens do not fit the question "
                 f"{question!r}: {error.problem}",
                 hint="Shorten the question, or give a smaller doc_stride or a larger max_seq_len.",
             ) from error
