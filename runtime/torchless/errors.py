@@ -1,4 +1,4 @@
-"""The errors of the library: each says what is wrong, with the value, and gives a hint that can be typed."""
+"""The errors and warnings of the library, and functions that check options and write hints."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -21,11 +21,11 @@ __all__ = [
 
 
 class TorchlessError(Exception):
-    """Every error that this library raises on purpose.
+    """The base class of the errors that this library raises.
 
     Args:
-        problem: What is wrong, with the value that is.
-        hint: What the caller can do or type about it.
+        problem: The problem, with the wrong value.
+        hint: What the caller can do or type to solve it.
     """
 
     def __init__(self, problem: str, *, hint: str) -> None:
@@ -38,7 +38,7 @@ class TorchlessError(Exception):
 
 
 class CheckpointError(TorchlessError):
-    """An exported folder lacks something, is damaged, or does not fit the task."""
+    """An exported folder is incomplete or damaged, or does not fit the task."""
 
 
 class TaskError(TorchlessError, ValueError):
@@ -46,11 +46,11 @@ class TaskError(TorchlessError, ValueError):
 
 
 class InputError(TorchlessError, ValueError):
-    """An input to a tokenizer, model or pipeline that cannot be answered."""
+    """An input that a tokenizer, model or pipeline cannot process."""
 
 
 class OptionError(TorchlessError, ValueError):
-    """An option that does not exist, or a value that it cannot have."""
+    """An option that does not exist, or a value that is not possible."""
 
 
 class ExportError(TorchlessError):
@@ -61,38 +61,32 @@ class MissingExtraError(TorchlessError, ImportError):
     """A feature whose optional dependencies are not installed.
 
     Args:
-        feature: What was asked for.
-        extra: The extra of this distribution that brings it.
+        feature: The feature, as the subject of a sentence.
+        extra: The extra of this distribution that installs the dependencies.
     """
 
     def __init__(self, feature: str, *, extra: str) -> None:
-        super().__init__(
-            f"{feature} needs packages that are not installed.",
-            hint=f"pip install 'torchless[{extra}]'",
-        )
+        super().__init__(f"{feature} needs packages that are not installed.", hint=f"pip install 'torchless[{extra}]'")
 
 
 class ClosingError(TorchlessError):
-    """A queue or a server is about to stop: it finishes the work it has, and accepts no more."""
+    """A queue or a server is about to stop: it finishes its work, and accepts no more."""
 
 
 class ExportWarning(UserWarning):
-    """An export does something dangerous or doubtful, because it was asked to."""
+    """An export does something dangerous or doubtful, because an option requests it."""
 
 
 class TruncationWarning(UserWarning):
-    """Texts were longer than the limit, and their ends were left out of the answers."""
+    """Texts were longer than the limit and were cut; the results do not cover the rest."""
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:
-    """Return a hint that lists the valid names, the likeliest first if one is close.
+    """Return the hint of an error: the valid names, after the nearest name if there is a similar one.
 
     Args:
-        name: What the caller wrote.
-        valid: What could have been written.
-
-    Returns:
-        One line, for the `hint` of an error.
+        name: The name that the caller wrote.
+        valid: The valid names.
     """
     names = sorted(valid)
     close = get_close_matches(str(name), names, n=1)
@@ -101,16 +95,16 @@ def nearest(name: object, valid: Iterable[str]) -> str:
 
 
 def check_whole_number(name: str, value: Any, *, at_least: int, hint: str) -> None:
-    """Raise unless an option is a whole number that is large enough, or None.
+    """Raise if the value of an option is neither None nor a whole number that is large enough.
 
     Args:
         name: The option.
-        value: What the caller gave.
-        at_least: The smallest number that is possible.
-        hint: What to give instead.
+        value: The value from the caller.
+        at_least: The smallest possible number.
+        hint: The hint of the error.
 
     Raises:
-        OptionError: It is something else.
+        OptionError: The value is not possible.
     """
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < at_least):
         raise OptionError(f"{name}={value!r} is not possible.", hint=hint)

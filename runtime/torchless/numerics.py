@@ -1,4 +1,4 @@
-"""Arrays in, new arrays out: the numerical functions of postprocessing."""
+"""Numerical functions on arrays: softmax, sigmoid, padding and top-k."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ def softmax(logits: NDArray[np.floating], axis: int = -1) -> NDArray[np.floating
 
 
 def log_softmax(logits: NDArray[np.floating], axis: int = -1) -> NDArray[np.floating]:
-    """Turn logits into the logarithms of `softmax`, without its underflow.
+    """Turn logits into the logarithms of `softmax`, without underflow.
 
     Args:
         logits: Any shape, any floating dtype.
@@ -41,7 +41,7 @@ def log_softmax(logits: NDArray[np.floating], axis: int = -1) -> NDArray[np.floa
 
 
 def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Turn each logit into a probability of its own, without overflow at either end.
+    """Turn each logit into an independent probability, without overflow.
 
     Args:
         logits: Any shape, any floating dtype.
@@ -55,13 +55,16 @@ def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.asarray(np.where(logits >= 0, 1 / (1 + decay), decay / (1 + decay)))
 
 
-def pad(sequences: Sequence[Sequence[int]], length: int, value: int) -> NDArray[np.int64]:
-    """Stack sequences of different lengths into one array, filled up on the right.
+def pad(
+    sequences: Sequence[Sequence[int] | NDArray[np.int64]], length: int, value: int, *, left: bool = False
+) -> NDArray[np.int64]:
+    """Stack sequences of different lengths into one array.
 
     Args:
-        sequences: One sequence of integers a row, none longer than `length`.
-        length: The width of the result, in tokens.
-        value: What fills the rest of each row.
+        sequences: Integers, at most `length` in each sequence.
+        length: The width of the result.
+        value: The value that fills the rest of each row.
+        left: Fill rows on the left; by default on the right.
 
     Returns:
         int64, (sequences, length).
@@ -70,7 +73,8 @@ def pad(sequences: Sequence[Sequence[int]], length: int, value: int) -> NDArray[
         return np.array(sequences, dtype=np.int64)
     padded = np.full((len(sequences), length), value, dtype=np.int64)
     for row, sequence in zip(padded, sequences, strict=True):
-        row[: len(sequence)] = sequence
+        begin = length - len(sequence) if left else 0
+        row[begin : begin + len(sequence)] = sequence
     return padded
 
 
@@ -79,17 +83,17 @@ def top_k(values: NDArray[np.floating], count: int) -> tuple[NDArray[np.floating
 
     Args:
         values: (rows, width).
-        count: How many, at most `width`.
+        count: The number of values, at most `width`.
 
     Returns:
-        The values, and where they are: both (rows, count), the largest first.
+        The values and their indices, both (rows, count), the largest first.
     """
     columns = values.shape[1] // _BLOCK
     if columns <= count:
         order = np.argsort(-values, axis=-1, kind="stable")[:, :count]
         return np.take_along_axis(values, order, axis=-1), order
-    # The largest lie in the `count` columns of blocks whose maxima are the largest, or in what no block holds: one fast
-    # pass over all, and a sort of few.
+    # A fast pass finds the `count` columns with the largest maxima. The largest values are in these columns, or after the
+    # last full column block: only these few values are sorted.
     blocks = values[:, : columns * _BLOCK].reshape(len(values), _BLOCK, columns)
     best = np.argpartition(blocks.max(axis=1), columns - count, axis=-1)[:, -count:]  # (rows, count)
     places = best[:, None, :] + np.arange(0, columns * _BLOCK, columns)[:, None]  # (rows, block, count)

@@ -1,4 +1,4 @@
-"""The one table of tasks: what each is called, what its graph answers, which classes serve it. Data only."""
+"""The table of tasks: the names of each task, the outputs of its graph, and the classes that serve it."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,24 +12,24 @@ __all__ = ["TASKS", "Task", "find_task", "task_of_architectures"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A task, as a row of the table.
+    """A row of the table of tasks.
 
     Attributes:
-        name: The canonical name, as `transformers.pipeline` spells it where it has the task.
-        auto_class: The class of the lower-level API, in `torchless.models.auto`; `transformers` has one of the same name.
-        outputs: The ONNX outputs that the graph must have, each with the names of its axes. The axis `tokens` is
-            cut back to a row's own length after a batch; the axis `labels` is as long as `config.id2label`.
+        name: The canonical name: the name in `transformers.pipeline`, if that has the task.
+        auto_class: The class of the lower-level API, in `torchless.models.auto`; `transformers` has a class of this name.
+        outputs: The required outputs of the ONNX graph, each with the names of its axes. After a batch, the axis `tokens`
+            is cut to the length of the row. The axis `labels` is as long as `config.id2label`.
         pipeline: The pipeline class, as `module:class`.
-        cached: Whether the graph takes the keys and values of past tokens, and answers with all so far.
-        encoder_decoder: Whether there are two graphs, an encoder's and a decoder's; the outputs are the decoder's.
-        heads: How the classes of models end that have its head, beside what `auto_class` says.
-        examples: Inputs to try a model with; `{mask}` stands for the tokenizer's mask.
-        options: The options to try it with.
-        aliases: Other names for it.
-        graph_of: The task whose graph serves this one, if it is another.
+        cached: Whether the graph takes and returns the keys and values of past tokens.
+        encoder_decoder: Whether there are two graphs, an encoder and a decoder; the outputs are those of the decoder.
+        heads: Further endings of the class names of models for this task; the first ending comes from `auto_class`.
+        examples: Inputs to try a model with; `{mask}` is replaced by the tokenizer's mask token.
+        options: Options to try a model with.
+        aliases: Other names of the task.
+        graph_of: The task whose graph serves this task, if it is a different task.
         input_axes: The axes of the graph's inputs.
-        default_model: What serves the task unless the caller names another: a name on the Hub, or None. It is the ONNX
-            form of the checkpoint that `transformers.pipeline` uses; where none is known, what transformers.js uses.
+        default_model: The name on the Hub of the model that is used if the caller names none, or None. It is the ONNX
+            version of the default checkpoint of `transformers.pipeline`, or else the default model of transformers.js.
     """
 
     name: str
@@ -48,11 +48,18 @@ class Task:
 
     @property
     def graph(self) -> str:
-        """The task whose graph serves this one: what `optimum` exports."""
+        """The name of the task whose graph serves this task; `optimum` exports by this name."""
         return self.graph_of or self.name
 
 
 _COURSE = ("I've been waiting for a HuggingFace course my whole life.", "I hate this so much!")
+
+_ENCODER_DECODER: Mapping[str, Any] = {
+    "auto_class": "AutoModelForSeq2SeqLM",
+    "outputs": {"logits": ("batch", "tokens", "vocabulary")},
+    "cached": True,
+    "encoder_decoder": True,
+}
 
 TASKS: tuple[Task, ...] = (
     Task(
@@ -89,11 +96,8 @@ TASKS: tuple[Task, ...] = (
     ),
     Task(
         name="summarization",
-        auto_class="AutoModelForSeq2SeqLM",
-        outputs={"logits": ("batch", "tokens", "vocabulary")},
+        **_ENCODER_DECODER,
         graph_of="text2text-generation",
-        cached=True,
-        encoder_decoder=True,
         default_model="Xenova/distilbart-cnn-6-6",
         pipeline="torchless.pipelines.text2text_generation:SummarizationPipeline",
         examples=(
@@ -121,11 +125,8 @@ TASKS: tuple[Task, ...] = (
     ),
     Task(
         name="text2text-generation",
-        auto_class="AutoModelForSeq2SeqLM",
+        **_ENCODER_DECODER,
         heads=("ForConditionalGeneration", "MTModel"),
-        outputs={"logits": ("batch", "tokens", "vocabulary")},
-        cached=True,
-        encoder_decoder=True,
         default_model="Xenova/flan-t5-small",
         pipeline="torchless.pipelines.text2text_generation:Text2TextGenerationPipeline",
         examples=("translate English to German: Where do you live?",),
@@ -150,11 +151,8 @@ TASKS: tuple[Task, ...] = (
     ),
     Task(
         name="translation",
-        auto_class="AutoModelForSeq2SeqLM",
-        outputs={"logits": ("batch", "tokens", "vocabulary")},
+        **_ENCODER_DECODER,
         graph_of="text2text-generation",
-        cached=True,
-        encoder_decoder=True,
         default_model="Xenova/t5-small",
         pipeline="torchless.pipelines.text2text_generation:TranslationPipeline",
         examples=("Where do you live?",),
@@ -176,13 +174,13 @@ _BY_NAME = {name: task for task in TASKS for name in (task.name, *task.aliases)}
 
 
 def find_task(name: str) -> Task:
-    """Return the row of a task, by its name or an alias.
+    """Return the row of a task.
 
     Args:
-        name: For example `sentiment-analysis`; `translation_en_to_de` is a translation.
+        name: A name or an alias. `translation_xx_to_yy` finds `translation`.
 
     Raises:
-        TaskError: No task has that name; the hint lists those that exist.
+        TaskError: There is no such task; the hint lists the valid names.
     """
     try:
         return _BY_NAME["translation" if _LANGUAGES.fullmatch(name) else name]
@@ -191,10 +189,10 @@ def find_task(name: str) -> Task:
 
 
 def task_of_architectures(architectures: Iterable[str]) -> Task | None:
-    """Return the task of a model's class, for example `BertForSequenceClassification`; None if no head is known.
+    """Return the task of a model's class; None if no task has such a head.
 
     Args:
-        architectures: The class names in `config.json`.
+        architectures: The class names in `config.json`, for example `BertForSequenceClassification`.
     """
     for task in (task for task in TASKS if task.graph == task.name):
         heads = tuple(filter(None, (task.auto_class.removeprefix("AutoModel"), *task.heads)))

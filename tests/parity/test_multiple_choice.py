@@ -188,8 +188,11 @@ def test_wrong_inputs(choose, inputs, message):
         ({}, r"gives nothing[\s\S]*Give prompt=…, choices=…"),
         ({"prompt": "It rains."}, r"gives prompt[\s\S]*Give prompt=…, choices=…"),
         ({"choices": ["Yes."]}, r"gives choices[\s\S]*Give prompt=…, choices=…"),
-        ({"inputs": RAIN, "prompt": "It rains."}, r"gives prompt beside its inputs[\s\S]*Give prompt=…, choices=…"),
-        ({"inputs": RAIN, **EATING}, r"gives prompt, choices beside its inputs[\s\S]*Give prompt=…, choices=…"),
+        (
+            {"inputs": RAIN, "prompt": "It rains."},
+            r"gives prompt in addition to its inputs[\s\S]*Give prompt=…, choices=…",
+        ),
+        ({"inputs": RAIN, **EATING}, r"gives prompt, choices in addition to its inputs[\s\S]*Give prompt=…, choices=…"),
         (
             {"prompt": ["A", "B"], "choices": [["Yes."]]},
             r"differ in length: 2 prompt, 1 choices[\s\S]*lists of the same length",

@@ -332,7 +332,7 @@ def test_wrong_inputs(both_bert, inputs, message):
         ((), {"question": "", "context": "a"}, "question of the input is empty"),
         ((), {"question": ["a", ""], "context": "a"}, "question of the input is empty"),
         ((), {"question": "a", "context": ""}, "context of the input is empty"),
-        ((RECORDS[0],), {"question": "a", "context": "b"}, "question, context beside its inputs"),
+        ((RECORDS[0],), {"question": "a", "context": "b"}, "question, context in addition to its inputs"),
     ],
     ids=str,
 )

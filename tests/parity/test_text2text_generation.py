@@ -92,7 +92,7 @@ def test_what_the_model_says_of_its_task(both_say, task, built):
 @pytest.mark.filterwarnings("ignore:.translation. task was used:UserWarning")
 def test_a_translation_without_languages_takes_the_models_first(both_say):
     said = {"config": {"task_specific_params": PARAMS}, "generation_config": {"max_length": 15}}
-    with pytest.warns(UserWarning, match="The languages are those of translation_en_to_de"):
+    with pytest.warns(UserWarning, match="uses the languages of translation_en_to_de"):
         pipes = both_say("t5", "translation", **said)
     pipes.assert_same(TEXTS)
 
@@ -202,7 +202,7 @@ def test_models_of_many_languages_are_told_both(kind, legacy, tmp_path):
         assert prompt.ids == wanted["input_ids"][0].tolist()
         assert prompt.config.forced_bos_token_id == wanted["forced_bos_token_id"]
         assert prompt.cut is truncation
-    with pytest.raises(OptionError, match="do not say both languages"):
+    with pytest.raises(OptionError, match="do not name both languages"):
         pipe.preprocess(TEXTS[0])
     with pytest.raises(OptionError, match=rf"no language 'xx'[\s\S]*{source}"):
         pipe.preprocess(TEXTS[0], pipe.with_options(pipe.options, {"src_lang": "xx", "tgt_lang": source}))

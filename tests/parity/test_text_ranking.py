@@ -289,7 +289,10 @@ def test_wrong_inputs(rank, inputs, message):
     [
         ({}, r"gives nothing[\s\S]*Give query=…, documents=…"),
         ({"query": "Berlin?"}, r"gives query[\s\S]*Give query=…, documents=…"),
-        ({"inputs": BERLIN, "query": "Berlin?"}, r"gives query beside its inputs[\s\S]*Give query=…, documents=…"),
+        (
+            {"inputs": BERLIN, "query": "Berlin?"},
+            r"gives query in addition to its inputs[\s\S]*Give query=…, documents=…",
+        ),
         (
             {"query": ["A", "B"], "documents": [["Yes."]]},
             r"differ in length: 2 query, 1 documents[\s\S]*lists of the same length",

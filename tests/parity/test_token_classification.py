@@ -406,11 +406,11 @@ def test_steps_by_hand(both_bert):
 @pytest.mark.parametrize("subwords", [{}, {"ignore_subwords": True}, {"ignore_subwords": False}], ids=str)
 @pytest.mark.parametrize("grouped", [{}, {"grouped_entities": True}, {"grouped_entities": False}], ids=str)
 @pytest.mark.filterwarnings("ignore:`(grouped_entities|ignore_subwords)` is deprecated")
-@pytest.mark.filterwarnings("ignore:.* the new way is aggregation_strategy")
+@pytest.mark.filterwarnings("ignore:.* use aggregation_strategy")
 def test_old_names_of_the_aggregation_strategy(both_bert, grouped, subwords):
     both_bert.assert_same(NAMES, **grouped, **subwords)
 
 
-def test_old_names_say_the_new_one(both_bert):
-    with pytest.warns(UserWarning, match="the new way is aggregation_strategy='first'"):
+def test_old_names_have_a_warning_with_the_new_name(both_bert):
+    with pytest.warns(UserWarning, match="use aggregation_strategy='first'"):
         both_bert.ours("Sarah lives in Berlin.", grouped_entities=True, ignore_subwords=True)

@@ -155,7 +155,9 @@ def test_which_label_means_entailment(with_labels, names):
 
 def test_no_label_means_entailment(with_labels):
     _, exported = with_labels("no", "maybe", "yes")
-    with pytest.warns(UserWarning, match=r"means entailment: no, maybe, yes\. The last is taken for it") as caught:
+    with pytest.warns(
+        UserWarning, match=r"means entailment: no, maybe, yes\. The last label is used instead"
+    ) as caught:
         torchless.pipeline(TASK, exported)
     assert [warning.filename for warning in caught] == [__file__]
 

@@ -4,7 +4,7 @@ import torchless
 from torchless.errors import MissingExtraError, OptionError, TorchlessError, nearest
 
 
-def test_every_error_is_of_the_tree_and_says_what_to_do():
+def test_all_errors_have_one_base_class_and_a_hint():
     error = OptionError("top_k=0 is not possible.", hint="Give 1.")
     assert str(error) == "top_k=0 is not possible.\n  Give 1."
     for name in torchless.__all__:

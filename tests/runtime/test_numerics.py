@@ -31,7 +31,7 @@ def test_sigmoid_is_symmetric_and_bounded(values):
     assert scores.dtype == values.dtype
 
 
-def test_functions_leave_their_input_alone():
+def test_functions_do_not_change_their_input():
     values = np.array([1.0, 2.0], dtype=np.float32)
     for function in (softmax, log_softmax, sigmoid):
         function(values)
@@ -39,6 +39,7 @@ def test_functions_leave_their_input_alone():
 
 
 def test_pad():
+    assert pad([[1, 2], [3]], 3, 0, left=True).tolist() == [[0, 1, 2], [0, 0, 3]]
     padded = pad([[1, 2], [3]], 3, 0)
     assert padded.tolist() == [[1, 2, 0], [3, 0, 0]]
     assert padded.dtype == np.int64
@@ -46,7 +47,7 @@ def test_pad():
 
 @pytest.mark.parametrize("width", [5, 16 * 7 - 1, 500])
 @pytest.mark.parametrize("count", [1, 5])
-def test_top_k_is_what_sorting_finds(width, count):
+def test_top_k_equals_sorting(width, count):
     values = np.random.default_rng(width).permutation(3 * width).reshape(3, width).astype(np.float32)
     best, places = top_k(values, count)
     np.testing.assert_array_equal(best, -np.sort(-values, axis=1)[:, :count])

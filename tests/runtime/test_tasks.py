@@ -19,7 +19,7 @@ def test_names_of_tasks(name, found):
 
 
 @pytest.mark.parametrize("name", ["translation_en", "translation_en_to_", "xtranslation_en_to_de", "", None, []])
-def test_what_is_no_task(name):
+def test_names_without_a_task(name):
     with pytest.raises(TaskError, match="There is no task"):
         find_task(name)
 

@@ -1,4 +1,4 @@
-"""Rows of any number of inputs and callers, planned into batches by their length, and run.
+"""Batching: rows of any number of inputs and callers are grouped into batches by length, and run.
 
 It may import `models` and what `models` may import.
 """

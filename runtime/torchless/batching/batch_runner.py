@@ -1,4 +1,4 @@
-"""One batch: rows padded to the longest of them, run, and given back without padding."""
+"""The runner of a batch: it pads the rows, runs the model, and removes the padding from the outputs."""
 
 from collections.abc import Sequence
 
@@ -14,45 +14,45 @@ __all__ = ["BatchRunner"]
 
 
 class BatchRunner:
-    """Runs a model on batches. Any number of threads may call it at once.
+    """Runs a model on batches. Any number of threads may use it at the same time.
 
     Args:
-        model: The model that answers.
-        tokenizer: It knows how rows are padded.
+        model: The model.
+        tokenizer: The tokenizer, which defines the padding.
     """
 
     def __init__(self, model: Model, tokenizer: Tokenizer) -> None:
         self._model = model
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self._pad_type_id = tokenizer.pad_token_type_id
-        self._gives_types = "token_type_ids" in tokenizer.model_input_names
+        self._has_types = "token_type_ids" in tokenizer.model_input_names
         self._needs_types = "token_type_ids" in model.session.inputs
-        self._choices = "choices" in model.task.input_axes
+        self._has_choices = "choices" in model.task.input_axes
         self._axes = tuple(model.task.outputs.items())
 
     def run(self, rows: Sequence[Row]) -> list[RowOutput]:
         """Return the outputs of each row, in the order of the rows.
 
         Args:
-            rows: At least one.
+            rows: At least one row.
 
         Raises:
-            InputError: The model refuses them.
+            InputError: The model rejects the rows.
         """
-        # Padded on the right, whatever side the tokenizer pads: a row's positions then start at 0, as they do alone.
+        # Rows are padded on the right even if the tokenizer pads on the left: the positions of each row must start at 0.
         encodings = [row.encoding for row in rows]
         width = max(map(len, encodings))
-        given = {
+        feeds = {
             "input_ids": pad([encoding.ids for encoding in encodings], width, self._pad_id),
             "attention_mask": pad([encoding.attention_mask for encoding in encodings], width, 0),
         }
-        if self._gives_types:
-            given["token_type_ids"] = pad([encoding.type_ids for encoding in encodings], width, self._pad_type_id)
+        if self._has_types:
+            feeds["token_type_ids"] = pad([encoding.type_ids for encoding in encodings], width, self._pad_type_id)
         elif self._needs_types:
-            given["token_type_ids"] = np.zeros_like(given["input_ids"])
-        if self._choices:
-            given = {name: array[:, None] for name, array in given.items()}  # (rows, 1, tokens)
-        result = self._model.run(given)
+            feeds["token_type_ids"] = np.zeros_like(feeds["input_ids"])
+        if self._has_choices:
+            feeds = {name: array[:, None] for name, array in feeds.items()}  # (rows, 1, tokens)
+        result = self._model.run(feeds)
         arrays = [(result[name].astype(np.float32, copy=False), axes) for name, axes in self._axes]
         return [
             tuple(_unpadded(array[index], axes[1:], len(row)) for array, axes in arrays)

@@ -1,4 +1,4 @@
-"""Lengths in, batches out: which rows share a run of the model. Pure."""
+"""The rules that group rows into batches and inputs into chunks."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -7,23 +7,23 @@ from typing import TypeVar
 __all__ = ["RUN_TOKENS", "chunks", "in_order", "plan"]
 
 RUN_TOKENS = 24
-"""What a run of an encoder costs beside its tokens, in tokens: 20 to 24 of DistilBERT-base, in fp32 as in q8."""
+"""The fixed cost of a run of an encoder, in tokens: 20 to 24 tokens of DistilBERT-base, in fp32 and in q8."""
 
 T = TypeVar("T")
 
 
 def plan(lengths: Sequence[int], *, max_batch_tokens: int, max_batch_rows: int | None = None) -> list[list[int]]:
-    """Group rows of similar length, so that little of a batch is padding.
+    """Group rows of similar length, so that batches have little padding.
 
-    A batch costs what the model computes: its rows times its longest row, padding included.
+    The cost of a batch is its number of rows times the length of its longest row, that is, its tokens with padding.
 
     Args:
-        lengths: Each row's length in tokens.
-        max_batch_tokens: The most that a batch may cost. A row that costs more alone makes a batch alone.
-        max_batch_rows: The most rows a batch may have; None sets no bound.
+        lengths: The length of each row, in tokens.
+        max_batch_tokens: The highest cost of a batch. A row with a higher cost is a batch by itself.
+        max_batch_rows: The most rows in a batch; None sets no limit.
 
     Returns:
-        The rows' indices, batch by batch, each row once; the longest rows first.
+        The indices of each batch's rows; the longest rows come first.
     """
     batches: list[list[int]] = []
     width = 0
@@ -38,29 +38,29 @@ def plan(lengths: Sequence[int], *, max_batch_tokens: int, max_batch_rows: int |
     return batches
 
 
-def in_order(batches: Sequence[Sequence[int]], answers: Iterable[Sequence[T]]) -> list[T]:
-    """Return the answers of batches in the order of their rows.
+def in_order(batches: Sequence[Sequence[int]], outputs: Iterable[Sequence[T]]) -> list[T]:
+    """Return the outputs of batches in the order of the rows.
 
     Args:
-        batches: The rows' indices, batch by batch, each row once.
-        answers: An answer a row, batch by batch; read one batch at a time.
+        batches: The indices of each batch's rows.
+        outputs: The outputs of each batch's rows; they are read one batch at a time.
     """
-    found: dict[int, T] = {}
-    for batch, answer in zip(batches, answers, strict=True):
-        found.update(zip(batch, answer, strict=True))
-    return [found[index] for index in range(len(found))]
+    by_index: dict[int, T] = {}
+    for batch, batch_outputs in zip(batches, outputs, strict=True):
+        by_index.update(zip(batch, batch_outputs, strict=True))
+    return [by_index[index] for index in range(len(by_index))]
 
 
 def chunks(items: Iterable[T], *, largest: int, first: int = 1) -> Iterator[list[T]]:
-    """Cut a stream into lists that are planned together. The first are short, so that first answers come soon.
+    """Cut a stream into lists that are planned together. The first lists are short, so that the first results come soon.
 
     Args:
-        items: Read only as far as the next chunk needs.
+        items: The stream; it is read only as far as the next chunk needs.
         largest: The most items in a chunk.
-        first: The items in the first chunk.
+        first: The number of items in the first chunk.
 
     Yields:
-        `first` items, then twice as many and so on up to `largest`; the last chunk has the remaining items.
+        Chunks of `first` items, then twice as many, and so on up to `largest`; the last chunk has the remaining items.
     """
     source = iter(items)
     size = first

@@ -1,4 +1,4 @@
-"""Rows of many callers become batches: whoever is free takes the oldest, and those of its length that wait beside it."""
+"""A queue of rows from many callers: an idle worker takes the oldest row, and waiting rows of a similar length."""
 
 from bisect import bisect_left, insort
 from collections import deque
@@ -17,13 +17,13 @@ __all__ = ["BatchReport", "RowQueue"]
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What became of a batch.
+    """The measurements of a batch that ran.
 
     Attributes:
-        rows: How many it had.
-        tokens: What it cost: its rows times its longest row, padding included.
-        waited_s: How long each row waited.
-        run_s: How long it ran.
+        rows: The number of rows.
+        tokens: The number of tokens, padding included.
+        waited_s: The time that each row waited, in seconds.
+        run_s: The time of the run, in seconds.
     """
 
     rows: int
@@ -33,17 +33,18 @@ class BatchReport:
 
 
 class RowQueue:
-    """Threads that run the rows of many callers. Nothing waits while a thread is free.
+    """Threads that run the rows of many callers. No row waits while a thread is idle.
 
     Args:
-        run: From the rows of a batch to their outputs; and it may ask whether they are still wanted by anybody. Rows of several callers that fail together are tried again, the
-            rows of each caller by themselves.
-        workers: How many batches run at once.
-        max_batch_tokens: The most that a batch may cost, padding included. A row that costs more alone runs alone.
-        max_batch_rows: The most rows a batch may have; None sets no bound.
-        run_tokens: What a run costs beside its tokens, in tokens: a batch is filled up only as long as that makes it cheaper.
-        group: Only rows of one group share a batch.
-        on_batch: Told of each batch that was run, on the thread that ran it.
+        run: Runs the rows of a batch, and returns their outputs. Its second argument is a function that returns false when
+            no caller needs the outputs any more. If a batch of several callers fails, the rows of each caller run again
+            in a separate batch.
+        workers: The number of batches that run at the same time.
+        max_batch_tokens: The most tokens in a batch, padding included. A longer row runs alone.
+        max_batch_rows: The most rows in a batch; None sets no limit.
+        run_tokens: The fixed cost of a run, in tokens. A batch grows only while this lowers the cost of a token.
+        group: Returns the group of a row. Only rows of the same group share a batch.
+        on_batch: Called after each batch, on the thread that ran it.
     """
 
     def __init__(
@@ -65,27 +66,28 @@ class RowQueue:
         self._on_batch = on_batch
         self._changed = Condition()
         self._tickets = 0
-        self._oldest: deque[_Waiting] = deque()
+        self._by_age: deque[_Waiting] = deque()
         self._by_length: dict[Hashable, list[_Waiting]] = {}
         self._closed = False
-        self._threads = [Thread(target=self._work, name=f"torchless-queue-{index}") for index in range(workers)]
+        self._threads = [
+            Thread(target=self._work, name=f"torchless-queue-{index}", daemon=True) for index in range(workers)
+        ]
         for thread in self._threads:
-            thread.daemon = True
             thread.start()
 
     def __len__(self) -> int:
-        """The rows that wait, those of callers that have gone among them until their turn comes."""
+        """The number of waiting rows. Rows of cancelled callers count until an idle worker reaches them."""
         return sum(map(len, tuple(self._by_length.values())))
 
     def submit(self, rows: Sequence[Row]) -> Future[list[RowOutput]]:
-        """Let rows be run.
+        """Add rows to the queue.
 
         Args:
-            rows: Any number, of any lengths.
+            rows: Any number of rows of any lengths.
 
         Returns:
-            Their outputs, in their order, once all are there. Cancelling it takes those that wait out of the queue; if
-            one fails, the others are not run either.
+            The outputs of all rows, in the order of the rows. If the future is cancelled, or if a row fails, the rows that
+            still wait do not run.
 
         Raises:
             ClosingError: The queue is closed.
@@ -97,18 +99,18 @@ class RowQueue:
         now = perf_counter()
         with self._changed:
             if self._closed:
-                raise ClosingError("The queue is closed.", hint="Ask another server.")
+                raise ClosingError("The queue is closed.", hint="Use another server.")
             for position, row in enumerate(rows):
                 self._tickets += 1
                 group = self._group(row)
                 waiting = _Waiting(len(row), self._tickets, row, caller, position, group, now)
-                self._oldest.append(waiting)
+                self._by_age.append(waiting)
                 insort(self._by_length.setdefault(group, []), waiting)
             self._changed.notify()
         return caller.future
 
     def close(self) -> None:
-        """Run what waits, take nothing more, and wait until the threads have ended."""
+        """Accept no more rows, run the waiting rows, and wait until the threads have ended."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -116,18 +118,18 @@ class RowQueue:
             thread.join()
 
     def _work(self) -> None:
-        while batch := self._next():
-            self._answer(batch)
+        while batch := self._next_batch():
+            self._run_batch(batch)
 
-    def _next(self) -> "list[_Waiting]":
-        """Wait for rows, and take a batch of them; an empty one once the queue is closed and empty."""
+    def _next_batch(self) -> "list[_Waiting]":
+        """Wait for rows, and remove a batch from the queue. The batch is empty if the queue is closed and empty."""
         with self._changed:
             while True:
-                while self._oldest:
-                    first = self._oldest.popleft()
+                while self._by_age:
+                    first = self._by_age.popleft()
                     batch = [] if first.taken else [entry for entry in self._take(first) if not entry.caller.done]
                     if batch:
-                        if self._oldest:
+                        if self._by_age:
                             self._changed.notify()
                         return batch
                 if self._closed:
@@ -136,19 +138,25 @@ class RowQueue:
                 self._changed.wait()
 
     def _take(self, first: "_Waiting") -> "list[_Waiting]":
-        """Take a row, and as many of its neighbours in length as make its batch the cheapest by the token."""
+        """Remove a row from the queue, with as many rows of similar length as give the lowest cost of a token."""
         waiting = self._by_length[first.group]
         begin = bisect_left(waiting, first)
         end = begin + 1
-        if not first.caller.done:  # otherwise it goes alone
+        if not first.caller.done:  # a cancelled row is removed alone
             _, begin, end = max(self._batches(waiting, begin))
-        return self._taken(first.group, begin, end)
+        batch = waiting[begin:end]
+        del waiting[begin:end]
+        if not waiting:
+            del self._by_length[first.group]
+        for entry in batch:
+            entry.taken = True
+        return batch
 
     def _batches(self, waiting: "Sequence[_Waiting]", begin: int) -> Iterator[tuple[float, int, int]]:
-        """Yield the batches that a row may be in, one neighbour more each, the nearest in length first.
+        """Yield the possible batches of a row. Each has one more row than the batch before, the nearest in length.
 
         Yields:
-            The part of a batch's cost that is rows' own tokens, and where it begins and ends among those that wait.
+            The share of a batch's cost that is not padding or fixed cost; the batch's begin and end in `waiting`.
         """
         first = waiting[begin].length
         tokens, width, end = first, max(1, first), begin + 1
@@ -168,38 +176,28 @@ class RowQueue:
             else:
                 return
 
-    def _taken(self, group: Hashable, begin: int, end: int) -> "list[_Waiting]":
-        waiting = self._by_length[group]
-        batch = waiting[begin:end]
-        del waiting[begin:end]
-        if not waiting:
-            del self._by_length[group]
-        for entry in batch:
-            entry.taken = True
-        return batch
-
-    def _answer(self, batch: "Sequence[_Waiting]") -> None:
+    def _run_batch(self, batch: "Sequence[_Waiting]") -> None:
         begun = perf_counter()
         try:
             outputs = self._run([entry.row for entry in batch], lambda: not all(entry.caller.done for entry in batch))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' to hear
+        except Exception as error:  # noqa: BLE001 - the callers get any exception
             callers = {id(entry.caller): entry.caller for entry in batch}
             if len(callers) == 1:
                 batch[0].caller.fail(error)
                 return
             for caller in callers.values():
-                self._answer([entry for entry in batch if entry.caller is caller])
+                self._run_batch([entry for entry in batch if entry.caller is caller])
             return
         run_s = perf_counter() - begun
         for entry, output in zip(batch, outputs, strict=True):
-            entry.caller.give(entry.position, output)
+            entry.caller.set_output(entry.position, output)
         tokens = len(batch) * max(entry.length for entry in batch)
         self._on_batch(BatchReport(len(batch), tokens, [begun - entry.since for entry in batch], run_s))
 
 
 @dataclass(order=True, slots=True)
 class _Waiting:
-    """A row that waits. Those of one length are in the order in which they came."""
+    """A waiting row. Rows of equal length are in the order of arrival."""
 
     length: int
     ticket: int
@@ -212,7 +210,7 @@ class _Waiting:
 
 
 class _Caller:
-    """Who waits for the outputs of some rows, which may come from several threads."""
+    """The caller of some rows, and their outputs so far; several threads may set them."""
 
     def __init__(self, rows: int) -> None:
         self.future: Future[list[RowOutput]] = Future()
@@ -222,10 +220,10 @@ class _Caller:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is wanted any more: it has gone, or one of its rows failed."""
+        """Whether the caller needs no more outputs: it has all, it cancelled, or one of its rows failed."""
         return self.future.done()
 
-    def give(self, position: int, output: RowOutput) -> None:
+    def set_output(self, position: int, output: RowOutput) -> None:
         with self._lock:
             self._outputs[position] = output
             self._missing -= 1

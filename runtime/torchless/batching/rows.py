@@ -1,4 +1,4 @@
-"""Rows: what preprocessing makes of an input, and what the model answers to each."""
+"""Rows: the inputs of a model after preprocessing, and the outputs of the model for them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from torchless.tokenization.tokenizer import Encoding
 
 __all__ = ["Prompt", "Row", "RowChunk", "RowOutput"]
 
-# The arrays that the model answers for one row, padding cut off: floats, in the order of `Task.outputs`; or the token ids
-# of each sequence that a prompt was answered with.
+# The outputs of the model for one row, without padding: float arrays in the order of `Task.outputs`. For a prompt, the token
+# ids of each generated sequence.
 RowOutput: TypeAlias = tuple[NDArray[Any], ...]
 
 
@@ -23,7 +23,7 @@ class Row:
 
     Attributes:
         encoding: The token ids, with their offsets in the text.
-        cut: Whether truncation left tokens of the text out.
+        cut: Whether truncation removed tokens of the text.
     """
 
     encoding: Encoding
@@ -34,31 +34,31 @@ class Row:
 
     @property
     def text_tokens(self) -> int:
-        """How many of its tokens are the text's own, not special ones."""
+        """The number of tokens of the text, without special tokens."""
         return len(self) - int(sum(self.encoding.special_tokens_mask))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt(Row):
-    """A row that is continued, or answered, token by token.
+    """A row for which a model generates tokens.
 
     Attributes:
-        config: How.
+        config: The options of the generation.
     """
 
     config: GenerationConfig
 
     @property
     def ids(self) -> list[int]:
-        """Its token ids; of an empty prompt, the one that begins a text.
+        """The token ids; for an empty prompt, only `bos_token_id`.
 
         Raises:
-            InputError: It is empty, and no token begins a text.
+            InputError: The prompt is empty, and the model has no `bos_token_id`.
         """
         if len(self):
             return list(self.encoding.ids)
         if self.config.bos_token_id is None:
-            raise InputError("The prompt is empty.", hint="Give a text; this model has no token that begins one.")
+            raise InputError("The prompt is empty.", hint="Give a text; this model has no token that begins a text.")
         return [self.config.bos_token_id]
 
 
@@ -67,7 +67,7 @@ class RowChunk(NamedTuple):
 
     Attributes:
         rows: The rows, in the order of the inputs.
-        is_full: Whether the chunk has as many inputs as a chunk may have.
+        is_full: Whether the chunk has the most inputs that a chunk may have.
     """
 
     rows: Sequence[Row]

@@ -1,8 +1,7 @@
-"""Runs rows that are all known: plans them into batches, and returns the outputs in the order of the rows."""
+"""The scheduler of a single caller's rows: it plans batches, runs them, and returns the outputs in the order of the rows."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from torchless.batching.batch_runner import BatchRunner
 from torchless.batching.policy import in_order, plan
@@ -18,13 +17,13 @@ class Scheduler:
 
     Args:
         model: The model.
-        tokenizer: It knows how rows are padded.
-        max_batch_tokens: The most tokens in a batch, padding included: what the batch costs.
-        max_batch_rows: The most rows in a batch. None sets no bound, but each row runs alone if an answer depends on the
-            rows that share its batch.
+        tokenizer: The tokenizer, which defines the padding.
+        max_batch_tokens: The most tokens in a batch, padding included.
+        max_batch_rows: The most rows in a batch. None sets no limit, but each row runs alone if its output depends on the
+            other rows of a batch.
 
     Attributes:
-        max_chunk_inputs: The most inputs in a chunk: enough to sort by length, few enough to stay lazy and small.
+        max_chunk_inputs: The most inputs in a chunk: enough to sort rows by length, but few in memory.
     """
 
     max_chunk_inputs = 1024
@@ -42,15 +41,15 @@ class Scheduler:
         """Return the outputs of each row, in the order of the rows.
 
         Args:
-            rows: Any number, of any lengths.
+            rows: Any number of rows of any lengths.
             max_batch_rows: The most rows in a batch, for these rows.
 
         Raises:
-            InputError: A row cannot be run.
+            InputError: The model rejects a row.
         """
-        if len(rows) == 1:  # at once, and on this thread
+        if len(rows) == 1:  # a single row needs no other thread
             return self._runner.run(rows)
-        return self._submit(rows, max_batch_rows).outputs()
+        return self._submit(rows, max_batch_rows)()
 
     def run_chunks(
         self, row_chunks: Iterable[RowChunk], *, max_batch_rows: int | None = None
@@ -58,48 +57,37 @@ class Scheduler:
         """Yield the outputs of each chunk of rows. While a full chunk runs, the next one is read.
 
         Args:
-            row_chunks: The chunks; each is read only when its outputs, or those of a full chunk before it, are asked for.
+            row_chunks: The chunks; each is read only when the caller requests its outputs, or those of a full chunk before
+                it.
             max_batch_rows: The most rows in a batch, for these rows.
 
         Raises:
-            InputError: A row cannot be run.
+            InputError: The model rejects a row.
         """
-        running: _Run | None = None
+        running: Callable[[], list[RowOutput]] | None = None
         for chunk in row_chunks:
             if not chunk.is_full and running is None:
                 yield self.run(chunk.rows, max_batch_rows=max_batch_rows)
                 continue
             submitted = self._submit(chunk.rows, max_batch_rows)
             if running is not None:
-                yield running.outputs()
+                yield running()
             running = submitted
         if running is not None:
-            yield running.outputs()
+            yield running()
 
-    def _submit(self, rows: Sequence[Row], max_batch_rows: int | None) -> "_Run":
+    def _submit(self, rows: Sequence[Row], max_batch_rows: int | None) -> Callable[[], list[RowOutput]]:
+        """Start to run rows on other threads, and return a function that waits for their outputs."""
         most = max_batch_rows or self._max_batch_rows or (1 if self._model.batch_dependent else None)
         batches = plan([len(row) for row in rows], max_batch_tokens=self._max_batch_tokens, max_batch_rows=most)
         futures = [self._workers.submit(self._runner.run, [rows[index] for index in batch]) for batch in batches]
-        return _Run(batches, futures)
 
+        def outputs() -> list[RowOutput]:
+            try:
+                return in_order(batches, (future.result() for future in futures))
+            except BaseException:  # after an interrupt too, waiting batches must not run
+                for future in futures:
+                    future.cancel()
+                raise
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Rows that run on other threads.
-
-    Attributes:
-        batches: The indices of each batch's rows.
-        futures: The outputs of each batch.
-    """
-
-    batches: Sequence[Sequence[int]]
-    futures: Sequence[Future[list[RowOutput]]]
-
-    def outputs(self) -> list[RowOutput]:
-        """Wait for the outputs, and return them in the order of the rows."""
-        try:
-            return in_order(self.batches, (future.result() for future in self.futures))
-        except BaseException:  # an interrupt too: batches that have not begun must not run
-            for future in self.futures:
-                future.cancel()
-            raise
+        return outputs

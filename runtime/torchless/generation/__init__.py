@@ -1,4 +1,4 @@
-"""Generation: tokens are chosen one after another from the logits that a decoder's graph gives.
+"""Generation: the loop that runs a decoder and chooses the next token from its logits.
 
 It may import `tokenization`, `ort`, and what they may import.
 """

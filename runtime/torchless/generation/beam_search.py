@@ -1,4 +1,4 @@
-"""Beam search, and sampling with beams.
+"""Beam search, with or without sampling.
 
 Source: `_beam_search` in transformers 4.57.6, generation/utils.py.
 """
@@ -17,7 +17,7 @@ from torchless.numerics import top_k
 
 __all__ = ["beam_search"]
 
-# What the reference adds to scores that must not win. Being finite, it leaves an order among them.
+# The reference adds this to scores that must not win. It is finite, so these scores keep their order.
 _LOW = np.float32(-1e9)
 
 
@@ -31,28 +31,28 @@ def beam_search(
     stopping: Stopping,
     random: np.random.Generator | None = None,
 ) -> tuple[list[NDArray[np.int64]], NDArray[np.float32]]:
-    """Follow the likeliest sequences of each prompt, until none that is better can come.
+    """Continue the likeliest sequences of each prompt until no better result is possible.
 
     Args:
-        steps: The model, at its beginning.
+        steps: The model, before its first step.
         ids: The prompts, (prompts, tokens), padded on the left.
-        attention_mask: 1 where a token counts, (prompts, tokens).
+        attention_mask: 1 for a token and 0 for padding, (prompts, tokens).
         config: The options; `num_beams` is at least 2.
-        processors: What changes log-probabilities before the choice.
-        stopping: What ends a sequence.
-        random: What candidates are drawn with; None takes the likeliest.
+        processors: Functions that change the log-probabilities before the choice.
+        stopping: The rules that end a sequence.
+        random: The generator of random numbers for drawing; None takes the likeliest candidates.
 
     Returns:
-        The new tokens of `num_return_sequences` sequences a prompt, the best first, and their scores, (rows,).
+        The new tokens of `num_return_sequences` sequences for each prompt, the best first, and their scores, (rows,).
     """
     prompts, prompt_length = ids.shape
     beams = config.num_beams
-    candidates_kept = max(2, 1 + len(config.eos_token_ids)) * beams  # so many may end, and `beams` go on
+    candidates_kept = max(2, 1 + len(config.eos_token_ids)) * beams  # enough for `beams` to continue if the rest end
     first = np.repeat(np.arange(prompts), beams)
     logits, parents_of = steps.begin(ids, attention_mask)[first], first
     running = np.repeat(ids, beams, axis=0).reshape(prompts, beams, prompt_length)
     running_scores = np.full((prompts, beams), _LOW, dtype=np.float32)
-    running_scores[:, 0] = 0  # the beams of a prompt begin alike: one of them counts
+    running_scores[:, 0] = 0  # the beams of a prompt begin equal, so only the first counts
     finished = _Finished(prompts, config, prompt_length, stopping.max_length)
     while True:
         length = running.shape[2]
@@ -62,15 +62,14 @@ def beam_search(
         vocabulary = scores.shape[1]
         scores += running_scores.reshape(-1, 1)
         scores = scores.reshape(prompts, beams * vocabulary)
-        candidates, candidate_scores = _candidates(scores, min(candidates_kept, scores.shape[1]), random)
+        candidate_scores, candidates = _candidates(scores, min(candidates_kept, scores.shape[1]), random)
         parents, tokens = np.divmod(candidates, vocabulary)  # both (prompts, candidates)
         sequences = np.concatenate([_rows(running, parents), tokens[:, :, None]], axis=2)
         ended = stopping.ended(tokens.reshape(-1), length + 1, sequences.reshape(-1, length + 1)).reshape(tokens.shape)
 
         finished.add(sequences, candidate_scores, ended)
-        going = candidate_scores + _lowered(ended)
-        kept = _best(going, beams)
-        running, running_scores = _rows(sequences, kept), _rows(going, kept)
+        running_scores, kept = top_k(candidate_scores + _lowered(ended), beams)
+        running = _rows(sequences, kept)
         if ended.all() or not finished.improvable(running_scores[:, :1]):
             return finished.sequences(), finished.scores[:, : config.num_return_sequences].reshape(-1)
         rows = _rows(parents, kept) + np.arange(0, prompts * beams, beams)[:, None]
@@ -79,13 +78,13 @@ def beam_search(
 
 
 class _Finished:
-    """The best sequences of each prompt that have ended.
+    """The best finished sequences of each prompt.
 
     Args:
-        prompts: How many prompts there are.
+        prompts: The number of prompts.
         config: The options.
-        prompt_length: A prompt's tokens.
-        max_length: The tokens of a row at most, the prompt's included.
+        prompt_length: The number of tokens of a prompt.
+        max_length: The most tokens of a row, with the prompt.
 
     Attributes:
         scores: (prompts, beams), the best first.
@@ -95,7 +94,7 @@ class _Finished:
         self.scores = np.full((prompts, config.num_beams), _LOW, dtype=np.float32)
         self._config = config
         self._prompt_length = prompt_length
-        self._longest = max_length - prompt_length
+        self._max_new_tokens = max_length - prompt_length
         self._tokens: list[list[NDArray[np.int64]]] = [
             [np.empty(0, dtype=np.int64)] * config.num_beams for _ in range(prompts)
         ]
@@ -104,7 +103,7 @@ class _Finished:
         self._length = 0
 
     def add(self, sequences: NDArray[np.int64], scores: NDArray[np.float32], ended: NDArray[np.bool_]) -> None:
-        """Take in candidates that have ended, where they are better.
+        """Keep the candidates that have ended and are better than earlier results.
 
         Args:
             sequences: (prompts, candidates, tokens), the likeliest first.
@@ -113,7 +112,7 @@ class _Finished:
         """
         beams = self._config.num_beams
         self._length = sequences.shape[2] - self._prompt_length
-        ended = ended & (np.arange(ended.shape[1]) < beams)  # one that others are likelier than is not a result
+        ended = ended & (np.arange(ended.shape[1]) < beams)  # only the likeliest become results
         done = ~self._open
         if self._config.early_stopping is True:
             done = done | self._full.all(axis=1, keepdims=True)
@@ -122,8 +121,7 @@ class _Finished:
         scores = _per_length(scores, self._length, self._config.length_penalty)
         scores = scores + _lowered(done) + _lowered(~ended)
         merged = np.concatenate([self.scores, scores], axis=1)
-        kept = _best(merged, beams)
-        self.scores = _rows(merged, kept)
+        self.scores, kept = top_k(merged, beams)
         self._full = _rows(np.concatenate([self._full, ended], axis=1), kept)
         self._tokens = [
             [tokens[place] if place < beams else rows[place - beams, self._prompt_length :] for place in places]
@@ -131,13 +129,13 @@ class _Finished:
         ]
 
     def improvable(self, best_running: NDArray[np.float32]) -> bool:
-        """Say whether a sequence that goes on may still become a result.
+        """Return whether a sequence that continues can still become a result.
 
         Args:
-            best_running: The best sum of log-probabilities of each prompt's sequences that go on, (prompts, 1).
+            best_running: The best sum of log-probabilities of each prompt's continuing sequences, (prompts, 1).
         """
         early, penalty = self._config.early_stopping, self._config.length_penalty
-        length = self._longest if early == "never" and penalty > 0 else self._length
+        length = self._max_new_tokens if early == "never" and penalty > 0 else self._length
         possible = _per_length(best_running, length, penalty)
         worst = np.where(self._full, self.scores.min(axis=1, keepdims=True), _LOW)  # (prompts, beams)
         self._open &= (possible > worst).any(axis=1, keepdims=True)
@@ -149,24 +147,27 @@ class _Finished:
 
 
 def _per_length(scores: NDArray[np.float32], length: int, penalty: float) -> NDArray[np.float32]:
-    """Return the sums of log-probabilities of sequences that long as what beams are compared by."""
-    with np.errstate(over="ignore", divide="ignore"):  # penalties without measure leave infinities or zeros
+    """Divide sums of log-probabilities by the length penalty: the scores by which beams are compared."""
+    with np.errstate(over="ignore", divide="ignore"):  # extreme penalties give infinities or zeros
         return np.asarray(scores / np.float32(np.power(float(length), penalty)))
 
 
 def _candidates(
     scores: NDArray[np.float32], count: int, random: np.random.Generator | None
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Choose among all continuations of each prompt: (prompts, beams · vocabulary) to (prompts, count), twice."""
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Choose continuations of each prompt from (prompts, beams · vocabulary).
+
+    Returns:
+        Their scores and indices, both (prompts, count).
+    """
     if random is None:
-        best, places = top_k(scores, count)
-        return places, np.asarray(best)
+        return top_k(scores, count)
     drawn = draw_distinct(scores, count, random)
-    return drawn, _rows(scores, drawn)
+    return _rows(scores, drawn), drawn
 
 
 def _log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Turn logits into `log_softmax` of them in place: new arrays of this size would cost more than the numbers do."""
+    """Compute `log_softmax` in place: to allocate arrays of this size would cost more time than the computation."""
     logits -= logits.max(axis=-1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     return logits
@@ -176,11 +177,6 @@ def _lowered(where: NDArray[np.bool_]) -> NDArray[np.float32]:
     return np.where(where, _LOW, np.float32(0))
 
 
-def _best(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """Return where the largest scores of each row are, the largest first, of equal ones the leftmost."""
-    return np.argsort(-scores, axis=1, kind="stable")[:, :count]
-
-
 def _rows(values: NDArray, places: NDArray[np.integer]) -> NDArray:  # type: ignore[type-arg]
-    """Return each prompt's values at places, (prompts, values, …) and (prompts, places) to (prompts, places, …)."""
+    """Select values of each prompt: (prompts, values, …) and places (prompts, places) give (prompts, places, …)."""
     return np.asarray(values[np.arange(len(values))[:, None], places])

@@ -1,4 +1,4 @@
-"""What a decoder keeps of each row between two steps, and how rows are dropped, repeated and reordered in it."""
+"""The cache of a decoder: the arrays of each row between two steps, and how rows are dropped, repeated and reordered."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ __all__ = ["Cache"]
 
 
 class Cache:
-    """Arrays whose first axis is a slot a row.
+    """Arrays whose first axis has one slot for each row.
 
-    A row that goes on stays in its slot, whatever its new index: only what is repeated is copied, into the slots of what
-    was dropped. So four beams, of which one dies and another goes on twice, cost one copy instead of four.
+    A row that continues stays in its slot, even if its index changes. Only a repeated row is copied, into the slot of a
+    dropped row. If one of four beams is dropped and another is continued twice, this costs one copy instead of four.
 
     Args:
-        rows: How many rows there are.
+        rows: The number of rows.
 
     Attributes:
-        kept: Arrays by name, each (slots, …), that differ between all rows: keys and values of the tokens so far.
-        shared: Arrays by name, each (slots, …), that are the same for all rows of one prompt: what the encoder gave.
-        slots: Where each row is, (rows,).
-        in_order: Whether each row is in the slot of its own index.
+        kept: Arrays by name, each (slots, …), that differ from row to row: keys and values of the tokens so far.
+        shared: Arrays by name, each (slots, …), that are equal for all rows of a prompt: the encoder's outputs.
+        slots: The slot of each row, (rows,).
+        in_order: Whether the slot of each row equals the row's index.
     """
 
     def __init__(self, rows: int) -> None:
@@ -29,39 +29,36 @@ class Cache:
         self.shared: dict[str, NDArray[Any]] = {}
         self.slots = np.arange(rows)
         self.in_order = True
-        self._prompts = np.arange(rows)  # of each slot
+        self._prompts = np.arange(rows)  # the prompt of each slot, (slots,)
 
     def follow(self, parents: NDArray[np.int64]) -> None:
-        """Let each row continue an earlier one.
+        """Let each row continue an earlier row.
 
         Args:
-            parents: The earlier row of each, (rows,).
+            parents: The index of the earlier row that each row continues, (rows,).
         """
         sources, rows = self.slots[parents], len(parents)
         if rows > len(self.slots):
-            self._expand(sources)
-            return
-        slots = np.full(rows, -1)
-        continued, firsts = np.unique(sources, return_index=True)
-        slots[firsts[continued < rows]] = continued[continued < rows]
-        moved = np.flatnonzero(slots < 0)
-        # Both ascend, so the rows of a prompt keep to its slots as long as it has as many rows as before.
-        slots[moved] = np.setdiff1d(np.arange(rows), slots)
-        for source, target in zip(sources[moved], slots[moved], strict=True):
-            self._copy(source, target)
-        if rows < len(self.slots):
-            for arrays in (self.kept, self.shared):
-                arrays.update({name: array[:rows] for name, array in arrays.items()})
-            self._prompts = self._prompts[:rows]
+            self._select(sources)
+            slots = np.arange(rows)
+        else:
+            slots = np.full(rows, -1)
+            continued, firsts = np.unique(sources, return_index=True)
+            slots[firsts[continued < rows]] = continued[continued < rows]
+            moved = np.flatnonzero(slots < 0)
+            # Both ascend: as long as each prompt keeps its number of rows, its rows stay in its slots.
+            slots[moved] = np.setdiff1d(np.arange(rows), slots)
+            for source, target in zip(sources[moved], slots[moved], strict=True):
+                self._copy(source, target)
+            if rows < len(self.slots):
+                self._select(slice(rows))
         self.slots = slots
         self.in_order = bool((slots == np.arange(rows)).all())
 
-    def _expand(self, sources: NDArray[np.int64]) -> None:
+    def _select(self, slots: NDArray[np.int64] | slice) -> None:
         for arrays in (self.kept, self.shared):
-            arrays.update({name: array[sources] for name, array in arrays.items()})
-        self._prompts = self._prompts[sources]
-        self.slots = np.arange(len(sources))
-        self.in_order = True
+            arrays.update({name: array[slots] for name, array in arrays.items()})
+        self._prompts = self._prompts[slots]
 
     def _copy(self, source: int, target: int) -> None:
         for array in self.kept.values():

@@ -1,4 +1,4 @@
-"""The options of generation: their names, defaults, checks, and which of several values holds."""
+"""The options of generation: names, defaults, checks and precedence."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -10,14 +10,14 @@ from torchless.errors import CheckpointError, OptionError, nearest
 
 __all__ = ["GenerationConfig"]
 
-# What a continuation may have where nothing says its length. Source: `GenerationConfig` of transformers 4.57.6.
+# The most new tokens if no option sets a length. Source: `GenerationConfig` of transformers 4.57.6.
 _DEFAULT_LENGTH = 20
 
-_OTHER_MODES = {
+_UNSUPPORTED_MODES = {
     "assistant_early_exit": "Assisted generation",
     "assistant_model": "Assisted generation",
     "constraints": "Constrained generation",
-    "custom_generate": "A checkpoint's own code",
+    "custom_generate": "Custom generation code",
     "diversity_penalty": "Group beam search",
     "dola_layers": "DoLa",
     "force_words_ids": "Constrained generation",
@@ -39,52 +39,52 @@ _NEVER_NONE = frozenset({
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationConfig:
-    """How tokens are chosen, and when that ends. Names and defaults are those of `transformers`.
+    """How tokens are chosen, and when generation ends. Names and defaults are those of `transformers`.
 
     Attributes:
-        max_length: Tokens at most, the prompt's included; by default 20 more than the prompt.
-        max_new_tokens: Tokens at most, the prompt's not included; where both are set, this one holds.
-        min_length: Tokens at least, the prompt's included.
-        min_new_tokens: Tokens at least, the prompt's not included; where both are set, this one holds.
+        max_length: The most tokens of a sequence, with the prompt; by default 20 more than the prompt.
+        max_new_tokens: The most tokens after the prompt; takes precedence over `max_length`.
+        min_length: The fewest tokens of a sequence, with the prompt.
+        min_new_tokens: The fewest tokens after the prompt; takes precedence over `min_length`.
         max_time: Seconds after which no further step begins.
-        stop_strings: Texts that end a row once they are written.
-        early_stopping: When beam search ends: True with the first `num_beams` finished candidates, False once a better
-            one is unlikely, "never" once it is impossible.
-        do_sample: Draw tokens; by default the likeliest is taken.
-        num_beams: Sequences that beam search keeps; 1 is no beam search.
-        num_return_sequences: Answers a prompt.
-        seed: What makes draws repeatable. Not in the reference.
-        use_cache: Accepted as the reference accepts it, and without effect on an answer.
-        temperature: Logits are divided by it before a draw.
-        top_k: Draw among so many of the likeliest; 0 draws among all.
-        top_p: Draw among the likeliest that together have this probability.
-        min_p: Draw among those at least this likely, relative to the likeliest.
-        typical_p: Draw among the most typical that together have this probability.
-        epsilon_cutoff: Draw among those at least this likely.
-        eta_cutoff: The same, less strict where the distribution is flat.
-        repetition_penalty: Above 1, tokens that occur already become less likely.
+        stop_strings: Texts that end a sequence as soon as they are generated.
+        early_stopping: When beam search ends: True with the first `num_beams` finished candidates, False when a better
+            candidate is unlikely, "never" when a better candidate is impossible.
+        do_sample: Draw tokens; by default the likeliest token is taken.
+        num_beams: The number of sequences that beam search keeps; 1 means no beam search.
+        num_return_sequences: The number of sequences for each prompt.
+        seed: A number that makes draws repeatable. Not in the reference.
+        use_cache: Accepted as in the reference; it does not change the result.
+        temperature: Divides the logits before a draw.
+        top_k: Draw only from this many likeliest tokens; 0 draws from all.
+        top_p: Draw only from the likeliest tokens that together have this probability.
+        min_p: Draw only from tokens with at least this share of the highest probability.
+        typical_p: Draw only from the most typical tokens that together have this probability.
+        epsilon_cutoff: Draw only from tokens with at least this probability.
+        eta_cutoff: As `epsilon_cutoff`, but lower in a flat distribution.
+        repetition_penalty: Above 1, earlier tokens become less likely.
         encoder_repetition_penalty: Above 1, tokens of the input become likelier.
-        length_penalty: Above 0, beam search prefers longer sequences; below 0, shorter.
-        no_repeat_ngram_size: So many tokens in a row occur only once.
-        encoder_no_repeat_ngram_size: So many tokens in a row of the input do not occur.
-        bad_words_ids: Token ids, or sequences of them, that do not occur.
-        renormalize_logits: Make the processed scores a distribution again.
-        forced_bos_token_id: The token after the decoder's first.
-        forced_eos_token_id: The token, or one of the tokens, at `max_length`.
+        length_penalty: Above 0, beam search prefers longer sequences; below 0, shorter sequences.
+        no_repeat_ngram_size: No n-gram of this size occurs twice.
+        encoder_no_repeat_ngram_size: No n-gram of this size from the input occurs.
+        bad_words_ids: Sequences of token ids that do not occur.
+        renormalize_logits: Turn the processed scores into log-probabilities.
+        forced_bos_token_id: The token after the decoder's first token.
+        forced_eos_token_id: The last token at `max_length`, or several tokens to choose from.
         remove_invalid_values: Replace nan and infinity by finite scores.
-        exponential_decay_length_penalty: (start, factor): so many tokens after the prompt, the end becomes likelier by
-            this factor with every further token.
+        exponential_decay_length_penalty: (start, factor): after `start` new tokens, each further token makes the end
+            likelier by this factor.
         suppress_tokens: Tokens that do not occur.
         begin_suppress_tokens: Tokens that do not come first.
-        sequence_bias: What is added to the score of a token that completes a sequence: {(5, 7): -2.0} or
+        sequence_bias: A number to add to the score of a token that completes a sequence: {(5, 7): -2.0} or
             [[[5, 7], -2.0]].
-        pad_token_id: What fills rows that ended before others; by default the (first) end.
+        pad_token_id: The token that fills a sequence after its end; by default the first of `eos_token_id`.
         bos_token_id: The token that begins a text.
-        eos_token_id: The token, or the tokens, that end one.
-        decoder_start_token_id: What the decoder of an encoder-decoder begins with.
+        eos_token_id: The token, or the tokens, that end a text.
+        decoder_start_token_id: The first token of the decoder in an encoder-decoder.
 
     Raises:
-        OptionError: A value is not possible, or does not go with another.
+        OptionError: A value is not possible, or contradicts another option.
 
     Source: `GenerationConfig` in transformers 4.57.6, generation/configuration_utils.py.
     """
@@ -128,13 +128,13 @@ class GenerationConfig:
     decoder_start_token_id: int | None = None
 
     def __post_init__(self) -> None:
-        for name, (holds, hint) in _RULES.items():
+        for name, (is_possible, hint) in _RULES.items():
             value = getattr(self, name)
-            if (name in _NEVER_NONE or value is not None) and not holds(value):
+            if (name in _NEVER_NONE or value is not None) and not is_possible(value):
                 raise OptionError(f"{name}={value!r} is not possible.", hint=hint)
         if self.num_beams == 1 and self.num_return_sequences > 1 and not self.do_sample:
             raise OptionError(
-                f"num_return_sequences={self.num_return_sequences} is not possible: the likeliest tokens make one sequence.",
+                f"num_return_sequences={self.num_return_sequences} is not possible: greedy search gives one sequence.",
                 hint=f"num_beams={self.num_return_sequences} or do_sample=True",
             )
         if 1 < self.num_beams < self.num_return_sequences:
@@ -145,32 +145,31 @@ class GenerationConfig:
 
     @classmethod
     def from_configs(cls, config: Mapping[str, Any], generation_config: Mapping[str, Any] | None) -> Self:
-        """Read what a checkpoint says of generation.
+        """Read the options from the files of a folder.
 
         Args:
-            config: The values of `config.json`; they hold where there is no `generation_config.json`.
-            generation_config: The values of `generation_config.json`, or None where there is none.
+            config: The values of `config.json`; they apply only if there is no `generation_config.json`.
+            generation_config: The values of `generation_config.json`, or None if the file does not exist.
 
         Raises:
-            CheckpointError: A value is not possible, or asks for a way to generate that does not exist here.
+            CheckpointError: A value is not possible, or requests a generation mode that is not supported.
         """
-        source, values = (
-            ("config.json", config) if generation_config is None else ("generation_config.json", generation_config)
-        )
         if generation_config is None:
-            values = {name: value for name, value in values.items() if value is not None}
+            source, values = "config.json", {name: value for name, value in config.items() if value is not None}
+        else:
+            source, values = "generation_config.json", dict(generation_config)
         names = {field.name for field in fields(cls)}
         known = {
             name: value
             for name, value in values.items()
             if name in names and not (value is None and name in _NEVER_NONE)
         }
-        if known.get("max_length") == _DEFAULT_LENGTH:  # what files say that were written without a choice
+        if known.get("max_length") == _DEFAULT_LENGTH:  # files have this value if nobody chose a length
             del known["max_length"]
         if known.get("temperature") == 0:
             known |= {"temperature": 1.0, "do_sample": False}
         try:
-            _check_modes(values)
+            _check_supported(values)
             return cls(**known)
         except OptionError as error:
             raise CheckpointError(f"{source}: {error.problem}", hint=f"Change {source}. {error.hint}") from error
@@ -182,29 +181,29 @@ class GenerationConfig:
             options: The new values by name.
 
         Raises:
-            OptionError: There is no such option, a value is not possible, or it asks for a way to generate that does not
-                exist here.
+            OptionError: There is no such option, a value is not possible, or it requests a generation mode that is not
+                supported.
         """
         if not options:
             return self
         names = [field.name for field in fields(self)]
         for name in options:
-            if name not in names and name not in _OTHER_MODES:
+            if name not in names and name not in _UNSUPPORTED_MODES:
                 raise OptionError(f"Generation has no option {name!r}.", hint=nearest(name, names))
-        _check_modes(options)
-        return replace(self, **{name: value for name, value in options.items() if name not in _OTHER_MODES})
+        _check_supported(options)
+        return replace(self, **{name: value for name, value in options.items() if name not in _UNSUPPORTED_MODES})
 
     def with_defaults(self, **defaults: Any) -> Self:
-        """Return a checkpoint's options with a pipeline's own defaults, to which a caller's options come next.
+        """Return the options of a folder with a pipeline's defaults; the caller's options are applied after this.
 
-        The reference means a checkpoint's values to win over its pipelines' defaults, and lets them win in one case: a
-        `max_length` over a default `max_new_tokens`.
+        As in the reference, the defaults replace the folder's values, with one exception: a `max_length` of the folder
+        removes a default `max_new_tokens`.
 
         Args:
             defaults: The pipeline's values by name.
 
         Raises:
-            OptionError: As of `updated`.
+            OptionError: As `updated`.
 
         Source: `Pipeline.__init__` in transformers 4.57.6, pipelines/base.py, and `_prepare_generation_config` in
         generation/utils.py.
@@ -215,25 +214,25 @@ class GenerationConfig:
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
-        """The tokens that end a text; a negative one, which files have for none, is left out."""
+        """The tokens that end a text, without negative ids, which in files mean that there is no such token."""
         return tuple(token for token in _sequence(self.eos_token_id) if token >= 0)
 
     @property
     def forced_eos_token_ids(self) -> tuple[int, ...]:
-        """The tokens of which one is forced at `max_length`."""
+        """The tokens that may come last at `max_length`."""
         return _sequence(self.forced_eos_token_id)
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """The texts that end a row."""
+        """The texts that end a sequence."""
         return (self.stop_strings,) if isinstance(self.stop_strings, str) else tuple(self.stop_strings or ())
 
     def max_total_length(self, prompt_length: int, *, max_positions: int | None = None) -> int:
-        """Return how many tokens a row has at most.
+        """Return the most tokens of a sequence, with the prompt.
 
         Args:
-            prompt_length: The prompt's tokens, padding included.
-            max_positions: How many the model takes, where it has a limit; it caps the default length alone.
+            prompt_length: The number of tokens of the prompt, padding included.
+            max_positions: The most tokens that the model takes, if it has a limit; it limits only the default length.
         """
         if self.max_new_tokens is not None:
             return prompt_length + self.max_new_tokens
@@ -243,18 +242,18 @@ class GenerationConfig:
         return max_length if max_positions is None else min(max_length, max_positions)
 
     def min_total_length(self, prompt_length: int) -> int:
-        """Return how many tokens a row has at least, of which `prompt_length` are the prompt's."""
+        """Return the fewest tokens of a sequence, with the `prompt_length` tokens of the prompt."""
         return (self.min_length or 0) if self.min_new_tokens is None else prompt_length + self.min_new_tokens
 
 
-def _check_modes(options: Mapping[str, Any]) -> None:
-    """Raise if an option asks for a way to generate that does not exist here."""
-    for name, mode in _OTHER_MODES.items():
+def _check_supported(options: Mapping[str, Any]) -> None:
+    """Raise if an option requests a generation mode that is not supported."""
+    for name, mode in _UNSUPPORTED_MODES.items():
         value = options.get(name)
         if value and not (name in _NEUTRAL_AT_ONE and value == 1):
             raise OptionError(
-                f"{mode} does not exist in torchless ({name}={value!r}).",
-                hint=f"Leave out {name}; there are greedy search, sampling (do_sample=True) and beams (num_beams=4).",
+                f"{mode} is not supported ({name}={value!r}).",
+                hint=f"Leave out {name}; use greedy search, sampling (do_sample=True) or beam search (num_beams=4).",
             )
 
 
@@ -277,11 +276,11 @@ def _is_real(value: Any) -> bool:
 
 
 def _is_token(value: Any, at_least: int = 0) -> bool:
-    return _is_whole(value, at_least) and value < _NO_TOKEN
+    return _is_whole(value, at_least) and value < _TOKEN_LIMIT
 
 
-def _are_tokens(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(_is_token(token) for token in value)
+def _are_tokens(value: Any, at_least: int = 0) -> bool:
+    return isinstance(value, list | tuple) and all(_is_token(token, at_least) for token in value)
 
 
 def _are_sequences(value: Any) -> bool:
@@ -289,11 +288,10 @@ def _are_sequences(value: Any) -> bool:
 
 
 def _is_bias(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(_are_tokens(tokens) and len(tokens) > 0 and _is_real(bias) for tokens, bias in value.items())
-    return isinstance(value, list | tuple) and all(
+    pairs = list(value.items()) if isinstance(value, Mapping) else value
+    return isinstance(pairs, list | tuple) and all(
         isinstance(pair, list | tuple) and len(pair) == 2 and _are_tokens(pair[0]) and pair[0] and _is_real(pair[1])
-        for pair in value
+        for pair in pairs
     )
 
 
@@ -301,17 +299,16 @@ def _at_least(number: int) -> Callable[[Any], bool]:
     return lambda value: _is_whole(value, number)
 
 
-def _between(low: float, high: float, *, low_too: bool = False, high_too: bool = False) -> Callable[[Any], bool]:
-    def holds(value: Any) -> bool:
-        return _is_real(value) and (low < value < high or (low_too and value == low) or (high_too and value == high))
-
-    return holds
+def _between(low: float, high: float, *, with_low: bool = False, with_high: bool = False) -> Callable[[Any], bool]:
+    return lambda value: (
+        _is_real(value) and (low < value < high or (with_low and value == low) or (with_high and value == high))
+    )
 
 
 _INFINITY = float("inf")
-_NO_TOKEN = 2**31  # and above it: vocabularies count in 32 bits
+_TOKEN_LIMIT = 2**31  # token ids have 32 bits
 
-# What each option can be, and what to type where it is something else.
+# For each option, a check of its value, and the hint if the check fails.
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_length": (_at_least(1), "Give a number of tokens, the prompt's included: max_length=256"),
     "max_new_tokens": (_at_least(1), "Give a number of tokens from 1: max_new_tokens=64"),
@@ -324,24 +321,24 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "early_stopping": (lambda value: _is_flag(value) or value == "never", 'early_stopping=True, False or "never"'),
     "do_sample": (_is_flag, "do_sample=True or do_sample=False"),
-    "num_beams": (_at_least(1), "Give a number from 1, which is no beam search: num_beams=4"),
+    "num_beams": (_at_least(1), "Give a number from 1, which means no beam search: num_beams=4"),
     "num_return_sequences": (_at_least(1), "Give a number from 1: num_return_sequences=1"),
     "seed": (_at_least(0), "Give a whole number: seed=0"),
     "use_cache": (_is_flag, "use_cache=True"),
     "temperature": (
         _between(0, _INFINITY),
-        "Give a number above 0, such as temperature=0.7; for the likeliest tokens, do_sample=False",
+        "Give a number above 0: temperature=0.7. To take the likeliest tokens, do_sample=False",
     ),
     "top_k": (_at_least(0), "Give a number of tokens, or 0 for all: top_k=50"),
-    "top_p": (_between(0, 1, high_too=True), "Give a probability above 0, up to 1: top_p=0.95"),
-    "min_p": (_between(0, 1, low_too=True, high_too=True), "Give a probability: min_p=0.05"),
-    "typical_p": (_between(0, 1, high_too=True), "Give a probability above 0, up to 1: typical_p=0.95"),
-    "epsilon_cutoff": (_between(0, 1, low_too=True), "Give a probability below 1: epsilon_cutoff=0.0003"),
-    "eta_cutoff": (_between(0, 1, low_too=True), "Give a probability below 1: eta_cutoff=0.0003"),
-    "repetition_penalty": (_between(0, _INFINITY), "Give a number above 0, 1 for none: repetition_penalty=1.2"),
+    "top_p": (_between(0, 1, with_high=True), "Give a probability above 0, up to 1: top_p=0.95"),
+    "min_p": (_between(0, 1, with_low=True, with_high=True), "Give a probability: min_p=0.05"),
+    "typical_p": (_between(0, 1, with_high=True), "Give a probability above 0, up to 1: typical_p=0.95"),
+    "epsilon_cutoff": (_between(0, 1, with_low=True), "Give a probability below 1: epsilon_cutoff=0.0003"),
+    "eta_cutoff": (_between(0, 1, with_low=True), "Give a probability below 1: eta_cutoff=0.0003"),
+    "repetition_penalty": (_between(0, _INFINITY), "Give a number above 0; 1 means no penalty: repetition_penalty=1.2"),
     "encoder_repetition_penalty": (
         _between(0, _INFINITY),
-        "Give a number above 0, 1 for none: encoder_repetition_penalty=1.2",
+        "Give a number above 0; 1 means no penalty: encoder_repetition_penalty=1.2",
     ),
     "length_penalty": (_is_real, "Give a number: length_penalty=1.0"),
     "no_repeat_ngram_size": (_at_least(0), "Give a number of tokens, or 0: no_repeat_ngram_size=3"),
@@ -364,7 +361,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "pad_token_id": (lambda value: _is_token(value, -1), "Give a token id: pad_token_id=0"),
     "bos_token_id": (lambda value: _is_token(value, -1), "Give a token id: bos_token_id=0"),
     "eos_token_id": (
-        lambda value: _is_token(value, -1) or (isinstance(value, list | tuple) and all(_is_token(x, -1) for x in value)),
+        lambda value: _is_token(value, -1) or _are_tokens(value, -1),
         "Give a token id, or a list of them: eos_token_id=[2, 5]",
     ),
     "decoder_start_token_id": (_is_token, "Give a token id: decoder_start_token_id=0"),

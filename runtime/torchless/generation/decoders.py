@@ -1,4 +1,4 @@
-"""The steps of a decoder's graph, alone or after an encoder."""
+"""The steps of generation with the graph of a decoder, alone or after an encoder."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,30 +14,28 @@ __all__ = ["DecoderSteps", "empty_past"]
 
 _PAST, _PRESENT = "past_key_values.", "present."
 _OF_ENCODER = ".encoder."
-# Of how many tokens, from the end, logits are wanted; 0 is all.
-_KEPT_LOGITS = "num_logits_to_keep"
-_GIVEN = frozenset({
-    "attention_mask", "encoder_attention_mask", "encoder_hidden_states", "input_ids", "position_ids", "use_cache_branch",
-    _KEPT_LOGITS,
+_INPUTS = frozenset({
+    "attention_mask", "encoder_attention_mask", "encoder_hidden_states", "input_ids", "num_logits_to_keep", "position_ids",
+    "use_cache_branch",
 })  # fmt: skip
 
 
 class DecoderSteps:
-    """One call's way through a graph that takes the keys and values of past tokens, and answers with all so far.
+    """The steps of one generation through a graph that takes and returns the keys and values of past tokens.
 
-    What a run answers is what the next one takes: ONNX Runtime hands out its own memory as arrays, and takes arrays as
-    they are, so a cache is never copied on its way.
+    The outputs of a run are inputs of the next run. ONNX Runtime returns its memory as arrays and reads arrays in place, so
+    the cache is never copied between runs.
 
     Args:
-        session: The graph. What it takes of `attention_mask`, `position_ids`, `use_cache_branch` and `num_logits_to_keep`,
-            it is given.
-        encoded: What an encoder gave: `encoder_hidden_states`, (rows, tokens, hidden), and `encoder_attention_mask`,
+        session: The graph. It gets `attention_mask`, `position_ids`, `use_cache_branch` and `num_logits_to_keep` if it has
+            these inputs.
+        encoded: The outputs of the encoder: `encoder_hidden_states`, (rows, tokens, hidden), and `encoder_attention_mask`,
             (rows, tokens).
-        limit: How many tokens a row may have, by the model's positions; None without a limit.
-        recompute_above: Once a row has more tokens, all of its past is computed anew; None never does.
+        limit: The most tokens of a row, by the model's positions; None if there is no limit.
+        recompute_above: The tokens of a row above which all of its past is computed anew; None never does.
 
     Raises:
-        CheckpointError: The graph takes no past, or what is not known.
+        CheckpointError: The graph has no inputs for past tokens, or an unknown input.
 
     Source: `GenerationMixin.prepare_inputs_for_generation` and `_update_model_kwargs_for_generation` in
         transformers 4.57.6, generation/utils.py; for the graphs' inputs, modeling_decoder.py and modeling_seq2seq.py of
@@ -57,16 +55,15 @@ class DecoderSteps:
         self._limit = limit
         self._recompute_above = recompute_above
         self._past = tuple(name for name in session.inputs if name.startswith(_PAST))
-        others = session.inputs.keys() - set(self._past)
-        if not self._past or not others <= _GIVEN:
+        if not self._past or not session.inputs.keys() <= {*self._past, *_INPUTS}:
             raise CheckpointError(
-                f"{session.graph} is no decoder that can be run token by token: it takes {', '.join(session.inputs)}.",
+                f"{session.graph} cannot be run token by token as a decoder: its inputs are {', '.join(session.inputs)}.",
                 hint="Export the model with its past: torchless export MODEL OUT",
             )
-        self._taken = (*session.inputs, *(_GIVEN & session.optional_inputs.keys()))
-        # The encoder's keys and values stay as the first run gave them.
+        self._input_names = (*session.inputs, *(_INPUTS & session.optional_inputs.keys()))
+        # The encoder's keys and values do not change after the first run.
         self._growing = tuple(name for name in self._past if _OF_ENCODER not in name)
-        self._asked = {
+        self._output_names = {
             past: ["logits", *(name.replace(_PAST, _PRESENT) for name in past)] for past in (self._past, self._growing)
         }
         self._cache = Cache(0)
@@ -75,7 +72,7 @@ class DecoderSteps:
         """Run the prompts: see `Steps.begin`.
 
         Raises:
-            InputError: A prompt is longer than the model takes, or padded where the graph takes no mask.
+            InputError: A prompt is longer than the model takes, or is padded and the graph takes no mask.
         """
         return _last(self._begin(ids, attention_mask, all_logits=False))
 
@@ -100,12 +97,12 @@ class DecoderSteps:
         if "attention_mask" not in self._session.inputs and not attention_mask.all():
             raise InputError(
                 "The decoder's first tokens are padded, and its graph takes no mask.",
-                hint="Generate for prompts of different lengths one by one.",
+                hint="Generate for prompts of different lengths separately.",
             )
         cache = self._cache = Cache(len(ids))
         counts = attention_mask.cumsum(axis=1)
         self._check_length(counts[:, -1:])
-        cache.kept["attention_mask"] = attention_mask.copy()  # the caller's own; the cache writes into its arrays
+        cache.kept["attention_mask"] = attention_mask.copy()  # the cache writes to its arrays
         cache.kept["position_ids"] = np.where(attention_mask == 1, counts - 1, 1)
         cache.kept.update(empty_past(self._session, self._past, rows=len(ids)))
         cache.shared.update({name: array.copy() for name, array in self._encoded.items()})
@@ -117,10 +114,10 @@ class DecoderSteps:
         return logits
 
     def advance(self, tokens: NDArray[np.int64], parents: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-        """Run one more token a row: see `Steps.advance`.
+        """Run one more token for each row: see `Steps.advance`.
 
         Raises:
-            InputError: A row gets longer than the model takes.
+            InputError: A row becomes longer than the model takes.
         """
         cache = self._cache
         if parents is not None:
@@ -146,15 +143,15 @@ class DecoderSteps:
         The logits are those of the last token, unless all are asked for or the graph gives no other.
         """
         cache = self._cache
-        offered = {
+        values = {
             **cache.shared,
             **cache.kept,
             "input_ids": ids,
             "use_cache_branch": np.array([cached]),
-            _KEPT_LOGITS: np.array(0 if all_logits else 1, np.int64),
+            "num_logits_to_keep": np.array(0 if all_logits else 1, np.int64),
         }
-        feeds = {name: offered[name] for name in self._taken}
-        logits, *present = self._session.run(feeds, self._asked[past])
+        feeds = {name: values[name] for name in self._input_names}
+        logits, *present = self._session.run(feeds, self._output_names[past])
         cache.kept.update(zip(past, present, strict=True))
         return logits
 
@@ -162,7 +159,7 @@ class DecoderSteps:
         if self._limit is not None and counts.max(initial=0) > self._limit:
             raise InputError(
                 f"The text has {counts.max()} tokens, and this model takes {self._limit}.",
-                hint=f"Cut the prompt, or ask for less: prompt and continuation have room for {self._limit} tokens.",
+                hint=f"Shorten the prompt or lower max_new_tokens: together they may have {self._limit} tokens.",
             )
 
 
@@ -172,16 +169,16 @@ def _last(logits: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def empty_past(session: Session, names: Iterable[str], *, rows: int) -> dict[str, NDArray[Any]]:
-    """Return keys and values of no tokens, for a decoder's first run.
+    """Return empty keys and values, for a decoder's first run.
 
     Args:
         session: The decoder's graph.
-        names: The inputs to make.
+        names: The names of the inputs.
         rows: The length of the first axis.
 
     Returns:
-        Arrays by name, (rows, …), where each axis of any length is empty. An input without axes that vary, such as
-        `use_cache_branch`, is zero.
+        Arrays by name, (rows, …), in which each further axis of variable length is empty. An input without variable axes,
+        such as `use_cache_branch`, is zero.
     """
     past = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Generation for prompts: what a configuration means for them, and the search."""
+"""Generation: prompts and a configuration become generated sequences."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,14 +7,15 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.errors import OptionError
+from torchless.errors import InputError, OptionError
 from torchless.generation.beam_search import beam_search
 from torchless.generation.config import GenerationConfig
 from torchless.generation.logits_processors import logits_processors, normalised
 from torchless.generation.sampling import draw, warpers
 from torchless.generation.search import Step, likeliest, search
 from torchless.generation.steps import Steps
-from torchless.generation.stopping import Decode, ShouldContinue, Stopping, check_prompt
+from torchless.generation.stopping import Decode, ShouldContinue, Stopping
+from torchless.numerics import pad
 
 __all__ = ["Generated", "Generation", "Prompts"]
 
@@ -26,8 +27,8 @@ class Prompts:
     Attributes:
         steps: The model.
         ids: The token ids, (prompts, tokens), padded on the left; for an encoder-decoder, the decoder's first tokens.
-        attention_mask: 1 where a token counts and 0 where it is padding, (prompts, tokens).
-        encoder_ids: The token ids that the encoder read, (prompts, tokens), if there is an encoder.
+        attention_mask: 1 for a token and 0 for padding, (prompts, tokens).
+        encoder_ids: The encoder's input, (prompts, tokens), if there is an encoder.
         max_positions: The most tokens of a sequence that the model takes, if it has a limit.
     """
 
@@ -44,10 +45,10 @@ class Generated:
 
     Attributes:
         prompt_ids: The prompts, (prompts, tokens).
-        sequences: The new tokens of each sequence, with the one that ended it: first those of the first prompt.
-        scores: Beam search's score of each sequence, (sequences,); at a length penalty of 1 the mean of its
-            log-probabilities. None without beams.
-        fill: The token that `joined` pads with.
+        sequences: The new tokens of each sequence, with the token that ended it, in the order of the prompts.
+        scores: The score that beam search gave to each sequence, (sequences,); with a length penalty of 1 it is the mean
+            of the log-probabilities. None without beams.
+        fill: The token that `joined` uses for padding.
     """
 
     prompt_ids: NDArray[np.int64]
@@ -56,28 +57,19 @@ class Generated:
     fill: int
 
     def joined(self) -> NDArray[np.int64]:
-        """Return prompts and continuations in one array, as the reference's `generate` does.
-
-        Returns:
-            (sequences, tokens), padded on the right.
-        """
-        prompt_length = self.prompt_ids.shape[1]
-        new_length = max(len(sequence) for sequence in self.sequences)
-        joined = np.full((len(self.sequences), prompt_length + new_length), self.fill, dtype=np.int64)
-        joined[:, :prompt_length] = np.repeat(self.prompt_ids, len(self.sequences) // len(self.prompt_ids), axis=0)
-        for row, sequence in zip(joined, self.sequences, strict=True):
-            row[prompt_length : prompt_length + len(sequence)] = sequence
-        return joined
+        """Return each prompt with its new tokens, (sequences, tokens), padded on the right, as the reference's `generate`."""
+        prompts = np.repeat(self.prompt_ids, len(self.sequences) // len(self.prompt_ids), axis=0)
+        return np.concatenate([prompts, pad(self.sequences, max(map(len, self.sequences)), self.fill)], axis=1)
 
 
 class Generation:
-    """Prompts with their configuration, ready to run once. The clock of `max_time` starts here.
+    """Prompts and their configuration, ready to run once. The time of `max_time` starts here.
 
     Args:
         prompts: The prompts.
         config: The options.
-        decode: Token ids to text, special tokens kept and nothing cleaned up; only `stop_strings` needs it.
-        should_continue: Called between two steps; once it returns false, the sequences end as they are.
+        decode: From token ids to text, with special tokens and without clean-up; only `stop_strings` needs it.
+        should_continue: Called between two steps; when it returns false, all sequences end.
 
     Raises:
         InputError: A prompt leaves no room for a token.
@@ -96,7 +88,11 @@ class Generation:
     ) -> None:
         prompt_length = prompts.ids.shape[1]
         max_length = config.max_total_length(prompt_length, max_positions=prompts.max_positions)
-        check_prompt(prompt_length, max_length)
+        if prompt_length >= max_length:
+            raise InputError(
+                f"The prompt has {prompt_length} tokens, and max_length={max_length} includes them.",
+                hint="Give a shorter prompt, or max_new_tokens=64, which does not include them.",
+            )
         self._prompts = prompts
         self._config = config
         self._processors = logits_processors(
@@ -135,22 +131,22 @@ class Generation:
             random=self._random,
         )
         eos = config.eos_token_ids
-        # The reference's beam search takes a padding id of 0 for none.
+        # The reference's beam search treats a padding id of 0 as missing.
         fill = config.pad_token_id or eos[0] if eos else -1
         return Generated(prompt_ids=prompts.ids, sequences=sequences, scores=scores, fill=fill)
 
     def stream(self) -> Iterator[NDArray[np.int64]]:
-        """Return the tokens of each step, (sequences,), as soon as they are known. Closing the iterator stops the work.
+        """Return an iterator over the tokens of each step, (sequences,). To stop generation, close the iterator.
 
-        Sequences that have ended go on with padding.
+        A sequence that has ended continues with padding.
 
         Raises:
-            OptionError: There are beams.
+            OptionError: `num_beams` is above 1.
         """
         if self._config.num_beams > 1:
             raise OptionError(
-                f"num_beams={self._config.num_beams} cannot be streamed: its first token may change until its last is "
-                "known.",
+                f"num_beams={self._config.num_beams} cannot be streamed: the first token of a beam can change until the "
+                "last step.",
                 hint="num_beams=1",
             )
         return (step.tokens for step in self._search())

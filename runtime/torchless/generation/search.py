@@ -1,4 +1,4 @@
-"""Greedy search and sampling: one loop, as lazy as its caller."""
+"""Greedy search and sampling: one loop over the steps of a model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -16,11 +16,11 @@ Choice = Callable[[NDArray[np.float32]], NDArray[np.int64]]
 
 
 class Step(NamedTuple):
-    """What one step gave.
+    """The result of one step.
 
     Attributes:
-        tokens: One a row, (rows,); padding in rows that ended before.
-        counts: Whether a row's token is part of it, (rows,).
+        tokens: The token of each row, (rows,); padding for rows that ended before.
+        counts: Whether the token belongs to its row, (rows,); false for padding.
     """
 
     tokens: NDArray[np.int64]
@@ -28,7 +28,7 @@ class Step(NamedTuple):
 
 
 def likeliest(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Choose the token with the highest score in each row, of equal ones the first: (rows, vocabulary) to (rows,)."""
+    """Choose the token with the highest score in each row, the first if scores are equal: (rows, vocabulary) to (rows,)."""
     return np.asarray(scores.argmax(axis=-1))
 
 
@@ -43,25 +43,25 @@ def search(
     pad_token_id: int,
     copies: int = 1,
 ) -> Iterator[Step]:
-    """Choose tokens one after another, until every row has ended.
+    """Choose tokens one after another until all rows have ended.
 
-    A step runs when it is asked for: who stops asking stops the work.
+    A step runs only when the caller requests it from the iterator.
 
     Args:
-        steps: The model, at its beginning.
+        steps: The model, before its first step.
         ids: The prompts, (prompts, tokens), padded on the left.
-        attention_mask: 1 where a token counts, (prompts, tokens).
-        processors: What changes scores before the choice.
-        choose: Scores to tokens, (rows, vocabulary) to (rows,).
-        stopping: What ends a row.
-        pad_token_id: What a row that has ended goes on with, while others have not.
-        copies: The rows of each prompt.
+        attention_mask: 1 for a token and 0 for padding, (prompts, tokens).
+        processors: Functions that change the scores before the choice.
+        choose: From scores, (rows, vocabulary), to tokens, (rows,).
+        stopping: The rules that end a row.
+        pad_token_id: The token that fills a row after its end.
+        copies: The number of rows for each prompt.
 
     Yields:
-        Each step's tokens, as soon as they are known.
+        The result of each step.
 
     Source: `_sample` in transformers 4.57.6, generation/utils.py. Unlike there, a row that a stop string ended is padded
-    also where the model has no end of text.
+    even if the model has no end-of-text token.
     """
     logits, length = steps.begin(ids, attention_mask), ids.shape[1]
     parents: NDArray[np.int64] | None = None
@@ -69,23 +69,21 @@ def search(
         parents = np.repeat(np.arange(len(ids)), copies)
         logits, ids = logits[parents], ids[parents]
     counts = np.ones(len(ids), dtype=bool)
-    remember = bool(processors) or stopping.needs_history
-    history = np.empty((0, 0), dtype=np.int64)  # (rows, capacity), the first `length` columns filled
-    if remember:
-        history = np.concatenate([ids, np.zeros_like(ids)], axis=1)
+    keep_history = bool(processors) or stopping.needs_history
+    history = np.concatenate([ids, np.zeros_like(ids)], axis=1)  # (rows, capacity), the first `length` columns filled
     while True:
         for process in processors:
             logits = process(history[:, :length], logits)
         tokens = choose(logits)
         if not counts.all():
             tokens[~counts] = pad_token_id
-        if remember:
+        if keep_history:
             if length == history.shape[1]:
                 history = np.concatenate([history, np.zeros_like(history)], axis=1)
             history[:, length] = tokens
         length += 1
         yield Step(tokens, counts)
-        counts = counts & ~stopping.ended(tokens, length, history[:, :length] if remember else None)
+        counts = counts & ~stopping.ended(tokens, length, history[:, :length] if keep_history else None)
         if not counts.any():
             return
         logits = steps.advance(tokens, parents)

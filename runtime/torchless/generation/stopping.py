@@ -1,4 +1,4 @@
-"""When a row ends: by its length, a token, a text, or the clock."""
+"""The rules that end a row: its length, a token, a text, or the time."""
 
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -7,17 +7,17 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.errors import InputError, OptionError
+from torchless.errors import OptionError
 from torchless.generation.config import GenerationConfig
 
-__all__ = ["Decode", "Ending", "FinishReason", "ShouldContinue", "Stopping", "check_prompt", "ending"]
+__all__ = ["Decode", "Ending", "FinishReason", "ShouldContinue", "Stopping", "ending"]
 
 Decode: TypeAlias = Callable[[Sequence[int]], str]
 
-# Asked between two steps, whether there is anybody to go on for.
+# Called between two steps; it returns false when no caller needs the result any more.
 ShouldContinue: TypeAlias = Callable[[], bool]
 
-# What ended a row: its length or the clock, a token, or a text. The names are text-generation-inference's.
+# The reason why a row ended: its length or the time, a token, or a text. The names are those of text-generation-inference.
 FinishReason: TypeAlias = Literal["length", "eos_token", "stop_sequence"]
 
 
@@ -25,8 +25,8 @@ class Ending(NamedTuple):
     """Where a row ended, and why.
 
     Attributes:
-        tokens: How many were generated, with the one that ended it.
-        reason: What ended it.
+        tokens: The number of generated tokens, with the token that ended the row.
+        reason: The reason why it ended.
     """
 
     tokens: int
@@ -34,19 +34,19 @@ class Ending(NamedTuple):
 
 
 class Stopping:
-    """What ends rows. The clock starts when this is made.
+    """The rules that end rows. The time of `max_time` starts when the object is created.
 
     Args:
         config: The options.
-        max_length: The tokens of a row at most, the prompt's included.
-        decode: Token ids to text, special tokens kept and nothing cleaned up; only `stop_strings` needs it.
-        should_continue: Once it says no, all rows end.
+        max_length: The most tokens of a row, with the prompt.
+        decode: From token ids to text, with special tokens and without clean-up; only `stop_strings` needs it.
+        should_continue: When it returns false, all rows end.
 
     Raises:
-        OptionError: There are stop strings, and nothing to decode with.
+        OptionError: There are stop strings and no `decode`.
 
-    Source: transformers 4.57.6, generation/stopping_criteria.py. A stop string counts where it ends in a row's last token,
-    wherever it begins, in the prompt too. Unlike there, characters are whole where several tokens make one.
+    Source: transformers 4.57.6, generation/stopping_criteria.py. A stop string ends a row if its end is in the row's last
+    token; its beginning may be in the prompt. Unlike there, a character of several tokens is compared as a whole.
     """
 
     def __init__(
@@ -61,59 +61,56 @@ class Stopping:
         self._should_continue = should_continue
         self._eos = frozenset(config.eos_token_ids)
         self._deadline = None if config.max_time is None else monotonic() + config.max_time
-        self._texts: _StopStrings | None = None
+        self._stop_strings: _StopStrings | None = None
         if config.stops:
             if decode is None:
                 raise OptionError(
                     f"stop_strings={config.stop_strings!r} needs a tokenizer.",
                     hint="tokenizer=AutoTokenizer.from_pretrained(…)",
                 )
-            self._texts = _StopStrings(config.stops, decode)
+            self._stop_strings = _StopStrings(config.stops, decode)
 
     @property
     def needs_history(self) -> bool:
-        """Whether more than a row's last token is looked at."""
-        return self._texts is not None
+        """Whether `ended` needs all tokens of a row, not only the last one."""
+        return self._stop_strings is not None
 
     def ended(self, tokens: NDArray[np.int64], length: int, ids: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
-        """Say which rows end with their last token.
+        """Return which rows end with their last token, (rows,).
 
         Args:
             tokens: The last token of each row, (rows,).
-            length: The tokens of a row with this one, the prompt's included.
-            ids: The rows, (rows, length), where `needs_history`.
-
-        Returns:
-            (rows,).
+            length: The number of tokens of a row, with the prompt and the last token.
+            ids: The rows, (rows, length), if `needs_history`.
         """
         late = self._deadline is not None and monotonic() > self._deadline
         if length >= self.max_length or late or (self._should_continue is not None and not self._should_continue()):
             return np.ones(len(tokens), dtype=bool)
         ended = np.array([token in self._eos for token in tokens.tolist()], dtype=bool)
-        if self._texts is not None and ids is not None:
-            ended |= self._texts.ended(ids)
+        if self._stop_strings is not None and ids is not None:
+            ended |= self._stop_strings.ended(ids)
         return ended
 
 
 class _StopStrings:
-    """Stop strings, looked for where a row's last token ends.
+    """Stop strings that are searched in the text of a row's last tokens.
 
     Args:
-        texts: What ends a row.
-        decode: Token ids to text.
+        texts: The stop strings.
+        decode: From token ids to text.
     """
 
     def __init__(self, texts: Sequence[str], decode: Decode) -> None:
         self._texts = texts
         self._decode = decode
-        # A token stands for a byte at least; one more, since a decoder may take the first one's space away.
+        # A token has at least one byte. One more token is needed, since a decoder may remove the space of the first token.
         self._tokens = max(len(text.encode()) for text in texts) + 1
 
     def ended(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.array([self.ends(row) for row in ids[:, -self._tokens :].tolist()], dtype=bool)
 
     def ends(self, ids: Sequence[int]) -> bool:
-        """Say whether a row, or enough of its end, ends with its last token."""
+        """Return whether a stop string ends in the last token of a row; the last tokens of the row are enough."""
         tail = ids[-self._tokens :]
         before, text = self._decode(tail[:-1]), self._decode(tail)
         same = next((at for at, pair in enumerate(zip(before, text, strict=False)) if pair[0] != pair[1]), len(before))
@@ -121,16 +118,16 @@ class _StopStrings:
 
 
 def ending(ids: Sequence[int], generated_from: int, config: GenerationConfig, *, decode: Decode) -> Ending:
-    """Find where a row that was generated ended.
+    """Find where a generated row ended, and why.
 
     Args:
-        ids: The row, perhaps with padding after its end.
-        generated_from: How many of its first tokens were not generated, or are known not to have ended it.
-        config: The options it was generated by.
-        decode: As of `Stopping`.
+        ids: The row; padding may follow its end.
+        generated_from: The number of first tokens that were not generated, or that did not end the row.
+        config: The options of the generation.
+        decode: As for `Stopping`.
 
     Returns:
-        The tokens from `generated_from` to the end, and the reason.
+        The number of tokens from `generated_from` to the end, and the reason.
     """
     stops = _StopStrings(config.stops, decode) if config.stops else None
     for index in range(generated_from, len(ids)):
@@ -140,20 +137,3 @@ def ending(ids: Sequence[int], generated_from: int, config: GenerationConfig, *,
         if stops is not None and stops.ends(ids[: index + 1]):
             return Ending(tokens, "stop_sequence")
     return Ending(len(ids) - generated_from, "length")
-
-
-def check_prompt(prompt_length: int, max_length: int) -> None:
-    """Raise unless a prompt leaves room for a token.
-
-    Args:
-        prompt_length: The prompt's tokens, padding included.
-        max_length: The tokens of a row at most.
-
-    Raises:
-        InputError: It does not.
-    """
-    if prompt_length >= max_length:
-        raise InputError(
-            f"The prompt has {prompt_length} tokens, and max_length={max_length} includes them.",
-            hint="Give a shorter prompt, or max_new_tokens=64, which does not include them.",
-        )

@@ -1,10 +1,9 @@
-"""Token ids in, text out that is safe to print: never half a character, and never what a later token changes."""
+"""Streams that turn token ids into pieces of text that no later token changes."""
 
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Protocol
 
 from torchless.tokenization.clean_up import CleanUpStream
 from torchless.tokenization.tokenizer import Tokenizer
@@ -15,14 +14,14 @@ _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
 
 class TextStream:
-    """One row's tokens on their way to text. The pieces, joined, are `tokenizer.decode` of all tokens, to the character.
+    """Decodes the tokens of one row as they come. The joined pieces equal `tokenizer.decode` of all tokens.
 
-    The work of a token does not grow with the tokens before it.
+    The time for a token does not grow with the number of earlier tokens.
 
     Args:
         tokenizer: The tokenizer that decodes.
-        skip_special_tokens: Leave out the model's own tokens.
-        clean_up_tokenization_spaces: Remove spaces before punctuation; by default as the checkpoint says.
+        skip_special_tokens: Leave out special tokens.
+        clean_up_tokenization_spaces: Remove spaces before punctuation; by default the tokenizer's setting.
     """
 
     def __init__(
@@ -33,33 +32,26 @@ class TextStream:
         clean_up_tokenization_spaces: bool | None = None,
     ) -> None:
         self._skipped = tokenizer.skipped_ids if skip_special_tokens else frozenset()
-        self._texts: _Texts = _Bytes(tokenizer) if tokenizer.decoders == ("ByteLevel",) else _Tail(tokenizer)
+        self._decoder = _ByteDecoder(tokenizer) if tokenizer.decoders == ("ByteLevel",) else _TailDecoder(tokenizer)
         should_clean = tokenizer.clean_up if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
         self._clean = CleanUpStream() if should_clean else None
 
     def push(self, token_ids: Iterable[int]) -> str:
-        """Return the text that these tokens, after those before, have settled.
-
-        Args:
-            token_ids: Any number.
-
-        Returns:
-            What can be printed now, perhaps nothing.
-        """
-        text = "".join(self._texts.push(index) for index in map(int, token_ids) if index not in self._skipped)
+        """Add tokens, and return the new text that is final; it may be empty."""
+        text = "".join(self._decoder.push(index) for index in map(int, token_ids) if index not in self._skipped)
         return text if self._clean is None else self._clean.push(text)
 
     def finish(self) -> str:
-        """Return what was held back, now that no token follows."""
-        text = self._texts.finish()
+        """Return the rest of the text, after the last token."""
+        text = self._decoder.finish()
         return text if self._clean is None else self._clean.push(text) + self._clean.finish()
 
 
 class TextUntil:
-    """Text up to the first of some stops, which is left out; what may begin one is held back until it is known.
+    """Cuts a text that comes in pieces before the first stop. An end of the text that can begin a stop is held back.
 
     Args:
-        stops: Texts, none of them empty.
+        stops: The texts to stop at; none is empty.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -68,37 +60,29 @@ class TextUntil:
         self._found = False
 
     def push(self, piece: str) -> str:
-        """Return the text that this piece, after those before, has settled."""
+        """Add a piece, and return the new text that is final; it may be empty."""
         if self._found:
             return ""
         text = self._held + piece
         ends = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
-        if ends:  # of several stops, the one that is whole first: what follows may not be known yet
+        if ends:  # of several stops, take the stop that ends first: the text after it may not be known yet
             self._found, self._held = True, ""
             return text[: min(ends)[1]]
         begun = (size for stop in self._stops for size in range(1, len(stop)) if text.endswith(stop[:size]))
-        known = len(text) - max(begun, default=0)
-        self._held = text[known:]
-        return text[:known]
+        final = len(text) - max(begun, default=0)
+        self._held = text[final:]
+        return text[:final]
 
     def finish(self) -> str:
-        """Return what was held back, now that no text follows."""
+        """Return the text that was held back, after the last piece."""
         held, self._held = self._held, ""
         return held
 
 
-class _Texts(Protocol):
-    """What settles the text of tokens, before it is cleaned."""
+class _ByteDecoder:
+    """Decodes a byte-level vocabulary: a token is a sequence of bytes, and a character can have several tokens.
 
-    def push(self, token_id: int) -> str: ...
-
-    def finish(self) -> str: ...
-
-
-class _Bytes:
-    """A byte-level vocabulary: tokens are bytes, and a character may be spread over several of them.
-
-    Source: the decoder `ByteLevel` of tokenizers 0.22, which replaces what is no UTF-8 as Python does.
+    Source: the decoder `ByteLevel` of tokenizers 0.22, which replaces invalid UTF-8 as Python does.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -113,10 +97,10 @@ class _Bytes:
         return self._utf8.decode(b"", final=True)
 
 
-class _Tail:
-    """Any other vocabulary: a token's text is what it adds to the token before it, a space or none between the two.
+class _TailDecoder:
+    """Decodes any other vocabulary: the text of a token is the text that it adds after the token before it.
 
-    But where single bytes have tokens of their own, a run of them is one text, known at its end.
+    Tokens of single bytes are collected, and decoded together with the next token that is not a byte.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -134,8 +118,7 @@ class _Tail:
     def finish(self) -> str:
         if not self._run:
             return ""
-        known = len(self._decoded(self._before))
-        text = self._decoded([*self._before, *self._run])[known:]
+        text = self._decoded([*self._before, *self._run])[len(self._decoded(self._before)) :]
         self._before, self._run = self._run[-1:], []
         return text
 
@@ -151,16 +134,16 @@ class _Tail:
 
 @cache
 def _byte_alphabet() -> dict[str, int]:
-    """The byte that each character of a byte-level vocabulary stands for: its own, or else the next one above 255.
+    """Return the byte of each character of a byte-level vocabulary. Unprintable bytes have the characters from 256.
 
     Source: `bytes_to_unicode` of GPT-2.
     """
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(others)}
+    unprintable = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(unprintable)}
 
 
 def _bytes_of(token: str) -> bytes:
-    """Return the bytes of a token; one with a character of no byte was added as text."""
+    """Return the bytes of a token. A token with a character outside the byte alphabet was added as text."""
     alphabet = _byte_alphabet()
     return bytes(map(alphabet.__getitem__, token)) if alphabet.keys() >= set(token) else token.encode()

@@ -1,4 +1,4 @@
-"""What every pipeline shares: inputs of any form become rows, rows become outputs, outputs become results."""
+"""The base class of the pipelines: inputs become rows, rows become outputs, and outputs become results."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from torchless.batching.policy import chunks
 from torchless.batching.prompt_scheduler import PromptScheduler
@@ -26,11 +26,11 @@ OptionsT = TypeVar("OptionsT")
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Inputs as rows, for a caller that runs the rows itself.
+    """The rows of inputs, for a caller that runs the rows itself.
 
     Attributes:
-        rows: The rows of all inputs, in their order.
-        results: From the rows' outputs to one result for each input.
+        rows: The rows of all inputs, in the order of the inputs.
+        results: A function from the outputs of the rows to the results, one for each input.
     """
 
     rows: Sequence[Row]
@@ -38,20 +38,21 @@ class Prepared:
 
 
 class Pipeline(ABC, Generic[OptionsT]):
-    """Three steps around rows: `preprocess`, `forward`, `postprocess`.
+    """A pipeline has three steps: `preprocess`, `forward` and `postprocess`.
 
     Args:
         model: The model.
-        tokenizer: Its tokenizer.
-        task_name: The name that the caller gave the task, where it has several: `translation_en_to_de` for `translation`.
-        batch_size: The most rows in a batch; by default only its tokens are bounded, and a model whose answers depend on
-            the batch runs its rows one by one.
-        options: The task's options, which each call may change for itself.
+        tokenizer: The tokenizer of the model.
+        task_name: The name of the task in the call, if the task has several names: `translation_en_to_de` for
+            `translation`.
+        batch_size: The most rows in a batch; by default only the tokens of a batch are limited, and a model whose outputs
+            depend on the batch runs one row at a time.
+        options: The task's options; each call may change them for itself.
 
     Attributes:
         task: The row of the table of tasks.
         options_class: The class of the task's options.
-        options: The options that hold unless a call changes them.
+        options: The options of the constructor; a call uses them unless it changes them.
         too_long_hint: The hint for a text that is longer than the model takes, `{limit}` tokens.
 
     Raises:
@@ -79,37 +80,42 @@ class Pipeline(ABC, Generic[OptionsT]):
         self.options: OptionsT = self.with_options(self.options_class(), options)
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
-        """Answer one input with one result, a list with a list, an iterator with an iterator.
+        """Return one result for one input, a list for a list, and an iterator for an iterator.
 
         Args:
-            inputs: One input; a list of inputs; or an iterator, which is read only as results are asked for.
+            inputs: One input; a list of inputs; or an iterator, which is read only as far as the next results need.
             batch_size: The most rows in a batch.
             options: The task's options, for this call.
 
         Raises:
-            InputError: An input cannot be answered.
+            InputError: An input cannot be processed.
             OptionError: There is no such option, or its value is not possible.
         """
         chosen = self.with_options(self.options, options)
         _check_batch_size(batch_size)
         largest = self._scheduler.max_chunk_inputs
         if isinstance(inputs, Iterator):
-            return self._lazy_results(self._answer(chunks(inputs, largest=largest), chosen, batch_size))
+            return self._lazy_results(self._run(chunks(inputs, largest=largest), chosen, batch_size))
         items = inputs if isinstance(inputs, list) else [inputs]
-        answers = list(self._answer(chunks(items, first=largest, largest=largest), chosen, batch_size))
-        _warn_of_truncation(_Truncated.total(truncated for truncated, _ in answers), stacklevel=4)
-        results = list(chain.from_iterable(results for _, results in answers))
+        results: list[Any] = []
+        cut_lengths: list[int] = []
+        for chunk_results, chunk_cut_lengths in self._run(
+            chunks(items, first=largest, largest=largest), chosen, batch_size
+        ):
+            results += chunk_results
+            cut_lengths += chunk_cut_lengths
+        _warn_of_truncation(cut_lengths, len(items), stacklevel=4)
         return results if isinstance(inputs, list) else results[0]
 
     def prepare(self, inputs: Sequence[Any], /, **options: Any) -> Prepared:
-        """Do all of a call but running the model, so that rows of many calls can share its runs.
+        """Do the steps of a call except `forward`, so that rows of several calls can share a batch.
 
         Args:
             inputs: Any number of single inputs.
             options: The task's options, for these inputs.
 
         Raises:
-            InputError: An input cannot be answered.
+            InputError: An input cannot be processed.
             OptionError: There is no such option, or its value is not possible.
         """
         chosen = self.with_options(self.options, options)
@@ -125,19 +131,19 @@ class Pipeline(ABC, Generic[OptionsT]):
             options: The task's options; by default the pipeline's.
 
         Raises:
-            InputError: The input cannot be answered.
+            InputError: The input cannot be processed.
         """
         return self._preprocess(text, options or self.options)
 
     def forward(self, rows: Sequence[Row], *, batch_size: int | None = None) -> list[RowOutput]:
-        """Run rows through the model, planned into batches by their length.
+        """Run rows through the model, in batches of similar length.
 
         Args:
             rows: Rows of any inputs.
             batch_size: The most rows in a batch.
 
         Returns:
-            Each row's arrays without padding, in the order of the rows.
+            The arrays of each row without padding, in the order of the rows.
 
         Raises:
             InputError: A row is longer than the model takes.
@@ -152,8 +158,8 @@ class Pipeline(ABC, Generic[OptionsT]):
 
         Args:
             text: The input.
-            rows: Its rows.
-            outputs: The outputs of its rows.
+            rows: The rows of the input.
+            outputs: The outputs of the rows.
             options: The task's options; by default the pipeline's.
         """
         return self._postprocess(text, rows, outputs, options or self.options)
@@ -167,7 +173,7 @@ class Pipeline(ABC, Generic[OptionsT]):
         """Turn the outputs of one input's rows into its result."""
 
     def _make_scheduler(self, *, max_batch_rows: int | None) -> Scheduler | PromptScheduler:
-        """Return what runs the rows."""
+        """Return the scheduler that runs the rows."""
         return Scheduler(self.model, self.tokenizer, max_batch_rows=max_batch_rows)
 
     @property
@@ -189,34 +195,38 @@ class Pipeline(ABC, Generic[OptionsT]):
         mask = self.tokenizer.mask_token or ""
         return [example.format(mask=mask) if isinstance(example, str) else example for example in self.task.examples]
 
-    def encode(
-        self, text: Any, truncation: Truncation | None, *, add_special_tokens: bool = True, **encoding: bool
-    ) -> Row:
-        """Return the row of a text or of a (text, pair) tuple; the row knows whether the text was cut.
+    def encode(self, text: Any, truncation: Truncation | None, **encode_options: bool) -> Row:
+        """Return the row of a text or of a (text, pair) tuple; the row records whether the text was cut.
+
+        Args:
+            text: The text or tuple.
+            truncation: How a text is cut; None cuts nothing.
+            encode_options: `add_special_tokens` and `is_split_into_words`, as for the tokenizer's `encode_batch`.
 
         Raises:
             InputError: The text cannot be encoded.
         """
-        first, *others = self.encode_windows(text, truncation, add_special_tokens=add_special_tokens, **encoding)
-        return Row(first.encoding, cut=bool(others))
+        first, *rest = self.encode_windows(text, truncation, **encode_options)
+        return Row(first.encoding, cut=bool(rest))
 
-    def encode_windows(
-        self, text: Any, truncation: Truncation | None, *, add_special_tokens: bool = True, **encoding: bool
-    ) -> list[Row]:
-        """Return rows that together cover a text or a (text, pair) tuple: one, or several windows of it.
+    def encode_windows(self, text: Any, truncation: Truncation | None, **encode_options: bool) -> list[Row]:
+        """Return the rows that cover a text or a (text, pair) tuple: one row, or several windows.
+
+        Args:
+            text: As for `encode`.
+            truncation: As for `encode`.
+            encode_options: As for `encode`.
 
         Raises:
             InputError: The text cannot be encoded.
         """
-        (whole,) = self.tokenizer.encode_batch(
-            [text], truncation=truncation, add_special_tokens=add_special_tokens, **encoding
-        )
-        return [Row(whole), *(map(Row, whole.overflowing) if truncation else ())]
+        (first,) = self.tokenizer.encode_batch([text], truncation=truncation, **encode_options)
+        return [Row(first), *(map(Row, first.overflowing) if truncation else ())]
 
-    def _answer(
+    def _run(
         self, input_chunks: Iterable[list[Any]], options: OptionsT, batch_size: int | None
-    ) -> Iterator[tuple["_Truncated", list[Any]]]:
-        """Yield the results of each chunk of inputs."""
+    ) -> Iterator[tuple[list[Any], list[int]]]:
+        """Yield the results of each chunk of inputs, and the number of tokens of each input that was cut."""
         encoded: deque[tuple[list[Any], list[Sequence[Row]]]] = deque()
 
         def row_chunks() -> Iterator[RowChunk]:
@@ -228,11 +238,12 @@ class Pipeline(ABC, Generic[OptionsT]):
 
         for outputs in self._scheduler.run_chunks(row_chunks(), max_batch_rows=batch_size):
             inputs, rows_of_inputs = encoded.popleft()
-            yield _Truncated.of(rows_of_inputs), self._results(inputs, rows_of_inputs, outputs, options)
+            cut_lengths = [max(map(len, rows)) for rows in rows_of_inputs if any(row.cut for row in rows)]
+            yield self._results(inputs, rows_of_inputs, outputs, options), cut_lengths
 
-    def _lazy_results(self, answers: Iterable[tuple["_Truncated", list[Any]]]) -> Iterator[Any]:
-        for truncated, results in answers:
-            _warn_of_truncation(truncated, stacklevel=3)
+    def _lazy_results(self, result_chunks: Iterable[tuple[list[Any], list[int]]]) -> Iterator[Any]:
+        for results, cut_lengths in result_chunks:
+            _warn_of_truncation(cut_lengths, len(results), stacklevel=3)
             yield from results
 
     def _rows_of_inputs(self, inputs: Sequence[Any], options: OptionsT) -> list[Sequence[Row]]:
@@ -259,33 +270,11 @@ class Pipeline(ABC, Generic[OptionsT]):
             self.model.check_length(len(row), hint=self.too_long_hint)
 
 
-class _Truncated(NamedTuple):
-    """How many of some inputs were cut, and to how many tokens at most."""
-
-    inputs: int
-    cut: int
-    max_tokens: int
-
-    @staticmethod
-    def of(rows_of_inputs: Sequence[Sequence[Row]]) -> "_Truncated":
-        cut = [rows for rows in rows_of_inputs if any(row.cut for row in rows)]
-        return _Truncated(len(rows_of_inputs), len(cut), max((len(row) for rows in cut for row in rows), default=0))
-
-    @staticmethod
-    def total(parts: Iterable["_Truncated"]) -> "_Truncated":
-        counted = list(parts)
-        return _Truncated(
-            sum(part.inputs for part in counted),
-            sum(part.cut for part in counted),
-            max((part.max_tokens for part in counted), default=0),
-        )
-
-
-def _warn_of_truncation(truncated: _Truncated, *, stacklevel: int) -> None:
-    if truncated.cut:
+def _warn_of_truncation(cut_lengths: Sequence[int], inputs: int, *, stacklevel: int) -> None:
+    if cut_lengths:
         warnings.warn(
-            f"{truncated.cut} of {truncated.inputs} inputs were cut to {truncated.max_tokens} tokens; the answers do not "
-            "cover the rest. Where the task has them, windows= or stride= cover a whole text.",
+            f"{len(cut_lengths)} of {inputs} inputs were cut to {max(cut_lengths)} tokens; the answers do not cover the "
+            "rest. If the task has the option windows= or stride=, this option covers a whole text.",
             TruncationWarning,
             stacklevel=stacklevel,
         )

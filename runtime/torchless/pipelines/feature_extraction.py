@@ -1,4 +1,4 @@
-"""Feature extraction: the last hidden state of each token of a text, or one embedding of the text."""
+"""Feature extraction: the hidden states of the tokens of a text, or an embedding of the text."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from torchless.errors import InputError, OptionError
 from torchless.models.pooling import Pooling, PoolingMode
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import text_input
-from torchless.pipelines.options import TokenizerOptions, updated
+from torchless.pipelines.options import TokenizerOptions, updated, without_none
 from torchless.pipelines.windows import Combine, Windows, read_windows
 from torchless.tasks import find_task
 from torchless.tokenization.truncation import Truncation
@@ -27,12 +27,13 @@ class FeatureExtractionOptions(TokenizerOptions):
     """The options of `feature-extraction`.
 
     Attributes:
-        return_tensors: True or `np` returns NumPy arrays instead of nested lists; with `pooling`, one array a list.
-        tokenize_kwargs: The tokenizer's options, as a mapping.
-        pooling: One embedding a text instead of one a token: `mean`, `cls`, `max`, `last`, or `auto`, which does as
-            the folder's sentence-transformers files say, cutting texts included. Not in the reference.
-        normalize: Scale embeddings to length 1; by default only if `auto` says so. Not in the reference.
-        windows: Cover a long text whole: `mean`, `max` or `Windows` combines the embeddings of its windows. Not in
+        return_tensors: True or `np` returns NumPy arrays instead of nested lists; with `pooling`, one array for a list.
+        tokenize_kwargs: The tokenizer's options as a mapping.
+        pooling: Return one embedding for each text: `mean`, `cls`, `max`, `last`, or `auto`. `auto` follows the folder's
+            sentence-transformers files, which also set the length to which texts are cut. Not in the reference.
+        normalize: Scale embeddings to length 1; by default only if `pooling` is `auto` and the files request it. Not in the
+            reference.
+        windows: Cover the whole of a long text: `mean`, `max` or `Windows` combines the embeddings of its windows. Not in
             the reference.
     """
 
@@ -53,20 +54,23 @@ class FeatureExtractionOptions(TokenizerOptions):
         if self.pooling is None and (self.normalize or windows):
             name = "normalize" if self.normalize else "windows"
             value = self.normalize or self.windows
-            raise OptionError(f"{name}={value!r} needs one embedding a text.", hint=f"Add pooling='mean' to {name}.")
+            raise OptionError(
+                f"{name}={value!r} needs one embedding for each text.", hint=f"Add pooling='mean' to {name}."
+            )
         if windows and self.truncation not in (None, False, "do_not_truncate"):
             raise OptionError(
-                f"windows cover a text whole, truncation={self.truncation!r} cuts it.", hint="Give one of the two."
+                f"windows cover the whole text, but truncation={self.truncation!r} cuts it.",
+                hint="Give one of the two.",
             )
         if windows and self.max_length is not None:
             raise OptionError(
-                f"max_length={self.max_length} says nothing about windows.",
+                f"max_length={self.max_length} has no effect on windows.",
                 hint=f"Give windows=Windows(max_length={self.max_length}, …).",
             )
 
 
 class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
-    """The hidden states of texts, nested as `[1][tokens][hidden]`; or with `pooling`, their embeddings.
+    """The hidden states of texts, `[1][tokens][hidden]`; or with `pooling`, the embeddings of texts.
 
     Source: `FeatureExtractionPipeline` of transformers 4.57.6, pipelines/feature_extraction.py; for embeddings
         `SentenceTransformer.encode` of sentence-transformers 5.7.0.
@@ -80,15 +84,15 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
 
         Args:
             inputs: Strings.
-            batch_size: The most texts a batch may have.
+            batch_size: The most rows in a batch.
             options: See `FeatureExtractionOptions`.
 
         Returns:
-            A text's `[1][tokens][hidden]`; with `pooling` its `[hidden]`. With `return_tensors` float32 arrays of these
-            shapes; with both, a list gives one array of (texts, hidden).
+            For each text nested lists `[1][tokens][hidden]`, or with `pooling` a list `[hidden]`. With `return_tensors`,
+            float32 arrays of these shapes. With both, a list of texts gives a single array, (texts, hidden).
 
         Raises:
-            InputError: An input is no string, or longer than the model takes.
+            InputError: An input is not a string, or is longer than the model takes.
             OptionError: There is no such option, or its value is not possible.
         """
         result = super().__call__(inputs, batch_size=batch_size, **options)
@@ -98,7 +102,7 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         return np.stack(result) if result else np.empty((0, self.model.config.width), np.float32)  # (texts, hidden)
 
     def _preprocess(self, text: str, options: FeatureExtractionOptions) -> list[Row]:
-        """Turn a text into its one row, or into its windows."""
+        """Turn a text into its row, or into its windows."""
         text_input(text)
         windows = read_windows(options.windows)
         if windows is None:
@@ -119,13 +123,9 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         return rows
 
     def _postprocess(
-        self,
-        text: str,
-        rows: Sequence[Row],
-        outputs: Sequence[RowOutput],
-        options: FeatureExtractionOptions,
+        self, text: str, rows: Sequence[Row], outputs: Sequence[RowOutput], options: FeatureExtractionOptions
     ) -> Any:
-        """Return a text's hidden states, `[1][tokens][hidden]`, or its embedding, `[hidden]`."""
+        """Return the hidden states of a text, `[1][tokens][hidden]`, or its embedding, `[hidden]`."""
         pooling = self._pooling(options)
         if pooling is None:
             ((hidden,),) = outputs  # (tokens, hidden)
@@ -136,22 +136,23 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         return features if options.return_tensors else features.tolist()
 
     def with_options(self, options: FeatureExtractionOptions, changes: Mapping[str, Any]) -> FeatureExtractionOptions:
-        """Return options with some of them changed; `tokenize_kwargs` are the tokenizer's options by another way.
+        """Return options with some of them changed; `tokenize_kwargs` contains options of the tokenizer.
 
-        As in the reference, None leaves an earlier `truncation`, `tokenize_kwargs` or `return_tensors`.
+        As in the reference, None does not change `truncation`, `tokenize_kwargs` and `return_tensors`.
         """
-        given = {name: value for name, value in changes.items() if value is not None or name not in _NONE_IS_NOT_GIVEN}
-        tokenize_kwargs = given.pop("tokenize_kwargs", {})
+        changes = without_none(changes, _NONE_IS_NOT_GIVEN)
+        tokenize_kwargs = changes.pop("tokenize_kwargs", {})
         if not isinstance(tokenize_kwargs, Mapping):
             raise OptionError(
-                f"tokenize_kwargs={tokenize_kwargs!r} is no mapping.", hint="Give tokenize_kwargs={'truncation': True}."
+                f"tokenize_kwargs={tokenize_kwargs!r} is not a mapping.",
+                hint="Give tokenize_kwargs={'truncation': True}.",
             )
         updated(TokenizerOptions(), tokenize_kwargs, called="The tokenizer")
-        for name in tokenize_kwargs.keys() & given.keys():
+        for name in tokenize_kwargs.keys() & changes.keys():
             raise OptionError(f"{name} is given twice, also in tokenize_kwargs.", hint="Give it once.")
-        chosen = updated(options, {**given, **tokenize_kwargs}, called=type(self).__name__)
+        chosen = super().with_options(options, {**changes, **tokenize_kwargs})
         if chosen.pooling == "auto":
-            _ = self._declared_pooling  # a folder that does not say how to pool is an error before there are texts
+            _ = self._declared_pooling  # a folder that does not define the pooling raises here, not at the first text
         return chosen
 
     def _pooling(self, options: FeatureExtractionOptions) -> Pooling | None:
@@ -167,12 +168,12 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         return options.read_truncation(self.tokenizer)
 
     def _pad(self, row: Row, width: int | None) -> None:
-        """Pad a row in place: the reference answers padding too, where it is asked for by its length."""
+        """Pad a row in place: with `padding="max_length"`, the reference also returns the hidden states of padding."""
         tokenizer = self.tokenizer
         if tokenizer.pad_token_id is None:
             raise OptionError("padding='max_length' needs a padding token.", hint="Leave padding out.")
         if width is not None:
-            self.model.check_length(width, hint=self.too_long_hint)  # before there is as much padding
+            self.model.check_length(width, hint=self.too_long_hint)  # before the padding takes memory
             row.encoding.pad(
                 width,
                 direction=tokenizer.padding_side,
@@ -183,7 +184,7 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
 
     @property
     def _declared_length(self) -> int | None:
-        """What the folder's sentence-transformers files cut a text to, in tokens."""
+        """The most tokens of a text by the folder's sentence-transformers files."""
         declared = self._declared_pooling.max_tokens or self.model.config.get("max_position_embeddings")
         return min((limit for limit in (declared, self.max_tokens) if limit is not None), default=None)
 

@@ -1,4 +1,4 @@
-"""Fill-mask: the tokens that a mask may stand for."""
+"""Fill-mask: the likeliest tokens in the place of a mask."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from torchless.batching.rows import Row, RowOutput
 from torchless.errors import InputError, OptionError, check_whole_number
-from torchless.numerics import softmax
+from torchless.numerics import softmax, top_k
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import text_input
-from torchless.pipelines.options import TokenizerOptions, updated
+from torchless.pipelines.options import TokenizerOptions, updated, without_none
 from torchless.tasks import find_task
 
 __all__ = ["FillMaskOptions", "FillMaskPipeline", "Filling"]
 
 
 class Filling(TypedDict):
-    """A token that a mask may stand for, and the text with it."""
+    """A token in the place of a mask, and the text with it."""
 
     score: float
     token: int
@@ -33,9 +33,9 @@ class FillMaskOptions:
     """The options of `fill-mask`.
 
     Attributes:
-        top_k: How many tokens to return for each mask.
-        targets: The only tokens to score, one or several; they keep the scores that they have among all tokens.
-        tokenizer_kwargs: The tokenizer's options, as a mapping: `truncation`, `max_length` and so on.
+        top_k: The number of tokens to return for each mask.
+        targets: The tokens to return, one or several; their scores are the probabilities among all tokens.
+        tokenizer_kwargs: The tokenizer's options as a mapping: `truncation`, `max_length` and so on.
     """
 
     top_k: int = 5
@@ -72,23 +72,23 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
         """Fill the masks of one text, a list of texts, or an iterator over texts.
 
         Args:
-            inputs: Strings with the tokenizer's mask token in them, `tokenizer.mask_token`.
-            batch_size: The most texts a batch may have.
+            inputs: Strings that contain the mask token, `tokenizer.mask_token`.
+            batch_size: The most rows in a batch.
             options: See `FillMaskOptions`.
 
         Returns:
-            For a text with one mask a list of `Filling`, for several a list of such lists; for a list of texts a list
-            of these, or for a list of one text its own.
+            For a text with one mask a list of `Filling`; for a text with several masks a list of such lists. For a list of
+            texts a list of these results, but for a list of one text only its result.
 
         Raises:
-            InputError: A text has no mask, is no string, or is longer than the model takes.
+            InputError: A text has no mask, is not a string, or is longer than the model takes.
             OptionError: There is no such option, or its value is not possible.
         """
         result = super().__call__(inputs, batch_size=batch_size, **options)
         return result[0] if isinstance(inputs, list) and len(inputs) == 1 else result
 
     def _preprocess(self, text: str, options: FillMaskOptions) -> list[Row]:
-        """Turn a text into its one row."""
+        """Turn a text into its row."""
         encoding = _encoding(options.tokenizer_kwargs)
         truncation = encoding.read_truncation(self.tokenizer)
         row = self.encode(text_input(text), truncation, add_special_tokens=encoding.add_special_tokens)
@@ -99,15 +99,11 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
                     f"The text {text!r} has no mask left after it was cut to {len(row)} tokens.",
                     hint=f"Put {mask} closer to the end that is kept, or give a larger max_length.",
                 )
-            raise InputError(f"The text {text!r} has no mask.", hint=f"Put {mask} where a token shall be found.")
+            raise InputError(f"The text {text!r} has no mask.", hint=f"Put {mask} where a token is missing.")
         return [row]
 
     def _postprocess(
-        self,
-        text: str,
-        rows: Sequence[Row],
-        outputs: Sequence[RowOutput],
-        options: FillMaskOptions,
+        self, text: str, rows: Sequence[Row], outputs: Sequence[RowOutput], options: FillMaskOptions
     ) -> list[Filling] | list[list[Filling]]:
         """Turn a text's logits into the likeliest tokens of each mask."""
         ((logits,),) = outputs  # (tokens, vocabulary)
@@ -118,10 +114,13 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
         if options.targets is not None:
             found = self._tokens_of(options.targets).values()
             candidates = np.unique([token for token in found if token is not None])
-        top_k = options.top_k if options.targets is None else min(options.top_k, len(candidates))
-        if top_k > len(candidates):
-            raise OptionError(f"top_k={top_k} is more than the {len(candidates)} tokens there are.", hint="Give fewer.")
-        best = _best(scores[:, candidates], top_k)  # (masks, top_k)
+        count = options.top_k if options.targets is None else min(options.top_k, len(candidates))
+        if count > len(candidates):
+            raise OptionError(
+                f"top_k={count} is more than the {len(candidates)} tokens of the vocabulary.",
+                hint=f"Give top_k={len(candidates)} or less.",
+            )
+        _, best = top_k(scores[:, candidates], count)  # (masks, count)
         result = [
             [
                 self._filling(ids, int(mask), int(token), scores_of_mask, alone=len(masks) == 1)
@@ -132,17 +131,17 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
         return result[0] if len(masks) == 1 else result
 
     def with_options(self, options: FillMaskOptions, changes: Mapping[str, Any]) -> FillMaskOptions:
-        """Return options with some of them changed; None leaves one as it was."""
+        """Return options with some of them changed; None does not change an option."""
         if self.tokenizer.mask_token_id is None:
             raise OptionError("This tokenizer has no mask token.", hint="Use a model that was trained to fill masks.")
-        changes = {name: value for name, value in changes.items() if value is not None}
-        changed = updated(options, changes, called=type(self).__name__)
+        changes = without_none(changes)
+        changed = super().with_options(options, changes)
         for target, token in self._tokens_of(changes.get("targets", ())).items():
             if self.tokenizer.token_id(target) is not None:
                 continue
             instead = "it is left out"
             if token is not None:
-                instead = f"its first subtoken {self.tokenizer.convert_ids_to_tokens(token)!r} stands for it"
+                instead = f"its first subtoken {self.tokenizer.convert_ids_to_tokens(token)!r} is used instead"
             warnings.warn(f"The target {target!r} is not in the vocabulary; {instead}.", UserWarning, stacklevel=4)
         return changed
 
@@ -154,31 +153,24 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
             "score": scores[token].item(),
             "token": token,
             "token_str": self.tokenizer.decode([token]),
-            # With several masks the others are shown, which are special tokens.
+            # With several masks, the text keeps the other masks, which are special tokens.
             "sequence": self.tokenizer.decode(filled[filled != self.tokenizer.pad_token_id], skip_special_tokens=alone),
         }
 
     def _tokens_of(self, targets: str | Sequence[str]) -> dict[str, int | None]:
-        """Return the token that stands for each target: itself, or else its first subtoken if it has any."""
+        """Return the token of each target: the target itself, or else its first subtoken; None if it has no subtokens."""
         tokens = {target: self._token_of(target) for target in ([targets] if isinstance(targets, str) else targets)}
         if tokens and set(tokens.values()) == {None}:
-            raise OptionError(f"No token of the vocabulary stands for targets={targets!r}.", hint="Give other targets.")
+            raise OptionError(f"targets={targets!r} have no tokens in the vocabulary.", hint="Give other targets.")
         return tokens
 
     def _token_of(self, target: str) -> int | None:
         token = self.tokenizer.token_id(target)
         if token is not None:
             return token
-        # Where the tokenizer cuts texts on the left, the reference's first subtoken is in fact the last.
+        # As in the reference, this is the last subtoken if the tokenizer cuts texts on the left.
         subtokens = self.tokenizer(target, add_special_tokens=False, truncation=True, max_length=1)["input_ids"]
         return subtokens[0] if subtokens else None
-
-
-def _best(scores: NDArray[np.floating], top_k: int) -> NDArray[np.int64]:
-    """Return the indices of the highest scores of each row, the highest first, without sorting a whole vocabulary."""
-    among = np.sort(np.argpartition(-scores, top_k - 1, axis=-1)[:, :top_k], axis=-1)  # (masks, top_k)
-    order = np.argsort(-np.take_along_axis(scores, among, axis=-1), axis=-1, kind="stable")
-    return np.take_along_axis(among, order, axis=-1)
 
 
 def _encoding(tokenizer_kwargs: Mapping[str, Any]) -> TokenizerOptions:

@@ -1,4 +1,4 @@
-"""What the generating tasks share: which options hold, streaming, and the details of an answer."""
+"""The base class of the generating pipelines: their options, streaming, and the details of a generated text."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,12 +30,12 @@ _NAMES = frozenset(field.name for field in fields(GenerationConfig))
 
 
 class Details(TypedDict):
-    """How an answer came about.
+    """The details of a generated text.
 
     Attributes:
-        finish_reason: What ended it: its `length`, an `eos_token` or a `stop_sequence`.
-        generated_tokens: How many tokens were generated, with the one that ended it.
-        prompt_tokens: How many the prompt has.
+        finish_reason: The reason why it ended: its `length`, an `eos_token` or a `stop_sequence`.
+        generated_tokens: The number of generated tokens, with the token that ended the text.
+        prompt_tokens: The number of tokens of the prompt.
     """
 
     finish_reason: FinishReason
@@ -44,13 +44,13 @@ class Details(TypedDict):
 
 
 class StreamedText(TypedDict):
-    """A piece of a text that is being written.
+    """A piece of a streamed text.
 
     Attributes:
-        text: The piece, perhaps empty.
-        generated_tokens: How many tokens were generated so far.
-        finish_reason: Of the last piece, what ended the text; before it, None.
-        prompt_tokens: Of the last piece, how many tokens the prompt has.
+        text: The piece; it may be empty.
+        generated_tokens: The number of tokens generated so far.
+        finish_reason: In the last piece, the reason why the text ended; in the earlier pieces, None.
+        prompt_tokens: The number of tokens of the prompt, only in the last piece.
     """
 
     text: str
@@ -61,14 +61,13 @@ class StreamedText(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationOptions:
-    """What the caller says of a prompt, and of the tokens that follow.
+    """The options of the generating tasks.
 
     Attributes:
-        generation: The options of `GenerationConfig` that were given; each is also an option by its own name.
+        generation: Options of `GenerationConfig` by name; a call gives each option by its name.
         truncation: True or a strategy cuts a text that is too long; by default such a text is an error.
         clean_up_tokenization_spaces: Remove the spaces that tokenizers leave before punctuation.
-        return_details: Each answer says what ended it, and how many tokens it and its prompt have: see `Details`. Not in
-            the reference.
+        return_details: Add `Details` to each result. Not in the reference.
     """
 
     generation: Mapping[str, Any] = field(default_factory=dict)
@@ -78,11 +77,11 @@ class GenerationOptions:
 
 
 class Context(NamedTuple):
-    """The text before a streamed answer.
+    """The text before a streamed text.
 
     Attributes:
-        token_ids: Tokens that are decoded with those that follow, since the first of these may be the end of a word.
-        characters: How many characters their text has, which are left out.
+        token_ids: The tokens to decode together with the generated tokens, whose first token may be the end of a word.
+        characters: The number of characters of their text, which the stream leaves out.
     """
 
     token_ids: Sequence[int]
@@ -90,16 +89,16 @@ class Context(NamedTuple):
 
 
 class GenerationPipeline(Pipeline[OptionsT]):
-    """A pipeline whose rows are prompts, which the model continues or answers token by token.
+    """A pipeline whose rows are prompts; the model generates tokens for each prompt.
 
     Args:
         model: The model.
-        tokenizer: Its tokenizer.
-        options: Those of `Pipeline`, of the task, and of `GenerationConfig`.
+        tokenizer: The tokenizer of the model.
+        options: The options of `Pipeline`, of the task, and of `GenerationConfig`.
 
     Attributes:
-        defaults: The options of generation that hold if neither the folder nor the caller sets them.
-        prefix: The text before each input that the model's configuration asks for.
+        defaults: The task's defaults for the options of `GenerationConfig`.
+        prefix: The text before each input, from the model's configuration.
     """
 
     model: GenerativeModel
@@ -113,7 +112,7 @@ class GenerationPipeline(Pipeline[OptionsT]):
 
     @cached_property
     def generation_config(self) -> GenerationConfig:
-        """The options of generation that hold unless the caller sets others.
+        """The options of generation that apply if the caller does not change them.
 
         Source: `Pipeline.__init__` of transformers 4.57.6, pipelines/base.py.
         """
@@ -121,11 +120,11 @@ class GenerationPipeline(Pipeline[OptionsT]):
         return config if config.pad_token_id is not None else config.updated(pad_token_id=self.tokenizer.pad_token_id)
 
     def with_options(self, options: OptionsT, changes: Mapping[str, Any]) -> OptionsT:
-        """Return options with some of them changed, those of the task and those of generation.
+        """Return options with some of them changed, both options of the task and options of generation.
 
         Args:
             options: The options.
-            changes: The new values by name, by any name that the reference has for them.
+            changes: The new values by name; all names of the reference are valid.
 
         Raises:
             OptionError: There is no such option, or a value is not possible.
@@ -133,7 +132,7 @@ class GenerationPipeline(Pipeline[OptionsT]):
         changes = self._read_changes(options, changes)
         called = type(self).__name__
         task_names = {option.name for option in fields(options)} - {"generation"}
-        # A `max_length` may be both: the task's, and generation's.
+        # `max_length` may be both an option of the task and an option of generation.
         generation = {name: value for name, value in changes.items() if name not in task_names or name == "max_length"}
         for name in generation.keys() - _NAMES:
             if get_close_matches(name, task_names):
@@ -150,23 +149,31 @@ class GenerationPipeline(Pipeline[OptionsT]):
     def stream(self, text: Any, *, return_details: Literal[True], **options: Any) -> Iterator[StreamedText]: ...
 
     def stream(self, text: Any, *, return_details: bool = False, **options: Any) -> Iterator[Any]:
-        """Yield the generated text of one input, piece by piece: each piece is safe to print.
+        """Yield the generated text of one input in pieces; no later piece changes an earlier one.
 
-        The pieces, joined, are the generated text without the prompt. Closing the iterator stops the work.
+        The joined pieces are the generated text without the prompt. To stop generation, close the iterator.
 
         Args:
             text: A single input.
-            return_details: Yield a `StreamedText` for each token, and one that ends them.
-            options: As for a call, but without beams: their first words may change until the last is known.
+            return_details: Yield a `StreamedText` for each token, and a last one at the end.
+            options: As for a call, but without beams: the first token of a beam can change until the last step.
 
         Raises:
             InputError: As for a call.
-            OptionError: As for a call, or there are beams or several sequences.
+            OptionError: As for a call; or `num_beams` or `num_return_sequences` is above 1.
         """
         chosen = self.with_options(self.options, options)
-        (prompt,) = self._preprocess(self._single_input(text), chosen)
+        (prompt,) = self._preprocess(text, chosen)
         self._check_lengths([prompt])
-        pieces = self._stream(prompt, chosen)
+        config = prompt.config
+        if config.num_return_sequences > 1:
+            raise OptionError(
+                f"num_return_sequences={config.num_return_sequences} cannot be streamed.", hint="num_return_sequences=1"
+            )
+        steps = self.model.stream(
+            [prompt.ids], [[1] * len(prompt.ids)], generation_config=config, tokenizer=self.tokenizer
+        )
+        pieces = self._streamed_pieces(steps, prompt, chosen)
         return pieces if return_details else (piece["text"] for piece in pieces if piece["text"])
 
     def _make_scheduler(self, *, max_batch_rows: int | None) -> PromptScheduler:
@@ -178,25 +185,21 @@ class GenerationPipeline(Pipeline[OptionsT]):
 
     @abstractmethod
     def _read_changes(self, options: OptionsT, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return changed options by our names for them."""
+        """Return changes by the names of the options here."""
 
     @abstractmethod
     def _decoding_options(self, options: OptionsT) -> dict[str, bool]:
-        """Return how token ids become text."""
+        """Return the options of the tokenizer's `decode`."""
 
-    @abstractmethod
     def _context(self, prompt: Prompt, options: OptionsT) -> Context:
-        """Return the text before a streamed answer."""
-
-    def _single_input(self, text: Any) -> Any:
-        """Return one input as `preprocess` takes it."""
-        return text
+        """Return the text before a streamed text; by default there is none."""
+        return Context((), 0)
 
     def _merge_task_params(self, params: Mapping[str, Any]) -> OptionsT:
-        """Return the constructor's options, and over them what the model's configuration sets for the task.
+        """Return the constructor's options, changed by the options that the model's configuration sets for the task.
 
-        So does the reference. A `max_length` of the constructor is generation's alone, and wins over the default
-        `max_new_tokens`.
+        This is as in the reference. A `max_length` of the constructor is only an option of generation, and takes
+        precedence over the default `max_new_tokens`.
         """
         generation = dict(self.options.generation)
         if "max_length" in generation and "max_new_tokens" in self.defaults:
@@ -211,43 +214,32 @@ class GenerationPipeline(Pipeline[OptionsT]):
             raise OptionError(f"stop_sequence={text!r} is not possible.", hint='Give a text: stop_sequence="."')
         return token_ids
 
-    def _details(
-        self, rows: Sequence[Row], sequences: RowOutput, options: OptionsT, *, generated_from: int
+    def _with_details(
+        self, results: list[Any], row: Row, sequences: RowOutput, options: OptionsT, *, generated_from: int
     ) -> list[Any]:
-        """Return for each sequence what ended it and how many tokens it has; empty dicts unless the caller asked for it.
+        """Return results with their `Details`, if the options request them.
 
         Args:
-            rows: The prompt.
-            sequences: The token ids of each answer, perhaps with padding after its end.
+            results: The result of each sequence, as a dict.
+            row: The prompt.
+            sequences: The token ids of each sequence; padding may follow its end.
             options: The options of the call.
-            generated_from: How many of the first tokens were not generated.
+            generated_from: The number of first tokens that were not generated.
         """
-        (prompt,) = rows
-        if not options.return_details or not isinstance(prompt, Prompt):
-            return [{} for _ in sequences]
+        if not options.return_details or not isinstance(row, Prompt):
+            return results
         endings = [
-            ending(sequence.tolist(), generated_from, prompt.config, decode=self._decode_raw) for sequence in sequences
+            ending(sequence.tolist(), generated_from, row.config, decode=self._decode_raw) for sequence in sequences
         ]
         return [
-            {"finish_reason": end.reason, "generated_tokens": end.tokens, "prompt_tokens": len(prompt.ids)}
-            for end in endings
+            {**result, "finish_reason": reason, "generated_tokens": tokens, "prompt_tokens": len(row.ids)}
+            for result, (tokens, reason) in zip(results, endings, strict=True)
         ]
 
     @cached_property
     def _decode_raw(self) -> Any:
-        """Decodes token ids, special tokens kept and nothing cleaned up."""
+        """Decodes token ids with special tokens and without clean-up."""
         return partial(self.tokenizer.decode, clean_up_tokenization_spaces=False)
-
-    def _stream(self, prompt: Prompt, options: OptionsT) -> Iterator[StreamedText]:
-        config = prompt.config
-        if config.num_return_sequences > 1:
-            raise OptionError(
-                f"num_return_sequences={config.num_return_sequences} cannot be streamed.", hint="num_return_sequences=1"
-            )
-        steps = self.model.stream(
-            [prompt.ids], [[1] * len(prompt.ids)], generation_config=config, tokenizer=self.tokenizer
-        )
-        return self._streamed_pieces(steps, prompt, options)
 
     def _streamed_pieces(
         self, steps: Iterator[NDArray[np.int64]], prompt: Prompt, options: OptionsT

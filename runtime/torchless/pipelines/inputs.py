@@ -1,4 +1,4 @@
-"""The shapes that inputs may have, checked."""
+"""Checks of the inputs of pipelines."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ def text_input(text: Any, name: str = "The input") -> str:
     """Return an input that must be a string.
 
     Args:
-        text: What the caller gave.
-        name: What it is, for the error.
+        text: The input.
+        name: The name of the input, for the error.
 
     Raises:
-        InputError: It is something else.
+        InputError: The input is not a string.
     """
     if not isinstance(text, str):
         raise InputError(
@@ -27,10 +27,10 @@ def text_input(text: Any, name: str = "The input") -> str:
 
 
 def record(item: Any, *fields: str) -> list[Any]:
-    """Return the values of an input that must be a mapping with these fields, in their order, none of them empty.
+    """Return the values of these fields of an input, which must be a mapping.
 
     Raises:
-        InputError: It is something else, or a field is missing or empty.
+        InputError: The input is not a mapping, or a field is missing or empty.
     """
     example = "{" + ", ".join(f'"{name}": …' for name in fields) + "}"
     if not isinstance(item, Mapping):
@@ -44,28 +44,31 @@ def record(item: Any, *fields: str) -> list[Any]:
 
 
 def as_records(inputs: Any, values: Mapping[str, Any], many: str) -> Any:
-    """Return the inputs of a call that may name its fields instead: one record, or a list where `many` is a list.
+    """Return the inputs of a call, which may be given as fields: one record, or a list of records if `many` is a list.
 
     Args:
-        inputs: What was given without a name: records already, or None.
-        values: What was given by name, each a value or None.
-        many: The field that may be a list of values, one a record; the others are then lists too, or shared by all.
+        inputs: The positional argument: records, or None.
+        values: The arguments by name, each a value or None.
+        many: The field that may be a list with a value for each record. Each other field is then a list of the same
+            length, or one value for all records.
 
     Raises:
-        InputError: Both ways are used, neither is, or lists differ in length.
+        InputError: The call gives both records and fields, or neither, or the lists differ in length.
     """
     names = ", ".join(f"{name}=…" for name in values)
-    given = {name: value for name, value in values.items() if value is not None}
-    if inputs is not None and not given:
+    present = {name: value for name, value in values.items() if value is not None}
+    if inputs is not None and not present:
         return inputs
-    if inputs is not None or len(given) < len(values):
+    if inputs is not None or len(present) < len(values):
         raise InputError(
-            f"The call gives {', '.join(given) or 'nothing'}{' beside its inputs' if inputs is not None else ''}.",
+            f"The call gives {', '.join(present) or 'nothing'}{' in addition to its inputs' if inputs is not None else ''}.",
             hint=f"Give {names}, or one dict with these keys, or a list of such dicts.",
         )
-    if not isinstance(given[many], list):
-        return given
-    columns = {name: value if isinstance(value, list) else [value] * len(given[many]) for name, value in given.items()}
+    if not isinstance(present[many], list):
+        return present
+    columns = {
+        name: value if isinstance(value, list) else [value] * len(present[many]) for name, value in present.items()
+    }
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise InputError(
@@ -75,18 +78,18 @@ def as_records(inputs: Any, values: Mapping[str, Any], many: str) -> Any:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def text_pairs(text: Any, candidates: Any, *, text_name: str, candidate_name: str) -> list[tuple[str, str]]:
-    """Return the pair of a text with each of its candidates.
+def text_pairs(item: Any, text_name: str, candidate_name: str) -> list[tuple[str, str]]:
+    """Return the pairs of a text with each of its candidates.
 
     Args:
-        text: A string.
-        candidates: A list of strings.
-        text_name: What the text is, for the error: `query`.
-        candidate_name: What a candidate is, for the error: `document`.
+        item: The input: a mapping with a string and a list of strings.
+        text_name: The field of the text: `query`.
+        candidate_name: The name of a candidate, `document`; the field is its plural.
 
     Raises:
-        InputError: The text or a candidate is not a string, or the candidates are not a list.
+        InputError: The input is not such a mapping, or a field is missing or empty.
     """
+    text, candidates = record(item, text_name, f"{candidate_name}s")
     if not isinstance(candidates, list | tuple):
         raise InputError(f"The {candidate_name}s are {candidates!r}, not a list.", hint="Give a list of strings.")
     text = text_input(text, f"The {text_name}")

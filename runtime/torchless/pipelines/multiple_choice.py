@@ -1,4 +1,4 @@
-"""Multiple choice: which of several choices goes best with a prompt."""
+"""Multiple choice: the scores of several choices for a prompt."""
 
 from collections.abc import Sequence
 from operator import itemgetter
@@ -9,7 +9,7 @@ import numpy as np
 from torchless.batching.rows import Row, RowOutput
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline
-from torchless.pipelines.inputs import as_records, record, text_pairs
+from torchless.pipelines.inputs import as_records, text_pairs
 from torchless.pipelines.options import TokenizerOptions
 from torchless.tasks import find_task
 
@@ -24,7 +24,7 @@ class MultipleChoiceInput(TypedDict):
 
 
 class Choice(TypedDict):
-    """A choice, its place among the choices, and its score; the scores of all sum to 1."""
+    """A choice, its index among the choices, and its score; the scores of all choices sum to 1."""
 
     choice: str
     index: int
@@ -34,8 +34,8 @@ class Choice(TypedDict):
 class MultipleChoicePipeline(Pipeline[TokenizerOptions]):
     """The choices of a prompt, the best first.
 
-    Source: the reference has no such pipeline. The model is `AutoModelForMultipleChoice` of transformers 4.57.6,
-        given each choice as the pair of the prompt, as its documentation does.
+    Source: the reference has no such pipeline. The model is `AutoModelForMultipleChoice` of transformers 4.57.6; as in
+        its documentation, each row is the pair of the prompt and a choice.
     """
 
     task = find_task("multiple-choice")
@@ -50,17 +50,17 @@ class MultipleChoicePipeline(Pipeline[TokenizerOptions]):
         batch_size: int | None = None,
         **options: Any,
     ) -> Any:
-        """Score the choices of one prompt, of a list, or of an iterator.
+        """Score the choices of one prompt, a list of prompts, or an iterator over prompts.
 
         Args:
             inputs: Dicts `{"prompt": …, "choices": […]}`.
-            prompt: Instead of `inputs`: a prompt, or a list of them.
-            choices: With `prompt`: its choices, or for a list of prompts a list of lists.
-            batch_size: The most rows a batch may have; a prompt has a row a choice.
+            prompt: Instead of `inputs`: a prompt, or a list of prompts.
+            choices: With `prompt`: its choices; with a list of prompts, a list of choices for each.
+            batch_size: The most rows in a batch; a prompt has a row for each choice.
             options: See `TokenizerOptions`.
 
         Returns:
-            A list of `Choice` a prompt.
+            For each prompt a list of `Choice`, the best first.
 
         Raises:
             InputError: A prompt or its choices are missing, empty, or not strings.
@@ -70,18 +70,13 @@ class MultipleChoicePipeline(Pipeline[TokenizerOptions]):
         return super().__call__(records, batch_size=batch_size, **options)
 
     def _preprocess(self, text: MultipleChoiceInput, options: TokenizerOptions) -> list[Row]:
-        """Turn a prompt into a row a choice."""
-        prompt, choices = record(text, "prompt", "choices")
+        """Turn a prompt into a row for each choice."""
+        pairs = text_pairs(text, "prompt", "choice")
         truncation = options.read_truncation(self.tokenizer)
-        pairs = text_pairs(prompt, choices, text_name="prompt", candidate_name="choice")
         return [self.encode(pair, truncation, add_special_tokens=options.add_special_tokens) for pair in pairs]
 
     def _postprocess(
-        self,
-        text: MultipleChoiceInput,
-        rows: Sequence[Row],
-        outputs: Sequence[RowOutput],
-        options: TokenizerOptions,
+        self, text: MultipleChoiceInput, rows: Sequence[Row], outputs: Sequence[RowOutput], options: TokenizerOptions
     ) -> list[Choice]:
         """Turn the logits of the choices into their scores, the best first."""
         scores = softmax(np.concatenate([logits for (logits,) in outputs]))  # (choices,)

@@ -1,6 +1,6 @@
-"""What options are made of: frozen values that check themselves, and the one way to change them."""
+"""The options that tasks share, and the functions that change options."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import Any, Final, TypeVar
@@ -9,7 +9,7 @@ from torchless.errors import OptionError, nearest
 from torchless.tokenization.tokenizer import Padding, Tokenizer
 from torchless.tokenization.truncation import Truncation, TruncationSide, TruncationStrategy
 
-__all__ = ["NOT_GIVEN", "NotGiven", "TokenizerOptions", "updated"]
+__all__ = ["NOT_GIVEN", "NotGiven", "TokenizerOptions", "updated", "without_none"]
 
 OptionsT = TypeVar("OptionsT")
 
@@ -21,20 +21,20 @@ class NotGiven(Enum):
 
 
 NOT_GIVEN: Final = NotGiven.NOT_GIVEN
-"""The value of an option that the caller left out, where None would mean something else."""
+"""The default of an option for which None has another meaning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizerOptions:
-    """How a text becomes tokens, for the tasks that leave it to the caller.
+    """The options of the tokenizer, for tasks that have them.
 
     Attributes:
         truncation: True or a strategy cuts a text that is too long; by default such a text is an error.
-        max_length: What it is cut to, in tokens, special ones included; by default what the tokenizer declares.
-        truncation_side: What is cut, its `right` end or its `left`; by default as the tokenizer says. Not in the reference.
-        padding: Accepted as the reference accepts it, and without effect on an answer: rows are padded only within
-            their batch.
-        add_special_tokens: Add the model's own tokens.
+        max_length: The most tokens of a text that is cut, special tokens included; by default the tokenizer's limit.
+        truncation_side: The end of the text that is cut, `right` or `left`; by default the tokenizer's setting. Not in the
+            reference.
+        padding: Accepted as in the reference; it does not change the result, since rows are padded only within a batch.
+        add_special_tokens: Add the special tokens of the model.
     """
 
     truncation: bool | TruncationStrategy | None = None
@@ -44,15 +44,27 @@ class TokenizerOptions:
     add_special_tokens: bool = True
 
     def read_truncation(self, tokenizer: Tokenizer) -> Truncation | None:
-        """Return how texts are cut, or None.
+        """Return how texts are cut; None if they are not cut.
 
         Raises:
-            OptionError: There is no such strategy or side, or a number is none.
+            OptionError: There is no such strategy or side, or `max_length` is not possible.
         """
         implied = self.max_length is not None and self.padding is False
         return tokenizer.truncation(
             self.truncation, max_length=self.max_length, implied=implied, side=self.truncation_side
         )
+
+
+def without_none(changes: Mapping[str, Any], names: Container[str] | None = None) -> dict[str, Any]:
+    """Return changes without those that are None, for options for which None means that the caller gave no value.
+
+    Args:
+        changes: The new values by name.
+        names: The names of these options; by default all.
+    """
+    return {
+        name: value for name, value in changes.items() if value is not None or (names is not None and name not in names)
+    }
 
 
 def updated(options: OptionsT, changes: Mapping[str, Any], *, called: Callable[..., Any] | str) -> OptionsT:
@@ -61,10 +73,10 @@ def updated(options: OptionsT, changes: Mapping[str, Any], *, called: Callable[.
     Args:
         options: A dataclass of options.
         changes: The new values by name.
-        called: What the caller called, for the error.
+        called: The name of the pipeline or tokenizer, for the error.
 
     Raises:
-        OptionError: There is no such option (the hint lists those that exist), or a value is not possible.
+        OptionError: There is no such option, or a value is not possible. The hint lists the valid options.
     """
     if not changes:
         return options

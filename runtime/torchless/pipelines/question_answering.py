@@ -13,7 +13,7 @@ from torchless.errors import InputError, OptionError, check_whole_number
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import as_records, record, text_input
-from torchless.pipelines.options import updated
+from torchless.pipelines.options import without_none
 from torchless.tasks import find_task
 from torchless.tokenization.truncation import Truncation
 
@@ -23,14 +23,14 @@ _MASKED_LOGIT = np.float32(-10000.0)
 
 
 class Question(TypedDict):
-    """A question, and the context that its answer is looked for in."""
+    """A question, and the context that contains the answer."""
 
     question: str
     context: str
 
 
 class Answer(TypedDict):
-    """A span of the context, in characters, with its text and score."""
+    """A span of the context: its text, its score, and its start and end in characters."""
 
     score: float
     start: int
@@ -43,14 +43,16 @@ class QuestionAnsweringOptions:
     """The options of `question-answering`.
 
     Attributes:
-        top_k: How many answers to return, the best first.
-        doc_stride: How many tokens neighbouring windows of a long context share; by default 128, or half a window.
-        max_answer_len: The longest answer, in tokens.
-        max_seq_len: A window's tokens, question and special ones included; by default what the model takes, at most 384.
-        max_question_len: Without effect, as in the reference with fast tokenizers.
-        handle_impossible_answer: The empty answer may be the best.
-        align_to_words: Answers begin and end with words.
-        padding: Without effect on an answer: rows are padded only within their batch.
+        top_k: The number of answers to return, the best first.
+        doc_stride: The number of tokens that neighbouring windows of a long context share; by default 128, but at most half
+            a window.
+        max_answer_len: The most tokens of an answer.
+        max_seq_len: The number of tokens of a window, with the question and special tokens; by default the model's limit,
+            but at most 384.
+        max_question_len: It has no effect, as in the reference with fast tokenizers.
+        handle_impossible_answer: Include the empty answer among the answers.
+        align_to_words: Extend answers to whole words.
+        padding: It does not change the result, since rows are padded only within a batch.
     """
 
     top_k: int = 1
@@ -89,15 +91,16 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         """Answer one question, a list of questions, or an iterator over questions.
 
         Args:
-            inputs: Dicts `{"question": …, "context": …}`, or one such dict of lists; or a question and its context, as
-                two strings.
-            question: Instead of `inputs`: a question, or a list of them.
-            context: With `question`: its context, or one context for all questions, or a list of as many.
-            batch_size: The most rows a batch may have; a long context has several.
+            inputs: Dicts `{"question": …, "context": …}`; or one dict of lists; or two strings, a question and its
+                context.
+            question: Instead of `inputs`: a question, or a list of questions.
+            context: With `question`: its context; with a list of questions, one context for all, or a list of contexts.
+            batch_size: The most rows in a batch; a long context has several rows.
             options: See `QuestionAnsweringOptions`.
 
         Returns:
-            An `Answer` a question, or a list of them if there are several; for a list of one question its own.
+            For each question an `Answer`, or a list if there are several answers. For a list of one question, only its
+            result.
 
         Raises:
             InputError: A question or a context is missing, empty, or not a string.
@@ -121,7 +124,7 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         return super().__call__(records, batch_size=batch_size, **options)
 
     def _preprocess(self, text: Question, options: QuestionAnsweringOptions) -> list[Row]:
-        """Turn a question into a row a window of its context."""
+        """Turn a question into a row for each window of its context."""
         question, context = record(text, "question", "context")
         pair = text_input(question, "The question"), text_input(context, "The context")
         windows = self._windows(options)
@@ -129,7 +132,7 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
             rows = self.encode_windows(pair if self._question_first else pair[::-1], windows)
         except (InputError, OptionError) as error:
             raise type(error)(
-                f"Windows of {windows.max_length} tokens that share {windows.stride} do not fit the question "
+                f"Windows of {windows.max_length} tokens that share {windows.stride} tokens do not fit the question "
                 f"{question!r}: {error.problem}",
                 hint="Shorten the question, or give a smaller doc_stride or a larger max_seq_len.",
             ) from error
@@ -142,11 +145,7 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         return rows
 
     def _postprocess(
-        self,
-        text: Question,
-        rows: Sequence[Row],
-        outputs: Sequence[RowOutput],
-        options: QuestionAnsweringOptions,
+        self, text: Question, rows: Sequence[Row], outputs: Sequence[RowOutput], options: QuestionAnsweringOptions
     ) -> Answer | list[Answer]:
         """Turn the logits of a context's windows into its answers."""
         answers: dict[str, Answer] = {}
@@ -157,15 +156,12 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
             end = softmax(np.where(candidate, end_logits, _MASKED_LOGIT))  # (tokens,)
             null_scores.append((start[0] * end[0]).item())
             start[0] = end[0] = 0.0
-            candidate[0] = candidate.any()  # the reference takes the first token for a candidate if there is any
+            candidate[0] = candidate.any()  # as in the reference, the first token is a candidate if there is any
             for first, last, score in _best_spans(start, end, candidate, options):
                 begin, stop = self._characters(row, first, last, align_to_words=options.align_to_words)
                 answer = text["context"][begin:stop]
-                found = answers.get(answer.lower())
-                if found is None:
-                    answers[answer.lower()] = {"score": score, "start": begin, "end": stop, "answer": answer}
-                else:
-                    found["score"] += score
+                first_answer: Answer = {"score": 0.0, "start": begin, "end": stop, "answer": answer}
+                answers.setdefault(answer.lower(), first_answer)["score"] += score
         candidates = list(answers.values())
         if options.handle_impossible_answer:
             candidates.append({"score": min(null_scores), "start": 0, "end": 0, "answer": ""})
@@ -173,12 +169,12 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         return best[0] if len(best) == 1 else best
 
     def with_options(self, options: QuestionAnsweringOptions, changes: Mapping[str, Any]) -> QuestionAnsweringOptions:
-        """Return options with some of them changed; None leaves one as it was, and `topk` is an old name of `top_k`."""
-        changes = {name: value for name, value in changes.items() if value is not None}
+        """Return options with some of them changed; None does not change an option, and `topk` is an old name of `top_k`."""
+        changes = without_none(changes)
         if "topk" in changes:
-            warnings.warn("topk is an old name; the new one is top_k.", UserWarning, stacklevel=4)
+            warnings.warn("topk is an old name; give top_k instead.", UserWarning, stacklevel=4)
             changes.setdefault("top_k", changes.pop("topk"))
-        return updated(options, changes, called=type(self).__name__)
+        return super().with_options(options, changes)
 
     @property
     def _question_first(self) -> bool:
@@ -195,9 +191,9 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         return Truncation(length, "only_second" if self._question_first else "only_first", stride)
 
     def _candidates(self, row: Row) -> NDArray[np.bool_]:
-        """Return which of a row's tokens may be in an answer: the context's, and those that mean that there is none.
+        """Return which tokens of a row can be in an answer: tokens of the context, and the token of the empty answer.
 
-        With the context first, the reference takes every token for a candidate.
+        If the context comes first, all tokens are candidates, as in the reference.
         """
         if not self._question_first:
             return np.ones(len(row), dtype=np.bool_)
@@ -205,16 +201,16 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         return np.asarray(is_context | (np.array(row.encoding.ids) == self.tokenizer.cls_token_id))
 
     def _characters(self, row: Row, first: int, last: int, *, align_to_words: bool) -> tuple[int, int]:
-        """Return where in the context a span of tokens begins and ends."""
+        """Return the begin and end of a span of tokens in the context, in characters."""
         encoding = row.encoding
-        if not self._question_first:  # the reference counts padding by its id, so a context that spells it out too
+        if not self._question_first:  # as in the reference, padding tokens that the context contains are counted too
             padding = encoding.ids.count(self.tokenizer.pad_token_id)
             first, last = first - padding, last - padding
         if align_to_words and min(first, last) >= 0:
             words = (encoding.token_to_word(first), encoding.token_to_word(last))
             if None not in words:
-                of_context = 1 if self._question_first else 0
-                spans = [encoding.word_to_chars(word, of_context) for word in words]
+                context_index = 1 if self._question_first else 0
+                spans = [encoding.word_to_chars(word, context_index) for word in words]
                 if None not in spans:
                     return spans[0][0], spans[1][1]
         return encoding.offsets[first][0], encoding.offsets[last][1]
@@ -226,16 +222,16 @@ def _best_spans(
     candidate: NDArray[np.bool_],
     options: QuestionAnsweringOptions,
 ) -> Iterator[tuple[int, int, float]]:
-    """Yield the likeliest spans of tokens: first, last, score. Some may be lost when they are aligned to words."""
+    """Yield the likeliest spans of tokens: first, last, score. Aligned to words, several spans can become one answer."""
     count = 2 * options.top_k + 10 if options.align_to_words else options.top_k
     scores = np.tril(np.triu(np.outer(start, end)), min(options.max_answer_len, len(start)) - 1)  # (first, last)
     flat = scores.ravel()
     if count == 1:
         best = np.array([flat.argmax()])
-    elif len(flat) < count:
+    elif len(flat) <= count:
         best = np.argsort(-flat)
-    else:
-        unsorted = np.argpartition(-flat, count)[:count] if count < len(flat) else np.arange(len(flat))
+    else:  # as in the reference: the order of equal scores decides which spans remain
+        unsorted = np.argpartition(-flat, count)[:count]
         best = unsorted[np.argsort(-flat[unsorted])]
     for first, last in zip(*np.unravel_index(best, scores.shape), strict=True):
         if candidate[first] and candidate[last]:

@@ -1,4 +1,4 @@
-"""Text to text: what an encoder-decoder answers a text with, summaries and translations among it."""
+"""Text to text: the texts that an encoder-decoder generates from a text, with summaries and translations."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,9 @@ from typing import Any, ClassVar, TypeAlias
 from torchless.batching.rows import Prompt, Row, RowOutput
 from torchless.errors import OptionError, nearest
 from torchless.models.generative import GenerativeModel
-from torchless.pipelines.generation import Context, GenerationOptions, GenerationPipeline
+from torchless.pipelines.generation import GenerationOptions, GenerationPipeline
 from torchless.pipelines.inputs import text_input
+from torchless.pipelines.options import without_none
 from torchless.tasks import find_task
 from torchless.tokenization.tokenizer import Encoding, Tokenizer
 
@@ -21,17 +22,17 @@ __all__ = [
     "TranslationPipeline",
 ]
 
-# `{name}_text`, or `{name}_token_ids`.
+# The keys are `{result_name}_text` or `{result_name}_token_ids`, and those of `Details`.
 Answer: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text2TextOptions(GenerationOptions):
-    """The options of `text2text-generation` and `summarization`, beside those of `GenerationConfig`.
+    """The options of `text2text-generation` and `summarization`, in addition to those of `GenerationConfig`.
 
     Attributes:
         return_tensors: Return token ids, not text.
-        return_text: Accepted as the reference accepts it, and without effect.
+        return_text: Accepted as in the reference; it has no effect.
     """
 
     return_tensors: bool = False
@@ -40,11 +41,11 @@ class Text2TextOptions(GenerationOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranslationOptions(Text2TextOptions):
-    """The options of `translation`, beside those of `GenerationConfig`.
+    """The options of `translation`, in addition to those of `GenerationConfig`.
 
     Attributes:
-        src_lang: The language of the text, by the model's own code, for models of many languages.
-        tgt_lang: The language to translate into.
+        src_lang: The language of the text, as a language code of the model, for models of many languages.
+        tgt_lang: The language of the translation.
     """
 
     src_lang: str | None = None
@@ -52,7 +53,7 @@ class TranslationOptions(Text2TextOptions):
 
 
 class Text2TextGenerationPipeline(GenerationPipeline[Text2TextOptions]):
-    """What texts are answered with.
+    """The texts that a model generates from texts.
 
     Source: `Text2TextGenerationPipeline` of transformers 4.57.6, pipelines/text2text_generation.py.
     """
@@ -64,16 +65,16 @@ class Text2TextGenerationPipeline(GenerationPipeline[Text2TextOptions]):
     defaults: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 256, "num_beams": 4}
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
-        """Answer one text, a list of texts, or an iterator over texts.
+        """Generate texts from one text, a list of texts, or an iterator over texts.
 
         Args:
             inputs: Strings.
-            batch_size: The most texts a batch may have.
-            options: See the class of its options, and `GenerationConfig`.
+            batch_size: The most texts in a batch.
+            options: See `options_class` and `GenerationConfig`.
 
         Returns:
-            A list of dicts a text, `num_return_sequences` long: `{"generated_text": …}`, `{"summary_text": …}`,
-            `{"translation_text": …}`. Where each text of a list has one, the dicts themselves.
+            For each text a list of `num_return_sequences` dicts: `{"generated_text": …}`, `{"summary_text": …}` or
+            `{"translation_text": …}`. For a list of texts with a single dict each, the list of the dicts.
 
         Raises:
             InputError: An input is not a string, or is longer than the model takes.
@@ -93,38 +94,32 @@ class Text2TextGenerationPipeline(GenerationPipeline[Text2TextOptions]):
         self, text: str, rows: Sequence[Row], outputs: Sequence[RowOutput], options: Text2TextOptions
     ) -> list[Answer]:
         """Turn a text's sequences into its answers."""
-        (sequences,) = outputs
-        details = self._details(rows, sequences, options, generated_from=1)
-        answers = [self._answer_of(sequence.tolist(), options) for sequence in sequences]
-        return [{**answer, **detail} for answer, detail in zip(answers, details, strict=True)]
-
-    def _answer_of(self, sequence: list[int], options: Text2TextOptions) -> Answer:
+        (row,), (sequences,) = rows, outputs
+        answers: list[Answer]
         if options.return_tensors:
-            return {f"{self.result_name}_token_ids": sequence}
-        return {f"{self.result_name}_text": self.tokenizer.decode(sequence, **self._decoding_options(options))}
+            answers = [{f"{self.result_name}_token_ids": sequence.tolist()} for sequence in sequences]
+        else:
+            decoding = self._decoding_options(options)
+            texts = [self.tokenizer.decode(sequence.tolist(), **decoding) for sequence in sequences]
+            answers = [{f"{self.result_name}_text": text} for text in texts]
+        return self._with_details(answers, row, sequences, options, generated_from=1)
 
     def _read_changes(self, options: Text2TextOptions, changes: Mapping[str, Any]) -> dict[str, Any]:
-        none_is_not_given = {*(option.name for option in fields(options)), "stop_sequence"} - {"max_length"}
-        changes = {name: value for name, value in changes.items() if value is not None or name not in none_is_not_given}
+        changes = without_none(changes, {*(option.name for option in fields(options)), "stop_sequence"})
         if "stop_sequence" in changes:
-            first, *others = self._stop_token_ids(changes.pop("stop_sequence"))
+            first, *further = self._stop_token_ids(changes.pop("stop_sequence"))
             changes["eos_token_id"] = first
-            if others:
+            if further:
                 warnings.warn(
-                    "The stop_sequence has several tokens, and only the first stops; stop_strings= stops on a whole text.",
+                    "The stop_sequence has several tokens, and only the first token stops. To stop at the whole text, use "
+                    "stop_strings=.",
                     UserWarning,
                     stacklevel=5,
                 )
         return changes
 
     def _decoding_options(self, options: Text2TextOptions) -> dict[str, bool]:
-        return {
-            "skip_special_tokens": True,
-            "clean_up_tokenization_spaces": options.clean_up_tokenization_spaces,
-        }
-
-    def _context(self, prompt: Prompt, options: Text2TextOptions) -> Context:
-        return Context((), 0)
+        return {"skip_special_tokens": True, "clean_up_tokenization_spaces": options.clean_up_tokenization_spaces}
 
 
 class SummarizationPipeline(Text2TextGenerationPipeline):
@@ -138,7 +133,7 @@ class SummarizationPipeline(Text2TextGenerationPipeline):
 
 
 class TranslationPipeline(Text2TextGenerationPipeline):
-    """Translations of texts, between the languages of the task's name, of `src_lang` and `tgt_lang`, or of the model.
+    """Translations of texts. The languages come from `src_lang` and `tgt_lang`, from the task's name, or from the model.
 
     Source: `TranslationPipeline` of transformers 4.57.6, pipelines/text2text_generation.py.
     """
@@ -155,7 +150,7 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         super().__init__(model, tokenizer, task_name=task_name, **options)
 
     def _preprocess(self, text: str, options: Text2TextOptions) -> list[Prompt]:
-        """Turn a text into its prompt, with its languages if the model has many."""
+        """Turn a text into its prompt, with the tokens of the languages if the model has many languages."""
         frame = self.tokenizer.language_frame
         if frame is None:
             return super()._preprocess(text, options)
@@ -164,12 +159,13 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         truncation = self.tokenizer.truncation(options.truncation)
         shorter = truncation and replace(truncation, max_length=truncation.max_length - len(frame.tokens))
         tokens = [languages[0] if role == "language" else self.tokenizer.eos_token for role in frame.tokens]
-        whole, *others = self.tokenizer.encode_batch(
+        encoded, *encoded_tokens = self.tokenizer.encode_batch(
             [text_input(text), *tokens], truncation=shorter, add_special_tokens=False
         )
-        encoding = Encoding.merge([*others[: frame.before], whole, *others[frame.before :]], growing_offsets=False)
+        before, after = encoded_tokens[: frame.before], encoded_tokens[frame.before :]
+        encoding = Encoding.merge([*before, encoded, *after], growing_offsets=False)
         config = self.generation_config.updated(**{**options.generation, "forced_bos_token_id": target})
-        return [Prompt(encoding, cut=bool(whole.overflowing), config=config)]
+        return [Prompt(encoding, cut=bool(encoded.overflowing), config=config)]
 
     def _languages(self, options: Text2TextOptions) -> tuple[str, str]:
         source, target = (getattr(options, name) for name in ("src_lang", "tgt_lang"))
@@ -178,8 +174,8 @@ class TranslationPipeline(Text2TextGenerationPipeline):
             return named[1], named[3]
         if source is None or target is None:
             raise OptionError(
-                f"src_lang={source!r} and tgt_lang={target!r} do not say both languages, and this model has many.",
-                hint='Give both by the model\'s own codes: src_lang="en_XX", tgt_lang="fr_XX"',
+                f"src_lang={source!r} and tgt_lang={target!r} do not name both languages, and this model has many.",
+                hint='Give both as language codes of the model: src_lang="en_XX", tgt_lang="fr_XX"',
             )
         return source, target
 
@@ -192,15 +188,15 @@ class TranslationPipeline(Text2TextGenerationPipeline):
 
 
 def _first_translation(model: GenerativeModel) -> str:
-    """Return the first translation that the model's configuration says something of."""
+    """Return the first translation task in the model's configuration."""
     names: list[str] = [
         name for name in model.config.get("task_specific_params") or {} if name.startswith("translation")
     ]
     if not names:
         return "translation"
     warnings.warn(
-        f"The languages are those of {names[0]}, the first that this model names. Ask for them: "
-        f'pipeline("{names[0]}", …)',
+        f"The pipeline uses the languages of {names[0]}, the first translation in the model's configuration. Name the "
+        f'languages in the task: pipeline("{names[0]}", …)',
         UserWarning,
         stacklevel=4,
     )

@@ -12,7 +12,7 @@ from torchless.errors import InputError, OptionError, check_whole_number, neares
 from torchless.numerics import sigmoid, softmax
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import text_input
-from torchless.pipelines.options import NOT_GIVEN, NotGiven, TokenizerOptions, updated
+from torchless.pipelines.options import NOT_GIVEN, NotGiven, TokenizerOptions, without_none
 from torchless.pipelines.windows import Combine, Windows, read_windows
 from torchless.tasks import find_task
 
@@ -28,7 +28,7 @@ _FUNCTIONS: Mapping[str, Callable[[NDArray[np.floating]], NDArray[np.floating]]]
 
 
 class Classification(TypedDict):
-    """A label with its score; and where they were asked for, how many windows it is of, or whether the text was cut."""
+    """A label with its score; the number of windows, and whether the text was cut, are optional."""
 
     label: str
     score: float
@@ -48,12 +48,12 @@ class TextClassificationOptions(TokenizerOptions):
     """The options of `text-classification`.
 
     Attributes:
-        top_k: How many labels to return, the best first; None returns all. Without it, the best alone.
-        return_all_scores: True returns all labels in the model's order. `top_k` is stronger.
-        function_to_apply: What turns logits into scores; by default the model's configuration decides.
-        windows: Cover a long text whole: `mean`, `max` or `Windows` combines the scores of its windows. Each result
-            then says how many `windows` it is of. Not in the reference.
-        return_truncated: Each result says whether its text was `truncated`. Not in the reference.
+        top_k: The number of labels to return, the best first; None returns all. By default only the best is returned.
+        return_all_scores: True returns all labels in the model's order; `top_k` takes precedence.
+        function_to_apply: The function that turns logits into scores; by default the model's configuration decides.
+        windows: Cover the whole of a long text: `mean`, `max` or `Windows` combines the scores of its windows. Each result
+            then has the number of `windows`. Not in the reference.
+        return_truncated: Add `truncated` to each result: whether the text was cut. Not in the reference.
     """
 
     top_k: int | NotGiven | None = NOT_GIVEN
@@ -68,10 +68,10 @@ class TextClassificationOptions(TokenizerOptions):
         function = self.function_to_apply
         if function is not None and str(function).lower() not in {*_FUNCTIONS, "default"}:
             raise OptionError(
-                f"function_to_apply={function!r} is no function.", hint=nearest(function, {*_FUNCTIONS, "default"})
+                f"function_to_apply={function!r} is not a function.", hint=nearest(function, {*_FUNCTIONS, "default"})
             )
         if read_windows(self.windows) and self.truncation:
-            raise OptionError("windows cover a text whole, truncation cuts it.", hint="Give one of the two.")
+            raise OptionError("windows cover the whole text, but truncation cuts it.", hint="Give one of the two.")
 
 
 class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
@@ -88,21 +88,22 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
 
         Args:
             inputs: Strings, or pairs as `{"text": …, "text_pair": …}`.
-            batch_size: The most texts a batch may have.
+            batch_size: The most rows in a batch.
             options: See `TextClassificationOptions`.
 
         Returns:
-            For a string `[{"label", "score"}]`, for a list one such dict a text; with `top_k`, a list of dicts a text.
+            For a string `[{"label", "score"}]`; for a list one such dict for each text. With `top_k`, a list of dicts for
+            each text.
 
         Raises:
-            InputError: An input is neither a string nor a pair, or longer than the model takes.
+            InputError: An input is neither a string nor a pair, or is longer than the model takes.
             OptionError: There is no such option, or its value is not possible.
         """
         result = super().__call__(inputs, batch_size=batch_size, **options)
         return [result] if isinstance(inputs, str) and "top_k" not in options else result
 
     def _preprocess(self, text: str | TextPair, options: TextClassificationOptions) -> list[Row]:
-        """Turn a text, or a pair, into its one row, or into its windows."""
+        """Turn a text or a pair into its row, or into its windows."""
         sequence = _as_text_or_pair(text)
         windows = read_windows(options.windows)
         if windows is None:
@@ -139,17 +140,17 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
     def with_options(self, options: TextClassificationOptions, changes: Mapping[str, Any]) -> TextClassificationOptions:
         """Return options with some of them changed, as the reference merges them.
 
-        A `return_all_scores` of the call outdoes an earlier `top_k`, but keeps the order by score that it brought;
-        a `function_to_apply` of None leaves the earlier one.
+        A `return_all_scores` of the call replaces an earlier `top_k`, but the labels stay in the order of their scores. A
+        `function_to_apply` of None does not change the option.
         """
-        if changes.get("function_to_apply", NOT_GIVEN) is None:
-            changes = {name: value for name, value in changes.items() if name != "function_to_apply"}
-        default = self.model.config.get("return_all_scores")
-        if "top_k" not in changes and "return_all_scores" not in changes and default is not None:
-            changes = {**changes, "return_all_scores": default}
-        if options.top_k is not NOT_GIVEN and "top_k" not in changes and "return_all_scores" in changes:
-            changes = {**changes, "top_k": None if changes["return_all_scores"] else 1}
-        return updated(options, changes, called=type(self).__name__)
+        changes = without_none(changes, {"function_to_apply"})
+        if "top_k" not in changes:
+            default = self.model.config.get("return_all_scores")
+            if default is not None:
+                changes.setdefault("return_all_scores", default)
+            if options.top_k is not NOT_GIVEN and "return_all_scores" in changes:
+                changes["top_k"] = None if changes["return_all_scores"] else 1
+        return super().with_options(options, changes)
 
     def _function(self, options: TextClassificationOptions) -> Callable[[NDArray[np.floating]], NDArray[np.floating]]:
         config = self.model.config
@@ -168,7 +169,9 @@ def _as_text_or_pair(text: Any) -> str | tuple[str, str]:
         text = {"text": text[0][0], "text_pair": text[0][1]}
     if isinstance(text, dict):
         if "text" not in text or not text.keys() <= {"text", "text_pair"}:
-            raise InputError(f"A pair with the keys {sorted(text)}.", hint='Give {"text": …, "text_pair": …}.')
+            raise InputError(
+                f"The input is a dict with the keys {sorted(text)}.", hint='Give {"text": …, "text_pair": …}.'
+            )
         first, second = text_input(text["text"]), text.get("text_pair")
         return (first, text_input(second)) if second else first
     if isinstance(text, list):

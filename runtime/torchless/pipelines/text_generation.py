@@ -1,4 +1,4 @@
-"""Text generation: what follows a text, or what comes next in a chat."""
+"""Text generation: the continuation of a text, or the next message of a chat."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -11,6 +11,7 @@ from torchless.generation.stopping import FinishReason
 from torchless.models.generative import GenerativeModel
 from torchless.pipelines.generation import Context, GenerationOptions, GenerationPipeline
 from torchless.pipelines.inputs import text_input
+from torchless.pipelines.options import without_none
 from torchless.tasks import find_task
 from torchless.tokenization.tokenizer import Padding, Tokenizer
 
@@ -22,7 +23,7 @@ Chat: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 class GeneratedText(TypedDict, total=False):
-    """One sequence: its text (of a chat, the messages with the assistant's), or its token ids; and if asked, `Details`."""
+    """A generated sequence: the text, the messages of a chat with the new message, or the token ids; `Details` are optional."""
 
     generated_text: str | list[Mapping[str, Any]]
     generated_token_ids: list[int]
@@ -33,19 +34,19 @@ class GeneratedText(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextGenerationOptions(GenerationOptions):
-    """The options of `text-generation`, beside those of `GenerationConfig`.
+    """The options of `text-generation`, in addition to those of `GenerationConfig`.
 
     Attributes:
-        return_type: The prompt with what follows (`full_text`), what follows (`new_text`), or token ids (`tensors`). As in
-            the reference, `return_full_text=True` or `False` asks for the first or the second, `return_tensors` for the
-            third.
-        max_length: Of a call, the most tokens of a prompt, too: it is cut to them.
-        padding: Accepted as the reference accepts it, and without effect on an answer.
-        add_special_tokens: Add the model's own tokens to a string; a chat template adds those of a chat.
-        skip_special_tokens: Leave the model's own tokens out of the text.
-        prefix: What comes before each prompt, and not into the answer; by default what the model says.
-        handle_long_generation: `hole` cuts a prompt's beginning where its end leaves no room for what is generated.
-        continue_final_message: Continue a chat's last message; by default where it is the assistant's.
+        return_type: `full_text` returns the prompt with the new text, `new_text` only the new text, and `tensors` token
+            ids. As in the reference, `return_full_text=True`, `return_full_text=False` and `return_tensors` are other
+            names of these three values.
+        max_length: In a call, truncation also cuts the prompt to this number of tokens.
+        padding: Accepted as in the reference; it does not change the result.
+        add_special_tokens: Add special tokens to a string; a chat template adds the special tokens of a chat.
+        skip_special_tokens: Leave special tokens out of the text.
+        prefix: A text before each prompt, which is left out of the result; by default from the model's configuration.
+        handle_long_generation: `hole` cuts the beginning of a prompt that leaves no room for the new tokens.
+        continue_final_message: Continue the last message of a chat; by default only if it is the assistant's message.
         tokenizer_encode_kwargs: Further options of the tokenizer's call or, for chats, of `apply_chat_template`: `tools`,
             `enable_thinking`.
     """
@@ -68,7 +69,7 @@ class TextGenerationOptions(GenerationOptions):
                 hint="handle_long_generation='hole', or leave it out.",
             )
         if self.prefix is not None and not isinstance(self.prefix, str):
-            raise OptionError(f"prefix={self.prefix!r} is no text.", hint='Give a string: prefix="…"')
+            raise OptionError(f"prefix={self.prefix!r} is not a string.", hint='Give a string: prefix="…"')
         if not isinstance(self.skip_special_tokens, bool):
             raise OptionError(
                 f"skip_special_tokens={self.skip_special_tokens!r} is not possible.",
@@ -80,7 +81,7 @@ _NONE_IS_NOT_GIVEN = {*(field.name for field in fields(TextGenerationOptions)), 
 
 
 class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
-    """What follows texts, or chats.
+    """The continuations of texts or chats.
 
     Source: `TextGenerationPipeline` of transformers 4.57.6, pipelines/text_generation.py.
     """
@@ -100,32 +101,34 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
 
         Args:
             inputs: Strings; or chats, each a list of messages `{"role": …, "content": …}`.
-            batch_size: The most prompts a batch may have.
+            batch_size: The most prompts in a batch.
             options: See `TextGenerationOptions` and `GenerationConfig`.
 
         Returns:
-            A list of `GeneratedText` a prompt, `num_return_sequences` long.
+            For each prompt a list of `num_return_sequences` `GeneratedText`.
 
         Raises:
             InputError: An input is neither a string nor a chat, is longer than the model takes, or the chat template
-                refuses it.
+                rejects it.
             OptionError: There is no such option, or its value is not possible.
         """
-        return super().__call__(_one_chat(inputs), batch_size=batch_size, **options)
+        if isinstance(inputs, list | tuple) and inputs:  # a list of messages is one input: it becomes a tuple
+            inputs = tuple(inputs) if isinstance(inputs[0], Mapping) else list(inputs)
+        return super().__call__(inputs, batch_size=batch_size, **options)
 
     def _preprocess(self, text: str | Chat, options: TextGenerationOptions) -> list[Prompt]:
         """Turn a text or a chat into its prompt."""
         config = self.generation_config.updated(**options.generation)
-        given: dict[str, Any] = {"truncation": options.truncation or False, "max_length": options.max_length}
+        encode_kwargs: dict[str, Any] = {"truncation": options.truncation, "max_length": options.max_length}
+        further = options.tokenizer_encode_kwargs or {}
         if isinstance(text, list | tuple):
             continued = _continues(_checked(text), options)
-            given |= {"add_generation_prompt": not continued, "continue_final_message": continued, "return_dict": True}
-            given |= options.tokenizer_encode_kwargs or {}
-            (encoding,) = self.tokenizer.apply_chat_template(text, **given).encodings
+            encode_kwargs |= {"add_generation_prompt": not continued, "continue_final_message": continued}
+            encode_kwargs |= {"truncation": options.truncation or False, "return_dict": True, **further}
+            (encoding,) = self.tokenizer.apply_chat_template(text, **encode_kwargs).encodings
         else:
-            given |= {"truncation": options.truncation, "add_special_tokens": options.add_special_tokens}
-            given |= options.tokenizer_encode_kwargs or {}
-            (encoding,) = self.tokenizer((options.prefix or "") + text_input(text), **given).encodings
+            encode_kwargs |= {"add_special_tokens": options.add_special_tokens, **further}
+            (encoding,) = self.tokenizer((options.prefix or "") + text_input(text), **encode_kwargs).encodings
             config = self._with_prefix(config, options)
         cut = bool(encoding.overflowing)
         if options.handle_long_generation == "hole":
@@ -138,11 +141,10 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
         """Turn a prompt's sequences into texts."""
         (row,), (sequences,) = rows, outputs
         prompt_length = len(row.ids) if isinstance(row, Prompt) else len(row)
-        details = self._details(rows, sequences, options, generated_from=prompt_length)
-        answers = self._answers(text, row, sequences, options)
-        return [{**answer, **detail} for answer, detail in zip(answers, details, strict=True)]
+        results = self._generated_texts(text, row, sequences, options)
+        return self._with_details(results, row, sequences, options, generated_from=prompt_length)
 
-    def _answers(
+    def _generated_texts(
         self, text: str | Chat, row: Row, sequences: RowOutput, options: TextGenerationOptions
     ) -> list[GeneratedText]:
         if options.return_type == "tensors":
@@ -157,15 +159,10 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
         return [{"generated_text": _with_answer(text, new, continued=_continues(text, options))} for new in new_texts]
 
     def _read_changes(self, options: TextGenerationOptions, changes: Mapping[str, Any]) -> dict[str, Any]:
-        changes = _with_return_type(
-            {name: value for name, value in changes.items() if value is not None or name not in _NONE_IS_NOT_GIVEN}
-        )
+        changes = _with_return_type(without_none(changes, _NONE_IS_NOT_GIVEN))
         if "stop_sequence" in changes:
             changes["eos_token_id"] = self._stop_token_ids(changes.pop("stop_sequence"))
         return changes
-
-    def _single_input(self, text: str | Chat) -> Any:
-        return _one_chat(text)
 
     def _decoding_options(self, options: TextGenerationOptions) -> dict[str, bool]:
         return {
@@ -178,7 +175,7 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
         return Context(prompt.ids, len(text))
 
     def _with_prefix(self, config: GenerationConfig, options: TextGenerationOptions) -> GenerationConfig:
-        """Return the options with lengths that do not count the prefix."""
+        """Return the options with `max_length` and `min_length` extended by the length of the prefix."""
         prefix = self.tokenizer.encode(options.prefix or "", add_special_tokens=False)
         longer: dict[str, Any] = {}
         if prefix and config.max_length is not None and config.max_new_tokens is None:
@@ -188,7 +185,7 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
         return config.updated(**longer)
 
     def _room(self, config: GenerationConfig, tokens: int) -> int:
-        """Return how many tokens a prompt may have, so that what is generated still fits."""
+        """Return the most tokens of a prompt that leave room for the new tokens."""
         if self.max_tokens is None:
             return tokens
         room = self.max_tokens - (config.max_total_length(tokens) - tokens)
@@ -201,30 +198,21 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
         return room
 
 
-def _with_return_type(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with `return_type` for the reference's three names for it."""
-    changes = dict(changes)
-    given = {name: changes.pop(name) for name in _RETURNS if name in changes}
-    kind = given.get("return_type")
-    if kind is None and "return_full_text" in given:
-        kind = "full_text" if given["return_full_text"] else "new_text"
-        clashing = given.keys() & {"return_text", "return_tensors"}
-    elif kind is None and "return_tensors" in given:  # False too, in the reference
+def _with_return_type(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return changes with `return_type` in place of the reference's other names for it."""
+    requested = {name: changes.pop(name) for name in _RETURNS if name in changes}
+    kind = requested.get("return_type")
+    if kind is None and "return_full_text" in requested:
+        kind = "full_text" if requested["return_full_text"] else "new_text"
+        clashing = requested.keys() & {"return_text", "return_tensors"}
+    elif kind is None and "return_tensors" in requested:  # as in the reference, even if it is False
         kind = "tensors"
-        clashing = given.keys() & {"return_text"}
+        clashing = requested.keys() & {"return_text"}
     else:
         clashing = set()
     if clashing:
-        names = sorted(given)
-        raise OptionError(f"{' and '.join(names)} exclude each other.", hint="Give one of them.")
+        raise OptionError(f"{' and '.join(sorted(requested))} exclude each other.", hint="Give only one of them.")
     return changes if kind is None else {**changes, "return_type": kind}
-
-
-def _one_chat(inputs: Any) -> Any:
-    """Return inputs with a single chat as a tuple, which is one input, where a list would be many."""
-    if not isinstance(inputs, list | tuple) or not inputs:
-        return inputs
-    return tuple(inputs) if isinstance(inputs[0], Mapping) else list(inputs)
 
 
 def _checked(chat: Sequence[Any]) -> Chat:
@@ -240,7 +228,7 @@ def _checked(chat: Sequence[Any]) -> Chat:
 
 
 def _continues(chat: Chat, options: TextGenerationOptions) -> bool:
-    """Whether a chat's last message is continued, and not answered."""
+    """Return whether the model continues the last message of a chat; otherwise it adds a message."""
     chosen = options.continue_final_message
     return chat[-1]["role"] == "assistant" if chosen is None else chosen
 

@@ -1,4 +1,4 @@
-"""Text ranking: documents by how well they answer a query, judged by a cross-encoder."""
+"""Text ranking: documents in the order of the scores that a cross-encoder gives them for a query."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torchless.folder.model_folder import ModelFolder
 from torchless.models.auto import Model
 from torchless.numerics import sigmoid
 from torchless.pipelines.base import Pipeline
-from torchless.pipelines.inputs import as_records, record, text_pairs
+from torchless.pipelines.inputs import as_records, text_pairs
 from torchless.pipelines.options import TokenizerOptions
 from torchless.tasks import find_task
 from torchless.tokenization.tokenizer import Tokenizer
@@ -33,7 +33,7 @@ class RankingInput(TypedDict):
 
 
 class RankedText(TypedDict):
-    """A document, its place among the documents, and its score."""
+    """A document, its index among the documents, and its score."""
 
     index: int
     score: float
@@ -45,9 +45,9 @@ class TextRankingOptions(TokenizerOptions):
     """The options of `text-ranking`.
 
     Attributes:
-        function_to_apply: `sigmoid` gives scores from 0 to 1, `none` the model's own; by default what the folder says,
-            else `sigmoid`.
-        top_k: How many documents to return; None returns all.
+        function_to_apply: `sigmoid` gives scores from 0 to 1, `none` the logits of the model; by default the folder's
+            setting, or else `sigmoid`.
+        top_k: The number of documents to return; None returns all.
     """
 
     function_to_apply: FunctionToApply | None = None
@@ -56,7 +56,7 @@ class TextRankingOptions(TokenizerOptions):
     def __post_init__(self) -> None:
         if self.function_to_apply not in (None, *get_args(FunctionToApply)):
             raise OptionError(
-                f"function_to_apply={self.function_to_apply!r} is no function.",
+                f"function_to_apply={self.function_to_apply!r} is not a function.",
                 hint=nearest(self.function_to_apply, get_args(FunctionToApply)),
             )
         check_whole_number("top_k", self.top_k, at_least=1, hint="Give a number of documents, or None for all.")
@@ -65,7 +65,7 @@ class TextRankingOptions(TokenizerOptions):
 class TextRankingPipeline(Pipeline[TextRankingOptions]):
     """The documents of a query, the best first.
 
-    Source: the reference has no such pipeline. Scores and order are those of `CrossEncoder.rank` of
+    Source: the reference has no such pipeline. Scores and order are those of `CrossEncoder.rank` in
         sentence-transformers 5.7.0, for a model with one label.
     """
 
@@ -77,7 +77,7 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
         if model.config.num_labels != 1:
             raise CheckpointError(
                 f"The model in {str(model.folder.path)!r} has {model.config.num_labels} labels; a cross-encoder "
-                "that ranks has one.",
+                "for ranking has one label.",
                 hint="Use a model that was trained to rank, or text-classification with pairs.",
             )
         self._function = self.options.function_to_apply or _declared_function(model.folder)
@@ -91,17 +91,17 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
         batch_size: int | None = None,
         **options: Any,
     ) -> Any:
-        """Rank the documents of one query, of a list, or of an iterator.
+        """Rank the documents of one query, a list of queries, or an iterator over queries.
 
         Args:
             inputs: Dicts `{"query": …, "documents": […]}`.
-            query: Instead of `inputs`: a query, or a list of them.
-            documents: With `query`: its documents, or for a list of queries a list of lists.
-            batch_size: The most rows a batch may have; a query has a row a document.
+            query: Instead of `inputs`: a query, or a list of queries.
+            documents: With `query`: its documents; with a list of queries, a list of documents for each.
+            batch_size: The most rows in a batch; a query has a row for each document.
             options: See `TextRankingOptions`.
 
         Returns:
-            A list of `RankedText` a query.
+            For each query a list of `RankedText`, the best first.
 
         Raises:
             InputError: A query or its documents are missing, empty, not strings, or longer than the model takes.
@@ -111,18 +111,13 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
         return super().__call__(records, batch_size=batch_size, **options)
 
     def _preprocess(self, text: RankingInput, options: TextRankingOptions) -> list[Row]:
-        """Turn a query into a row a document."""
-        query, documents = record(text, "query", "documents")
+        """Turn a query into a row for each document."""
+        pairs = text_pairs(text, "query", "document")
         truncation = options.read_truncation(self.tokenizer)
-        pairs = text_pairs(query, documents, text_name="query", candidate_name="document")
         return [self.encode(pair, truncation, add_special_tokens=options.add_special_tokens) for pair in pairs]
 
     def _postprocess(
-        self,
-        text: RankingInput,
-        rows: Sequence[Row],
-        outputs: Sequence[RowOutput],
-        options: TextRankingOptions,
+        self, text: RankingInput, rows: Sequence[Row], outputs: Sequence[RowOutput], options: TextRankingOptions
     ) -> list[RankedText]:
         """Turn the logits of the documents into their scores, the best first."""
         apply = sigmoid if (options.function_to_apply or self._function) == "sigmoid" else np.asarray
@@ -134,7 +129,7 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
 
 
 def _declared_function(folder: ModelFolder) -> FunctionToApply:
-    """Return what a folder says that logits become; a cross-encoder that says nothing has a sigmoid.
+    """Return the function of a folder's sentence-transformers files that turns logits into scores; by default a sigmoid.
 
     Source: `get_default_activation_fn` and `_parse_model_config` of `CrossEncoder` in sentence-transformers 5.7.0.
     """
@@ -146,6 +141,6 @@ def _declared_function(folder: ModelFolder) -> FunctionToApply:
     if function is None:
         raise CheckpointError(
             f"The folder {str(folder.path)!r} turns logits into scores by {path!r}, which is not supported.",
-            hint="Say what to do instead: function_to_apply='sigmoid' or function_to_apply='none'.",
+            hint="Choose a function: function_to_apply='sigmoid' or function_to_apply='none'.",
         )
     return function

@@ -1,4 +1,4 @@
-"""Token classification: the label of each token of a text, or the entities that they make."""
+"""Token classification: the labels of the tokens of a text, or the entities of the text."""
 
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,7 +15,7 @@ from torchless.errors import InputError, OptionError, check_whole_number, neares
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline, Prepared
 from torchless.pipelines.inputs import text_input
-from torchless.pipelines.options import updated
+from torchless.pipelines.options import without_none
 from torchless.tasks import find_task
 from torchless.tokenization.truncation import Truncation
 
@@ -25,7 +25,7 @@ AggregationStrategy: TypeAlias = Literal["none", "simple", "first", "average", "
 
 
 class Entity(TypedDict):
-    """A token (`entity`, `index`) or a group of tokens (`entity_group`), with its place in the text in characters."""
+    """A token (`entity`, `index`) or a group of tokens (`entity_group`), with its start and end in characters."""
 
     entity: NotRequired[str]
     entity_group: NotRequired[str]
@@ -42,12 +42,12 @@ class TokenClassificationOptions:
 
     Attributes:
         aggregation_strategy: `none` returns tokens. `simple` groups tokens of the same entity. `first`, `average` and
-            `max` make one entity of each word before: that of its first token, of the mean of the scores, of the
+            `max` first give each word a single entity: by its first token, by the mean of its tokens' scores, or by the
             token with the highest score.
         ignore_labels: Labels that are left out of the result.
-        stride: Cover a long text whole, by windows that share this many tokens. Without it, the text is cut.
-        is_split_into_words: The inputs are lists of words. Read from each call, not from the constructor.
-        delimiter: What joins words into the text that `start` and `end` count in. Read from each call as well.
+        stride: Cover the whole of a long text with windows that share this number of tokens. By default the text is cut.
+        is_split_into_words: The inputs are lists of words. Only a call sets this option, not the constructor.
+        delimiter: The text between words, for the positions `start` and `end`. Only a call sets this option.
     """
 
     aggregation_strategy: AggregationStrategy | None = None
@@ -84,7 +84,7 @@ class TokenClassificationOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A token of the text: its probabilities are (labels,)."""
+    """A token of the text; its `scores` are probabilities, (labels,)."""
 
     word: str
     scores: NDArray[np.floating]
@@ -108,28 +108,28 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
 
         Args:
             inputs: Strings; with `is_split_into_words`, lists of words.
-            batch_size: The most rows a batch may have.
+            batch_size: The most rows in a batch.
             options: See `TokenClassificationOptions`.
 
         Returns:
-            A list of `Entity` a text. A list of words that is not in a list of its own counts as a list of one text.
+            For each text a list of `Entity`. A single list of words counts as a list of one text.
 
         Raises:
-            InputError: An input is neither a string nor, if so asked for, a list of words.
+            InputError: An input is not a string or, with `is_split_into_words`, not a list of words.
             OptionError: There is no such option, or its value is not possible.
         """
-        options = _of_call(options)
+        options = _call_options(options)
         words = options["is_split_into_words"]
         if words and isinstance(inputs, list) and not all(isinstance(text, list) for text in inputs):
             inputs = [inputs]
         return super().__call__(inputs, batch_size=batch_size, **options)
 
     def prepare(self, inputs: Sequence[Any], /, **options: Any) -> Prepared:
-        """Do all of a call but running the model."""
-        return super().prepare(inputs, **_of_call(options))
+        """Do the steps of a call except `forward`."""
+        return super().prepare(inputs, **_call_options(options))
 
     def _preprocess(self, text: str | list[str], options: TokenClassificationOptions) -> list[Row]:
-        """Turn a text into its one row, or with a stride into its windows."""
+        """Turn a text into its row, or with a stride into its windows."""
         words = options.is_split_into_words
         _check_input(text, words=words)
         truncation = self._truncation(options.stride)
@@ -153,7 +153,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
             word_starts = list(accumulate(steps, initial=0))
         if options.strategy in {"first", "average", "max"} and self.tokenizer.continuing_subword_prefix is None:
             warnings.warn(
-                "This tokenizer does not mark the tokens that continue a word; spaces in the text tell them instead.",
+                "This tokenizer does not mark the tokens that continue a word; words are separated at spaces instead.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -168,15 +168,14 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
     def with_options(
         self, options: TokenClassificationOptions, changes: Mapping[str, Any]
     ) -> TokenClassificationOptions:
-        """Return options with some of them changed; None leaves one as it was."""
-        changes = _with_the_new_name({name: value for name, value in changes.items() if value is not None})
+        """Return options with some of them changed; None does not change an option."""
+        changes = _with_new_name(without_none(changes))
         if "stride" in changes and str(changes.get("aggregation_strategy", "")).lower() == "none":
             raise OptionError(
-                f"stride={changes['stride']!r} needs entities to join its windows by, and aggregation_strategy='none' "
-                "makes none.",
+                f"stride={changes['stride']!r} needs entities, which aggregation_strategy='none' does not make.",
                 hint="Give aggregation_strategy='simple'.",
             )
-        return updated(options, changes, called=type(self).__name__)
+        return super().with_options(options, changes)
 
     def _truncation(self, stride: int | None) -> Truncation | None:
         length = self.max_tokens
@@ -193,7 +192,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
     def _tokens(
         self, sentence: str, word_starts: list[int] | None, row: Row, scores: NDArray[np.floating]
     ) -> list[_Token]:
-        """Return a row's tokens but for special ones; `scores` are (tokens, labels)."""
+        """Return the tokens of a row without special tokens; `scores` are probabilities, (tokens, labels)."""
         encoding = row.encoding
         marked = self.tokenizer.continuing_subword_prefix is not None
         columns = zip(encoding.special_tokens_mask, encoding.ids, encoding.offsets, encoding.word_ids, strict=True)
@@ -248,7 +247,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         }
 
     def _grouped(self, entities: Sequence[Entity]) -> list[Entity]:
-        """Join neighbours of the same tag, unless the later one begins an entity."""
+        """Join neighbours of the same tag, unless the later neighbour begins an entity."""
         groups: list[list[Entity]] = []
         for entity in entities:
             begins, tag = _begins_and_tag(entity["entity"])
@@ -275,21 +274,19 @@ _WORD_SCORES: Mapping[str, Callable[[Sequence[NDArray[np.floating]]], Any]] = {
 }
 
 
-def _of_call(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a call; the constructor's say nothing of how words are split."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return {"is_split_into_words": False, "delimiter": " "} | given
+def _call_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a call with the defaults of the options that only a call sets."""
+    return {"is_split_into_words": False, "delimiter": " "} | without_none(options)
 
 
-def _with_the_new_name(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return changes with `aggregation_strategy` for the two options that the reference had before it."""
-    changes = dict(changes)
+def _with_new_name(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return changes with `aggregation_strategy` in place of the two older options of the reference."""
     old = {name: changes.pop(name) for name in ("grouped_entities", "ignore_subwords") if name in changes}
     if old:
         grouped = "first" if old.get("ignore_subwords") else "simple"
         changes["aggregation_strategy"] = grouped if old.get("grouped_entities") else "none"
         warnings.warn(
-            f"{' and '.join(old)} are old; the new way is aggregation_strategy={changes['aggregation_strategy']!r}.",
+            f"{' and '.join(old)} are old; use aggregation_strategy={changes['aggregation_strategy']!r} instead.",
             UserWarning,
             stacklevel=5,
         )
@@ -297,27 +294,23 @@ def _with_the_new_name(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _begins_and_tag(label: str) -> tuple[bool, str]:
-    """Return whether a label begins an entity, and its tag: only `B-` and `I-` are prefixes."""
+    """Return whether a label begins an entity, and the label without its prefix, `B-` or `I-`."""
     return label.startswith("B-"), label[2:] if label.startswith(("B-", "I-")) else label
 
 
 def _best_of_overlapping(entities: Sequence[Entity]) -> list[Entity]:
-    """Of the entities that overlap in neighbouring windows keep the longest, and of those the one that scores best.
+    """Keep the longest of the entities that overlap; of equally long entities, keep the entity with the best score.
 
-    Every entity is compared with the last one kept, the first also with itself: if it is empty, it stays twice.
+    As in the reference, the first entity is also compared with itself: an empty first entity occurs twice in the result.
     """
     ordered = sorted(entities, key=lambda entity: entity["start"])
     best = ordered[:1]
     for entity in ordered:
-        if not best[-1]["start"] <= entity["start"] < best[-1]["end"]:
+        if best[-1]["start"] <= entity["start"] < best[-1]["end"]:
+            best[-1] = max(best[-1], entity, key=lambda item: (item["end"] - item["start"], item["score"]))
+        else:
             best.append(entity)
-        elif _length_and_score(entity) > _length_and_score(best[-1]):
-            best[-1] = entity
     return best
-
-
-def _length_and_score(entity: Entity) -> tuple[int, float]:
-    return entity["end"] - entity["start"], entity["score"]
 
 
 def _check_input(text: Any, *, words: bool) -> None:

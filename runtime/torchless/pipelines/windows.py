@@ -1,4 +1,4 @@
-"""Windows that cover a long text, and how their values become one."""
+"""Windows that cover a long text, and the combination of their values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ Combine: TypeAlias = Literal["mean", "max"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
-    """How a text that is longer than the model takes is covered whole.
+    """How windows cover a text that is longer than the model takes.
 
     Attributes:
-        combine: `mean` weighs each window's values by its tokens; `max` takes the largest value of each.
-        stride: How many tokens neighbouring windows share.
-        max_length: A window's tokens, special ones included; by default what the model takes.
+        combine: `mean` takes the mean of the windows' values, weighted by their tokens; `max` takes the largest value.
+        stride: The number of tokens that neighbouring windows share.
+        max_length: The number of tokens of a window, special tokens included; by default the model's limit.
     """
 
     combine: Combine = "mean"
@@ -43,16 +43,16 @@ class Windows:
         """Return the truncation that cuts a text into these windows.
 
         Args:
-            tokenizer: It says how many tokens are special.
-            max_tokens: What the model takes, in tokens; None if it has no limit.
-            pair: The text has a pair, which is repeated in every window.
+            tokenizer: The tokenizer, which adds special tokens.
+            max_tokens: The most tokens that the model takes; None if it has no limit.
+            pair: The text has a pair, which is repeated in each window.
 
         Raises:
-            OptionError: The stride is not smaller than the window, or the window longer than the model takes.
+            OptionError: The stride is not smaller than the window, or the window is longer than the model takes.
         """
         length = self.max_length or max_tokens
         if length is None:
-            raise OptionError("This model has no longest input.", hint="Give windows=Windows(max_length=512, …).")
+            raise OptionError("This model has no limit on its input.", hint="Give windows=Windows(max_length=512, …).")
         if max_tokens is not None and length > max_tokens:
             raise OptionError(
                 f"A window of {length} tokens is longer than this model takes.", hint=f"Give {max_tokens} or less."
@@ -66,14 +66,14 @@ class Windows:
         return Truncation(length, "only_first" if pair else "longest_first", self.stride)
 
     def combined(self, rows: Sequence[Row], values: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
-        """Make one of the windows' values.
+        """Combine the values of the windows.
 
         Args:
             rows: The windows.
-            values: An array a window, all of one shape.
+            values: The array of each window; all have the same shape.
 
         Returns:
-            An array of that shape.
+            An array of this shape.
         """
         if len(values) == 1:
             return values[0]
@@ -85,15 +85,13 @@ class Windows:
 
 
 def read_windows(value: Any) -> Windows | None:
-    """Read a `windows=` option: None, `mean`, `max`, True for `mean`, or `Windows`.
+    """Read the option `windows`: None or False, True or `mean`, `max`, or `Windows`.
 
     Raises:
-        OptionError: It is something else.
+        OptionError: The value is not possible.
     """
     if value is None or value is False:
         return None
-    if value is True:
-        return Windows()
     if isinstance(value, Windows):
         return value
-    return Windows(combine=value)
+    return Windows() if value is True else Windows(combine=value)

@@ -1,7 +1,7 @@
-"""Zero-shot classification: any labels, scored by a model that knows what entails what."""
+"""Zero-shot classification: the scores of any labels for a text, by a model of natural language inference."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
@@ -13,7 +13,6 @@ from torchless.models.auto import Model
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import text_input
-from torchless.pipelines.options import updated
 from torchless.tasks import find_task
 from torchless.tokenization.tokenizer import Tokenizer
 
@@ -23,7 +22,7 @@ _TEMPLATE_HINT = "Put {} where the label goes: 'This example is {}.'"
 
 
 class ZeroShotClassification(TypedDict):
-    """A text, and the candidate labels with their scores, the best first; where asked for, whether it was cut."""
+    """A text, and the candidate labels with their scores, the best first; `truncated` is optional."""
 
     sequence: str
     labels: list[str]
@@ -36,10 +35,10 @@ class ZeroShotClassificationOptions:
     """The options of `zero-shot-classification`.
 
     Attributes:
-        candidate_labels: The labels to choose from, as a list, or as a string with commas between them.
-        hypothesis_template: What a label is put into, in the place of `{}`.
-        multi_label: Each label is judged for itself, instead of all sharing a sum of 1.
-        return_truncated: Each result says whether its text was `truncated`. Not in the reference.
+        candidate_labels: The labels to score, as a list or as a string separated by commas.
+        hypothesis_template: A sentence in which `{}` is replaced by a label.
+        multi_label: Score each label independently; by default the scores of all labels sum to 1.
+        return_truncated: Add `truncated` to each result: whether the text was cut. Not in the reference.
     """
 
     candidate_labels: str | Sequence[str] | None = None
@@ -63,7 +62,7 @@ class ZeroShotClassificationOptions:
             )
 
     def hypothesis(self, label: str) -> str:
-        """Return the sentence that a label makes of the template.
+        """Return the template with a label.
 
         Raises:
             OptionError: The template cannot be filled.
@@ -78,14 +77,14 @@ class ZeroShotClassificationOptions:
 
     @property
     def labels(self) -> list[str]:
-        """The candidate labels, one by one."""
+        """The candidate labels as a list."""
         if isinstance(self.candidate_labels, str):
             return [label.strip() for label in self.candidate_labels.split(",") if label.strip()]
         return list(self.candidate_labels or ())
 
 
 class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
-    """The scores of any labels for texts, by a model of natural language inference.
+    """The scores of any labels for texts.
 
     Source: `ZeroShotClassificationPipeline` of transformers 4.57.6, pipelines/zero_shot_classification.py.
     """
@@ -101,7 +100,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
         if not entailing:
             labels = ", ".join(model.config.id2label.values())
             warnings.warn(
-                f"No label of this model means entailment: {labels}. The last is taken for it.",
+                f"No label of this model means entailment: {labels}. The last label is used instead.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -117,16 +116,16 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
         """Classify one text, a list of texts, or an iterator over texts.
 
         Args:
-            inputs: Strings; one that is too long is cut, the label's hypothesis never.
+            inputs: Strings; a text that is too long is cut, but a hypothesis is never cut.
             candidate_labels: See `ZeroShotClassificationOptions`.
-            batch_size: The most rows a batch may have; a text has a row a label.
+            batch_size: The most rows in a batch; a text has a row for each label.
             options: See `ZeroShotClassificationOptions`.
 
         Returns:
-            A `ZeroShotClassification` a text.
+            A `ZeroShotClassification` for each text.
 
         Raises:
-            InputError: An input is no string, or empty.
+            InputError: An input is not a string, or is empty.
             OptionError: There is no such option, or its value is not possible.
         """
         if candidate_labels is not None:
@@ -134,7 +133,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
         return super().__call__(inputs, batch_size=batch_size, **options)
 
     def _preprocess(self, text: str, options: ZeroShotClassificationOptions) -> list[Row]:
-        """Turn a text into a row a label: the text, and the hypothesis that the label fits it."""
+        """Turn a text into a row for each label: the text and the hypothesis of the label."""
         if not text_input(text):
             raise InputError("The text is empty.", hint="Give a text to classify.")
         if not options.labels:
@@ -144,11 +143,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
         return [self._row(text, options.hypothesis(label)) for label in options.labels]
 
     def _postprocess(
-        self,
-        text: str,
-        rows: Sequence[Row],
-        outputs: Sequence[RowOutput],
-        options: ZeroShotClassificationOptions,
+        self, text: str, rows: Sequence[Row], outputs: Sequence[RowOutput], options: ZeroShotClassificationOptions
     ) -> ZeroShotClassification:
         """Turn the logits of a text's labels into their scores."""
         logits = np.stack([logits for (logits,) in outputs])  # (candidates, labels)
@@ -167,15 +162,9 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
             result["truncated"] = any(row.cut for row in rows)
         return result
 
-    def with_options(
-        self, options: ZeroShotClassificationOptions, changes: Mapping[str, Any]
-    ) -> ZeroShotClassificationOptions:
-        """Return options with some of them changed."""
-        return updated(options, changes, called=type(self).__name__)
-
     def _row(self, text: str, hypothesis: str) -> Row:
         cut = self.tokenizer.truncation("only_first")
         try:
             return self.encode((text, hypothesis), cut)
-        except InputError:  # the hypothesis alone is too long: as in the reference, nothing is cut then
+        except InputError:  # the hypothesis is too long by itself: as in the reference, nothing is cut
             return self.encode((text, hypothesis), None)

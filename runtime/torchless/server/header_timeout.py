@@ -22,6 +22,7 @@ class HeaderTimeoutProtocol(HttpToolsProtocol):
         super().__init__(**options)
         self._head_timeout_s = head_timeout_s
         self._head_bytes = 0
+        self._in_body = False
         self._timer: TimerHandle | None = None  # runs while a head is due
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
@@ -30,14 +31,20 @@ class HeaderTimeoutProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._timer is not None:
+        # After an early refusal, the rest of the body arrives before the next head.
+        if self._timer is not None and not self._in_body:
             self._head_bytes += len(data)
             if self._head_bytes > _MAX_HEAD_BYTES:
                 self.transport.close()
 
     def on_headers_complete(self) -> None:
+        self._in_body = True
         self._stop_timer()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

@@ -28,14 +28,14 @@ class Sized:
 
 
 class Recorded:
-    """What runs batches, and remembers them; the first waits until all are there."""
+    """Records the batches that it runs; the first batch waits for the event `go`."""
 
     def __init__(self):
         self.batches = []
         self.begun = Event()
         self.go = Event()
 
-    def __call__(self, rows, wanted):
+    def __call__(self, rows, should_continue):
         self.begun.set()
         assert self.go.wait(WAIT_S)
         self.batches.append([(len(row), row.name) for row in rows])
@@ -46,7 +46,7 @@ class Recorded:
 
 @pytest.fixture
 def busy():
-    """A queue whose one thread is held up by a first row, and what runs its batches."""
+    """A queue whose only thread is busy with a first row, and the function that runs its batches."""
     run = Recorded()
     queue = RowQueue(run, workers=1, max_batch_tokens=100, group=lambda row: isinstance(row.name, tuple))
     queue.submit([Sized(1, "first")])
@@ -61,7 +61,7 @@ def outcome(future):
     return future.result() if error is None else type(error)
 
 
-def test_neighbours_in_length_share_a_batch_and_the_oldest_goes_first(busy):
+def test_rows_of_similar_length_share_a_batch_and_the_oldest_runs_first(busy):
     queue, run = busy
     futures = [queue.submit([Sized(length)]) for length in (10, 50, 12, 90, 11, 200, 48)]
     assert len(queue) == 7
@@ -72,9 +72,11 @@ def test_neighbours_in_length_share_a_batch_and_the_oldest_goes_first(busy):
 
 
 @pytest.mark.parametrize(
-    ("run_tokens", "batches"), [(24, [[30, 30, 32], [90]]), (1000, [[30, 30, 32, 90]])], ids=["cheap runs", "dear runs"]
+    ("run_tokens", "batches"),
+    [(24, [[30, 30, 32], [90]]), (1000, [[30, 30, 32, 90]])],
+    ids=["cheap runs", "expensive runs"],
 )
-def test_a_batch_is_filled_up_as_long_as_that_makes_it_cheaper(run_tokens, batches):
+def test_a_batch_grows_while_this_lowers_the_cost_of_a_token(run_tokens, batches):
     run = Recorded()
     queue = RowQueue(run, workers=1, max_batch_tokens=400, run_tokens=run_tokens)
     queue.submit([Sized(1)])
@@ -94,18 +96,18 @@ def test_groups_never_share_a_batch(busy):
     assert [[name for _, name in batch] for batch in run.batches] == [["first"], ["a", "c"], [("b",), ("d",)]]
 
 
-def test_who_has_gone_is_skipped(busy):
+def test_rows_of_a_cancelled_caller_do_not_run(busy):
     queue, run = busy
-    gone, stays = queue.submit([Sized(10, "gone"), Sized(80, "gone")]), queue.submit([Sized(10, "stays")])
-    assert gone.cancel()
+    cancelled, kept = queue.submit([Sized(10, "cancelled"), Sized(80, "cancelled")]), queue.submit([Sized(10, "kept")])
+    assert cancelled.cancel()
     run.go.set()
-    assert outcome(stays) == [(10, "stays")]
+    assert outcome(kept) == [(10, "kept")]
     with pytest.raises(CancelledError):
-        gone.result()
-    assert "gone" not in {name for batch in run.batches for _, name in batch}
+        cancelled.result()
+    assert "cancelled" not in {name for batch in run.batches for _, name in batch}
 
 
-def test_only_the_guilty_fail(busy):
+def test_only_the_caller_of_a_bad_row_fails(busy):
     queue, run = busy
     good, bad, other = (queue.submit([Sized(10, name)]) for name in ("good", "bad", "other"))
     run.go.set()
@@ -114,13 +116,13 @@ def test_only_the_guilty_fail(busy):
 
 @given(
     callers=st.lists(
-        st.tuples(st.lists(st.integers(0, 60), max_size=6), st.sampled_from(["runs", "fails", "goes"])), max_size=12
+        st.tuples(st.lists(st.integers(0, 60), max_size=6), st.sampled_from(["runs", "fails", "cancels"])), max_size=12
     ),
     workers=st.integers(1, 3),
     max_batch_rows=st.none() | st.integers(1, 4),
 )
 @settings(max_examples=60, deadline=None)
-def test_every_row_runs_once_within_the_bounds(callers, workers, max_batch_rows):
+def test_each_row_runs_once_within_the_limits(callers, workers, max_batch_rows):
     run, reports = Recorded(), []
     queue = RowQueue(run, workers=workers, max_batch_tokens=64, max_batch_rows=max_batch_rows, on_batch=reports.append)
     futures = []
@@ -129,7 +131,7 @@ def test_every_row_runs_once_within_the_bounds(callers, workers, max_batch_rows)
             Sized(length, "bad" if fate == "fails" else (index, position)) for position, length in enumerate(lengths)
         ]
         futures.append(queue.submit(rows))
-        if fate == "goes":
+        if fate == "cancels":
             futures[-1].cancel()
     run.go.set()
     queue.close()
@@ -144,7 +146,7 @@ def test_every_row_runs_once_within_the_bounds(callers, workers, max_batch_rows)
     assert len(good) == len(set(good))
 
 
-def test_a_batch_continues_until_the_last_of_its_callers_has_gone():
+def test_a_batch_continues_until_all_its_callers_have_cancelled():
     futures, answers = [], []
 
     def run(rows, should_continue):
@@ -155,13 +157,13 @@ def test_a_batch_continues_until_the_last_of_its_callers_has_gone():
         return rows
 
     queue = RowQueue(run, workers=1, max_batch_tokens=100)
-    with queue._changed:  # before the thread can take the first alone
+    with queue._changed:  # so that the thread cannot take the first row alone
         futures += [queue.submit([Sized(1, name)]) for name in "ab"]
     queue.close()
     assert answers == [True, True, False]
 
 
-def test_a_closed_queue_takes_nothing(busy):
+def test_a_closed_queue_accepts_no_rows(busy):
     queue, run = busy
     run.go.set()
     queue.close()
@@ -170,16 +172,16 @@ def test_a_closed_queue_takes_nothing(busy):
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "q8"])
-def test_answers_are_those_of_a_call(sentiment, dtype):
+def test_results_equal_those_of_a_call(sentiment, dtype):
     classify = pipeline("text-classification", sentiment, dtype=dtype, top_k=None)
     texts = sample_texts(24)
     runner = BatchRunner(classify.model, classify.tokenizer)
     queue = RowQueue(lambda rows, _: runner.run(rows), workers=2, max_batch_tokens=384)
     prepared = [classify.prepare([text]) for text in texts]
-    futures = [queue.submit(one.rows) for one in prepared]
-    together = [one.results(future.result(WAIT_S))[0] for one, future in zip(prepared, futures, strict=True)]
+    futures = [queue.submit(item.rows) for item in prepared]
+    together = [item.results(future.result(WAIT_S))[0] for item, future in zip(prepared, futures, strict=True)]
     queue.close()
     for got, expected in zip(together, [classify([text])[0] for text in texts], strict=True):
-        assert [one["label"] for one in got] == [one["label"] for one in expected]
-        scores = [[one["score"] for one in result] for result in (got, expected)]
+        assert [label["label"] for label in got] == [label["label"] for label in expected]
+        scores = [[label["score"] for label in result] for result in (got, expected)]
         np.testing.assert_allclose(*scores, atol=1e-5 if dtype == "fp32" else 0, rtol=0)

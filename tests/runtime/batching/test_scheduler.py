@@ -20,7 +20,7 @@ def parts(tiny):
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_rows_come_back_in_order_without_padding(parts, side):
+def test_outputs_are_in_order_and_without_padding(parts, side):
     model, tokenizer = parts
     tokenizer.padding_side = side
     rows = [Row(encoding) for encoding in tokenizer.encode_batch(sample_texts(40))]
@@ -38,7 +38,7 @@ def test_no_rows(parts):
 
 @pytest.fixture(scope="module")
 def dynamic(tiny, tmp_path_factory):
-    """A folder as others leave it: fp32, ONNX Runtime's dynamic int8, and no manifest."""
+    """A folder from another tool: fp32, ONNX Runtime's dynamic int8, and no manifest."""
     folder = tmp_path_factory.mktemp("dynamic") / "bert"
     labels = ["contradiction", "entailment", "neutral"]
     nli = {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
@@ -50,7 +50,7 @@ def dynamic(tiny, tmp_path_factory):
 
 @pytest.fixture
 def runs(monkeypatch):
-    """The rows of each run, of whatever session."""
+    """The number of rows of each run, of all sessions."""
     counted = []
     run = Session.run
 
@@ -62,7 +62,7 @@ def runs(monkeypatch):
     return counted
 
 
-def test_rows_run_one_by_one_where_they_would_change_each_other(dynamic, runs):
+def test_rows_run_separately_if_outputs_depend_on_the_batch(dynamic, runs):
     classify = pipeline("text-classification", dynamic, dtype="int8", top_k=None)
     texts = sample_texts(16)
     alone = [classify([text])[0] for text in texts]
@@ -77,7 +77,7 @@ def test_rows_run_one_by_one_where_they_would_change_each_other(dynamic, runs):
     assert pipeline("text-classification", dynamic, dtype="int8", top_k=None, batch_size=4)(texts) == together
 
 
-def test_a_row_for_each_label_too(dynamic, runs):
+def test_rows_of_labels_run_separately_too(dynamic, runs):
     judge = pipeline("zero-shot-classification", dynamic, dtype="int8", candidate_labels=["a", "b", "c"])
     judge("A film.")
     assert runs == [1, 1, 1]
@@ -88,12 +88,12 @@ def test_fp32_is_batched(dynamic, runs):
     assert runs == [16]
 
 
-@pytest.mark.parametrize("said", [True, False])
-def test_what_a_manifest_says_holds(dynamic, tmp_path, runs, said):
+@pytest.mark.parametrize("batch_dependent", [True, False])
+def test_a_manifest_takes_precedence(dynamic, tmp_path, runs, batch_dependent):
     folder = shutil.copytree(dynamic, tmp_path / "copy")
     size = (folder / "onnx" / "model_int8.onnx").stat().st_size
     parts = (Part(file="onnx/model_int8.onnx", size_bytes=size, sha256=""),)
-    variant = Variant(parts=parts, batch_dependent=said)
+    variant = Variant(parts=parts, batch_dependent=batch_dependent)
     Manifest(task="text-classification", source={}, versions={}, variants={"int8": variant}).write(folder)
     pipeline("text-classification", folder, dtype="int8")(["A film."] * 4)
-    assert runs == ([1] * 4 if said else [4])
+    assert runs == ([1] * 4 if batch_dependent else [4])

@@ -318,7 +318,7 @@ def test_the_default_is_logged_and_not_warned_of(monkeypatch, caplog):
     with caplog.at_level(logging.WARNING), pytest.raises(pytest.fail.Exception, match="Xenova/bart-large-mnli"):
         pipeline("zero-shot-classification")
     assert "zero-shot-classification uses Xenova/bart-large-mnli" in caplog.text
-    with pytest.raises(OptionError, match="none that multiple-choice uses by default"):
+    with pytest.raises(OptionError, match="multiple-choice has no default model"):
         pipeline("multiple-choice")
     with pytest.raises(TaskError):
         pipeline("sentimental")

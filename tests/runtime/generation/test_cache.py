@@ -16,14 +16,14 @@ def filled(rows):
 
 
 def values(cache, name):
-    """What each row holds, in the order of rows; a row holds one value many times."""
+    """The value of each row, in the order of the rows; all elements of a row are equal."""
     array = {**cache.kept, **cache.shared}[name][cache.slots]
     assert (array == array.reshape(len(array), -1)[:, 0].reshape(-1, *[1] * (array.ndim - 1))).all()
     return array.reshape(len(array), -1)[:, 0].astype(int).tolist()
 
 
 @given(data=st.data(), rows=st.integers(1, 6))
-def test_every_row_holds_what_its_parent_held(data, rows):
+def test_each_row_has_the_values_of_its_parent(data, rows):
     cache, expected = filled(rows), list(range(rows))
     for _ in range(4):
         parents = data.draw(st.lists(st.integers(0, len(expected) - 1), min_size=1, max_size=8))
@@ -46,7 +46,7 @@ class Writes(np.ndarray):
     [([0, 1, 2, 3], 0), ([3, 2, 1, 0], 0), ([0, 0, 1, 2], 1), ([2, 2, 2, 3], 2), ([0, 1], 0), ([0, 3], 1), ([3], 1)],
     ids=str,
 )
-def test_only_what_changed_is_copied(parents, copied):
+def test_only_changed_rows_are_copied(parents, copied):
     cache = filled(4)
     array = cache.kept["key"] = cache.kept["key"].view(Writes)
     Writes.count = 0
@@ -56,7 +56,7 @@ def test_only_what_changed_is_copied(parents, copied):
     assert cache.kept["key"].flags.c_contiguous
 
 
-def test_what_beams_of_a_prompt_share_is_not_copied():
+def test_shared_arrays_of_beams_are_not_copied():
     cache = filled(2)
     cache.follow(np.array([0, 0, 0, 1, 1, 1]))
     shared = cache.shared["encoder"] = cache.shared["encoder"].view(Writes)

@@ -47,7 +47,7 @@ def test_impossible_values(option):
     assert "=" in error.value.hint
 
 
-def test_more_answers_than_beams():
+def test_more_sequences_than_beams():
     with pytest.raises(OptionError, match="num_return_sequences=3 is more than num_beams=2"):
         GenerationConfig().updated(num_beams=2, num_return_sequences=3)
     assert GenerationConfig().updated(do_sample=True, num_return_sequences=3).num_return_sequences == 3
@@ -71,19 +71,19 @@ def test_an_unknown_option():
         ({"guidance_scale": 2.0}, "Classifier-free guidance"),
     ],
 )
-def test_ways_to_generate_that_do_not_exist(option, mode):
+def test_generation_modes_that_are_not_supported(option, mode):
     with pytest.raises(OptionError, match=mode):
         GenerationConfig().updated(**option)
     with pytest.raises(CheckpointError, match=mode):
         GenerationConfig.from_configs({}, option)
 
 
-def test_their_neutral_values_are_accepted():
+def test_neutral_values_of_these_modes_are_accepted():
     neutral = {"num_beam_groups": 1, "diversity_penalty": 0.0, "guidance_scale": None, "penalty_alpha": None}
     assert GenerationConfig().updated(**neutral) == GenerationConfig()
 
 
-def test_a_checkpoint():
+def test_the_files_of_a_folder():
     config = {"model_type": "bart", "num_beams": 4, "eos_token_id": 2, "forced_eos_token_id": None}
     assert GenerationConfig.from_configs(config, None) == GenerationConfig(num_beams=4, eos_token_id=2)
     assert GenerationConfig.from_configs(config, {"eos_token_id": [3, 5], "transformers_version": "4.57.6"}) == (
@@ -91,12 +91,12 @@ def test_a_checkpoint():
     )
 
 
-def test_a_checkpoint_that_says_what_cannot_be():
+def test_an_impossible_value_in_a_file():
     with pytest.raises(CheckpointError, match=r"generation_config.json: top_p=7"):
         GenerationConfig.from_configs({}, {"top_p": 7})
 
 
-def test_what_files_say_for_nothing():
+def test_values_in_files_that_mean_nothing():
     values = {
         "max_length": 20,
         "temperature": 0,
@@ -110,30 +110,30 @@ def test_what_files_say_for_nothing():
     assert config.eos_token_ids == ()
 
 
-def test_a_callers_values_win():
+def test_values_of_the_caller_take_precedence():
     config = GenerationConfig.from_configs({}, {"num_beams": 6, "temperature": 0.3})
     assert config.with_defaults(num_beams=4).updated(num_beams=2) == GenerationConfig(num_beams=2, temperature=0.3)
 
 
-def test_a_checkpoints_length_wins_over_a_pipelines():
+def test_the_length_of_a_folder_takes_precedence_over_the_length_of_a_pipeline():
     defaults = {"max_new_tokens": 256}
     assert GenerationConfig.from_configs({}, {"max_length": 60}).with_defaults(**defaults).max_total_length(10) == 60
     assert GenerationConfig.from_configs({}, {"max_length": 20}).with_defaults(**defaults).max_total_length(10) == 266
 
 
 @pytest.mark.parametrize(
-    ("options", "longest"),
+    ("options", "max_total_length"),
     [({}, 30), ({"max_length": 20}, 20), ({"max_new_tokens": 5}, 15), ({"max_length": 20, "max_new_tokens": 5}, 15)],
 )
-def test_the_longest(options, longest):
-    assert GenerationConfig(**options).max_total_length(10) == longest
+def test_max_total_length(options, max_total_length):
+    assert GenerationConfig(**options).max_total_length(10) == max_total_length
 
 
-def test_a_models_positions_cap_the_default_length_alone():
+def test_positions_of_a_model_limit_only_the_default_length():
     assert GenerationConfig().max_total_length(10, max_positions=16) == 16
     assert GenerationConfig(max_new_tokens=20).max_total_length(10, max_positions=16) == 30
 
 
-def test_the_shortest():
+def test_min_total_length():
     assert GenerationConfig(min_length=12).min_total_length(10) == 12
     assert GenerationConfig(min_length=12, min_new_tokens=5).min_total_length(10) == 15

@@ -9,7 +9,7 @@ IDS = np.array([[5, 6, 7, 5, 6], [1, 2, 1, 2, 1]])
 
 
 def processed(ids=IDS, encoder_ids=IDS, prompt_length=5, max_length=10, **options):
-    """What the options make of scores that fall by one a token from 4.5."""
+    """The scores 4.5, 3.5, 2.5, … after the processors of the options."""
     scores = np.tile(4.5 - np.arange(10, dtype=np.float32), (len(ids), 1))
     config = GenerationConfig(**options)
     for process in logits_processors(
@@ -45,7 +45,7 @@ def forbidden(**options):
         ({"begin_suppress_tokens": [2], "prompt_length": 4}, [[], []]),
     ],
 )
-def test_what_cannot_follow(options, tokens):
+def test_forbidden_tokens(options, tokens):
     assert forbidden(**options) == tokens
 
 
@@ -57,17 +57,17 @@ def test_what_cannot_follow(options, tokens):
         ({"forced_eos_token_id": 4, "bad_words_ids": [[4]], "max_length": 6}, 4),
     ],
 )
-def test_what_must_follow(options, token):
+def test_forced_tokens(options, token):
     assert (np.isfinite(processed(**options)) == (np.arange(10) == token)).all()
 
 
-def test_repetition_is_penalised_once_a_token():
+def test_repetition_is_penalised_once_for_each_token():
     scores = processed(repetition_penalty=2.0)
     np.testing.assert_allclose(scores[0], [4.5, 3.5, 2.5, 1.5, 0.5, -1, -3, -5, -3.5, -4.5])
     np.testing.assert_allclose(scores[1], [4.5, 1.75, 1.25, 1.5, 0.5, -0.5, -1.5, -2.5, -3.5, -4.5])
 
 
-def test_what_the_encoder_read_is_likelier_in_the_first_rows():
+def test_tokens_of_the_encoder_are_likelier_in_the_first_rows():
     scores = processed(encoder_repetition_penalty=2.0, encoder_ids=np.array([[1, 9]]))
     np.testing.assert_allclose(scores[:, [1, 9]], [[7, -2.25], [3.5, -4.5]])
 
@@ -75,8 +75,8 @@ def test_what_the_encoder_read_is_likelier_in_the_first_rows():
 @pytest.mark.parametrize("form", [dict, list])
 def test_a_bias_for_sequences(form):
     biases = {(2,): 1.5, (6, 2): 10.0, (1, 3): -1.0, (9, 9, 9, 9, 9, 9): 5.0}
-    given = biases if form is dict else [[list(tokens), bias] for tokens, bias in biases.items()]
-    np.testing.assert_allclose(processed(sequence_bias=given)[:, [2, 3]], [[14, 1.5], [4, 0.5]])
+    sequence_bias = biases if form is dict else [[list(tokens), bias] for tokens, bias in biases.items()]
+    np.testing.assert_allclose(processed(sequence_bias=sequence_bias)[:, [2, 3]], [[14, 1.5], [4, 0.5]])
 
 
 def test_a_token_that_the_vocabulary_lacks():

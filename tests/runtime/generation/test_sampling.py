@@ -34,7 +34,7 @@ def left(**options):
         ({"top_k": 1, "num_beams": 2, "eos_token_id": [1, 2, 3]}, [0, 1, 2, 3]),
     ],
 )
-def test_what_is_left(options, tokens):
+def test_tokens_that_can_be_drawn(options, tokens):
     assert left(**options) == tokens
 
 

@@ -6,7 +6,7 @@ from torchless.errors import OptionError
 from torchless.generation.config import GenerationConfig
 from torchless.generation.stopping import Stopping, ending
 
-# Token 10 + n is the n-th of these, and a byte of a character is a token too.
+# Token 10 + n is the n-th piece; token 100 + n is the byte n.
 PIECES = ["a", "b", " stop", "st", "op", "stopped", "x", "n't", "\n", "\n\n"]
 FIRST, BYTES = 10, 100
 
@@ -21,7 +21,7 @@ def tokens_of(*pieces):
 
 
 def written(stops, prompt, answer):
-    """The tokens that are generated of an answer, until a stop string ends it."""
+    """The tokens of an answer until a stop string ends it."""
     table = np.full((len(answer), 1, 400), -5.0)
     table[np.arange(len(answer)), 0, answer] = 5
     config = GenerationConfig(max_new_tokens=len(answer), stop_strings=stops)
@@ -33,7 +33,7 @@ def written(stops, prompt, answer):
     ("stop", "prompt", "answer", "length"),
     [
         ("stop", ["a"], ["a", "st", "op", "x"], 3),
-        ("stop", ["a"], ["a", "stopped", "x"], 2),  # the token goes on after the text
+        ("stop", ["a"], ["a", "stopped", "x"], 2),  # the token is longer than the text
         ("stop", ["a"], ["a", " stop", "x"], 2),
         (" stop", ["a"], ["a", "st", "op", "x"], 4),
         ("stop", ["st"], ["op", "x"], 1),  # it begins in the prompt
@@ -80,7 +80,11 @@ def test_the_clock(monkeypatch):
         (["a", "x", "b"], {}, (3, "length")),
         (["a", "x", "b", "b"], {"eos_token_id": FIRST + 1}, (3, "eos_token")),  # what follows is padding
         (["a", "st", "op", "b"], {"stop_strings": ["stop"], "eos_token_id": FIRST + 1}, (3, "stop_sequence")),
-        (["a", "x", "stopped"], {"stop_strings": ["stop"]}, (3, "stop_sequence")),  # with its last token, at its length
+        (
+            ["a", "x", "stopped"],
+            {"stop_strings": ["stop"]},
+            (3, "stop_sequence"),
+        ),  # the last token is at the maximum length
     ],
 )
 def test_where_a_row_ended_and_why(answer, options, expected):
@@ -89,7 +93,7 @@ def test_where_a_row_ended_and_why(answer, options, expected):
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_once_nobody_wants_it_what_there_is_is_returned(beams):
+def test_generation_returns_its_tokens_when_it_must_not_continue(beams):
     table = np.zeros((20, beams, 400))
     config = GenerationConfig(max_new_tokens=20, num_beams=beams)
     answers = iter([True, True, False])

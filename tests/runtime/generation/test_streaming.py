@@ -29,7 +29,7 @@ def metaspace():
     return unigram(["<s>", "</s>", "<unk>"], "<unk>")
 
 
-def undecided():
+def no_decoder():
     backend = metaspace()
     backend.decoder = None
     return backend
@@ -59,7 +59,7 @@ KINDS = {
     ),
     "llama": llama,
     "metaspace": metaspace,
-    "no decoder": undecided,
+    "no decoder": no_decoder,
     "word ends": word_ends,
     "wordpiece": lambda: Backend.from_str(wordpiece().backend_tokenizer.to_str()),
 }
@@ -87,9 +87,9 @@ def pieces(tokenizer, ids, **options):
 
 @settings(max_examples=150, derandomize=True, deadline=None)
 @given(data=st.data())
-def test_the_pieces_are_the_text(tokenizer, data):
+def test_the_joined_pieces_are_the_text(tokenizer, data):
     size = len(tokenizer)
-    # The vocabularies begin or end with what is rare in others: bytes, special tokens, punctuation; and one id is none.
+    # Bytes, special tokens and punctuation are at the begin or end of the vocabularies. The last id has no token.
     index = st.one_of(st.integers(0, size), st.integers(0, min(size, 280)), st.integers(max(size - 20, 0), size))
     ids = data.draw(st.lists(index, max_size=40))
     for skip in (True, False):
@@ -100,7 +100,7 @@ def test_the_pieces_are_the_text(tokenizer, data):
 
 @settings(max_examples=150, derandomize=True, deadline=None)
 @given(text=st.text(alphabet="ab .?!,'ntmsver", max_size=40))
-def test_clean_up_of_what_it_may_change(byte_tokenizer, text):
+def test_clean_up_of_punctuation(byte_tokenizer, text):
     tokenizer = byte_tokenizer
     ids = [tokenizer.convert_tokens_to_ids(token) for token in text.replace(" ", "Ġ")]
     assert "".join(pieces(tokenizer, ids, clean_up_tokenization_spaces=True)) == tokenizer.decode(
@@ -109,7 +109,7 @@ def test_clean_up_of_what_it_may_change(byte_tokenizer, text):
 
 
 @pytest.mark.parametrize("kind", ["byte level", "llama", "gemma"])
-def test_never_half_a_character(kind):
+def test_a_character_is_never_split(kind):
     tokenizer = Tokenizer(KINDS[kind](), {})
     token = "{}" if kind == "byte level" else "<0x{:02X}>"
     alphabet = dict(zip("€ ".encode(), ("â", "Ĥ", "¬", "Ġ"), strict=True))
@@ -127,7 +127,7 @@ def test_a_word_is_printed_as_soon_as_it_is_known(byte_tokenizer):
     assert got == [*(byte_tokenizer.decode([index]) for index in ids), ""]
 
 
-def test_streams_do_not_know_each_other(tokenizer):
+def test_streams_are_independent(tokenizer):
     rows = [[5, 6, 7], [8, 9, 10]]
     streams = [TextStream(tokenizer) for _ in rows]
     texts = ["", ""]
@@ -138,7 +138,7 @@ def test_streams_do_not_know_each_other(tokenizer):
 
 
 @pytest.mark.parametrize("kind", ["byte level", "llama"])
-def test_the_work_of_a_token_does_not_grow(kind, monkeypatch):
+def test_the_time_of_a_token_does_not_grow(kind, monkeypatch):
     tokenizer = Tokenizer(KINDS[kind](), {})
     decoded = []
     decode = Tokenizer.decode
@@ -150,7 +150,7 @@ def test_the_work_of_a_token_does_not_grow(kind, monkeypatch):
 
 
 @given(text=st.text("abc", max_size=12), stops=st.lists(st.text("abc", min_size=1, max_size=4), max_size=3))
-def test_text_ends_before_the_first_stop_however_it_comes(text, stops):
+def test_text_ends_before_the_first_stop_in_any_pieces(text, stops):
     ends = [text.find(stop) + len(stop) for stop in stops if stop in text]
     whole = TextUntil(stops)
     kept = whole.push(text) + whole.finish()
@@ -161,7 +161,7 @@ def test_text_ends_before_the_first_stop_however_it_comes(text, stops):
     assert "".join(map(pieces.push, text)) + pieces.finish() == kept
 
 
-def test_what_cannot_begin_a_stop_is_not_held_back():
+def test_text_that_cannot_begin_a_stop_is_not_held_back():
     until = TextUntil(["\n\n", "END"])
     assert [until.push(piece) for piece in ["a", "\nb", "EN", "T", "\n", "\nc", "d"]] == [
         "a",

@@ -35,7 +35,7 @@ def test_a_loaded_model(folder, classify, tiny):
     assert pipeline("sentiment-analysis", model)("A film.") == classify("A film.")
     assert pipeline("sentiment-analysis", model, tokenizer=folder)("A film.") == classify("A film.")
     with pytest.raises(
-        TaskError, match="of AutoModelForSequenceClassification, which does not serve feature-extraction"
+        TaskError, match="the class AutoModelForSequenceClassification, which does not serve feature-extraction"
     ):
         pipeline("feature-extraction", model)
 
@@ -104,7 +104,7 @@ def test_an_iterator_is_read_only_as_far_as_needed(classify):
     assert next(source) == 3
 
 
-def test_an_iterator_fails_where_its_input_is_wrong(classify):
+def test_an_iterator_fails_at_a_wrong_input(classify):
     answers = classify(iter(["fine", None]))
     assert next(answers)["label"]
     with pytest.raises(InputError):
@@ -151,7 +151,7 @@ def test_impossible_values_of_text_generation(tiny, option):
     assert f"{name}={value!r}" in error.value.problem
 
 
-def test_a_longest_answer_beyond_every_context(tiny):
+def test_a_max_answer_len_above_the_length_of_the_context(tiny):
     answer = pipeline("question-answering", tiny.export("bert", "question-answering"))
-    asked = {"question": "Who?", "context": "Sarah lives in London."}
-    assert answer(**asked, max_answer_len=10**30) == answer(**asked, max_answer_len=100)
+    inputs = {"question": "Who?", "context": "Sarah lives in London."}
+    assert answer(**inputs, max_answer_len=10**30) == answer(**inputs, max_answer_len=100)

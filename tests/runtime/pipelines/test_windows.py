@@ -48,28 +48,28 @@ def judge(tiny):
 
 
 def windows_by_hand(tokenizer, text, pair, length, stride):
-    """Yield each window's (ids, types, how many tokens are of the texts), cut from the text's tokens with slices."""
+    """Yield for each window its ids, types and number of text tokens, cut from the text's tokens with slices."""
     tokens = tokenizer.encode(text, add_special_tokens=False)
-    frame = tokenizer.encode_batch([("", pair) if pair else ""])[0]  # what stands around the text in every window
+    frame = tokenizer.encode_batch([("", pair) if pair else ""])[0]  # the tokens around the text in each window
     first, *last = frame.ids
     room = length - len(frame)
     start, covered = 0, False
     while not covered:
         window, covered = tokens[start : start + room], start + room >= len(tokens)
-        own = len(window) + len(frame) - sum(frame.special_tokens_mask)
-        yield [first, *window, *last], [0] * (1 + len(window)) + frame.type_ids[1:], own
+        text_tokens = len(window) + len(frame) - sum(frame.special_tokens_mask)
+        yield [first, *window, *last], [0] * (1 + len(window)) + frame.type_ids[1:], text_tokens
         start += room - stride
 
 
 def by_hand(pipe, model, to_values, text, pair, windows):
-    """Run each window alone and combine: (the values, how many windows)."""
+    """Run each window alone, and return the combined values and the number of windows."""
     ids, types, weights = zip(
         *windows_by_hand(pipe.tokenizer, text, pair, windows.max_length or 512, windows.stride), strict=True
     )
     takes_types = "token_type_ids" in pipe.tokenizer.model_input_names
     values = [
-        to_values(model([one], token_type_ids=[types_of_one] if takes_types else None)[0][0])
-        for one, types_of_one in zip(ids, types, strict=True)
+        to_values(model([window_ids], token_type_ids=[window_types] if takes_types else None)[0][0])
+        for window_ids, window_types in zip(ids, types, strict=True)
     ]
     if windows.combine == "max":
         return np.max(values, axis=0), len(ids)
@@ -91,7 +91,7 @@ def test_classification_by_hand(classify, combine, length, stride, pair):
     ]
     text = {"text": LONG_TEXT, "text_pair": pair} if pair else LONG_TEXT
     got = classify(text, windows=windows, top_k=None)
-    assert_same(sorted(expected, key=lambda one: -one["score"]), got, tolerance=1e-5)
+    assert_same(sorted(expected, key=lambda label: -label["score"]), got, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("combine", ["mean", "max"])
@@ -125,29 +125,29 @@ def test_windows_of_the_constructor_and_the_call(tiny, architecture, classify, o
 
 
 @pytest.mark.parametrize("combine", ["mean", "max"])
-def test_one_window_is_as_good_as_none(classify, extract, combine):
+def test_a_single_window_gives_the_result_without_windows(classify, extract, combine):
     texts = [*HARD_TEXTS.values(), *sample_texts(10)]
     assert_same(extract(texts), extract(texts, windows=combine), tolerance=1e-6)
-    expected = [[{**one, "windows": 1} for one in labels] for labels in classify(texts, top_k=None)]
+    expected = [[{**label, "windows": 1} for label in labels] for labels in classify(texts, top_k=None)]
     assert_same(expected, classify(texts, windows=combine, top_k=None), tolerance=1e-6)
 
 
-def test_options_beside_windows(classify):
+def test_options_together_with_windows(classify):
     text = LONG_TEXT[:3000]
-    every = classify(text, windows="max", top_k=None)
-    assert len(every) == 3
-    assert classify(text, windows="max", top_k=2) == every[:2]
-    assert classify(text, windows="max") == every[:1]
+    all_labels = classify(text, windows="max", top_k=None)
+    assert len(all_labels) == 3
+    assert classify(text, windows="max", top_k=2) == all_labels[:2]
+    assert classify(text, windows="max") == all_labels[:1]
     in_order = classify(text, windows="max", return_all_scores=True)[0]
-    assert [one["label"] for one in in_order] == list(classify.model.config.id2label.values())
-    assert sorted(in_order, key=lambda one: -one["score"]) == every
+    assert [label["label"] for label in in_order] == list(classify.model.config.id2label.values())
+    assert sorted(in_order, key=lambda label: -label["score"]) == all_labels
     logits = classify(text, windows="max", top_k=None, function_to_apply="none")
-    sigmoids = [{**one, "score": float(sigmoid(np.float32(one["score"])))} for one in logits]  # it keeps the order
+    sigmoids = [{**label, "score": float(sigmoid(np.float32(label["score"])))} for label in logits]
     assert_same(sigmoids, classify(text, windows="max", top_k=None, function_to_apply="sigmoid"), tolerance=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
-def test_windows_of_many_texts_keep_apart(classify, extract, batch_size):
+def test_windows_of_several_texts_are_not_mixed(classify, extract, batch_size):
     texts = [LONG_TEXT[:size] for size in (0, 10, 5000, 300, 9000)]
     for pipe in (classify, extract):
         alone = [pipe([text], windows="mean")[0] for text in texts]
@@ -155,7 +155,7 @@ def test_windows_of_many_texts_keep_apart(classify, extract, batch_size):
         assert_same(alone, list(pipe(iter(texts), windows="mean", batch_size=batch_size)), tolerance=1e-5)
 
 
-def own_tokens(row):
+def text_tokens(row):
     encoding = row.encoding
     kept = zip(encoding.ids, encoding.special_tokens_mask, encoding.sequence_ids, strict=True)
     return [token for token, special, sequence in kept if not special and sequence == 0]
@@ -177,16 +177,16 @@ def test_windows_cover_the_whole_text(data, classify, extract):
         if not len(pipe.tokenizer.encode(text, add_special_tokens=special)):
             continue  # there is nothing to cover, and no embedding
         rows = pipe.preprocess(text, options)
-        windows = [own_tokens(row) for row in rows]
+        windows = [text_tokens(row) for row in rows]
         assert all(len(row) <= length for row in rows)
         assert not any(row.cut for row in rows)
-        for one, other in pairwise(windows):
-            assert one[len(one) - stride :] == other[:stride]
+        for left, right in pairwise(windows):
+            assert left[len(left) - stride :] == right[:stride]
         whole = [token for index, window in enumerate(windows) for token in window[stride if index else 0 :]]
         assert whole == pipe.tokenizer.encode(text, add_special_tokens=False)
 
 
-def test_a_pair_is_in_every_window(classify):
+def test_a_pair_is_in_each_window(classify):
     options = classify.with_options(classify.options, {"windows": Windows(max_length=20, stride=2)})
     rows = classify.preprocess({"text": LONG_TEXT, "text_pair": PAIR}, options)
     pair = classify.tokenizer.encode(PAIR, add_special_tokens=False)
@@ -210,7 +210,7 @@ def test_a_pair_is_in_every_window(classify):
     ],
     ids=repr,
 )
-def test_windows_that_are_none(classify, extract, built, windows, message):
+def test_values_that_are_not_windows(classify, extract, built, windows, message):
     for pipe, options in ((classify, {}), (extract, {"pooling": "mean"})):
         folder = pipe.model.folder.path
         with pytest.raises(OptionError, match=message):
@@ -250,8 +250,8 @@ def test_windows_that_do_not_fit_the_model(classify, extract, values, message):
             pipe("A film.", windows=Windows(**values))
 
 
-def test_a_model_without_a_longest_input(classify):
-    with pytest.raises(OptionError, match=r"no longest input[\s\S]*Windows\(max_length=512"):
+def test_a_model_without_a_limit(classify):
+    with pytest.raises(OptionError, match=r"no limit on its input[\s\S]*Windows\(max_length=512"):
         Windows().truncation(classify.tokenizer, None, pair=False)
     assert Windows(max_length=9000).truncation(classify.tokenizer, None, pair=False).max_length == 9000
 
@@ -273,7 +273,7 @@ def test_windows_and_truncation(classify, extract):
     assert extract("A film.", windows="mean", truncation="do_not_truncate") == extract("A film.", windows="mean")
 
 
-def test_windows_are_as_long_as_the_folder_says(embeddings):
+def test_windows_have_the_length_of_the_folders_files(embeddings):
     embed = pipeline("feature-extraction", embeddings, pooling="auto")
     text = LONG_TEXT[:3000]
     declared = embed(text, windows=True)
@@ -281,14 +281,11 @@ def test_windows_are_as_long_as_the_folder_says(embeddings):
     assert embed(text, windows=Windows(max_length=512)) != declared
 
 
-# What was cut is never silent.
-
-
 def message(count, of, tokens):
     return f"^{count} of {of} inputs were cut to {tokens} tokens; the answers do not cover the rest"
 
 
-def test_a_warning_where_texts_were_cut(classify):
+def test_a_warning_if_texts_were_cut(classify):
     texts = ["A film.", LONG_TEXT, "Another."]
     with pytest.warns(TruncationWarning, match=message(1, 3, 512)) as caught:
         classify(texts, truncation=True)
@@ -304,13 +301,13 @@ def test_a_warning_where_texts_were_cut(classify):
         list(classify(iter([LONG_TEXT]), max_length=16))
 
 
-def test_a_warning_where_a_text_to_judge_was_cut(judge):
+def test_a_warning_if_a_text_of_zero_shot_was_cut(judge):
     with pytest.warns(TruncationWarning, match=message(1, 2, 512)):
         judge([LONG_TEXT, "A film."], ["long", "short"])
 
 
 @pytest.mark.filterwarnings("error")
-def test_no_warning_where_nothing_was_cut(classify, extract, judge):
+def test_no_warning_if_no_text_was_cut(classify, extract, judge):
     exact = "a b " * 10
     for pipe in (classify, extract):
         pipe([*HARD_TEXTS.values(), exact], truncation=True)
@@ -320,10 +317,10 @@ def test_no_warning_where_nothing_was_cut(classify, extract, judge):
 
 
 @pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
-def test_results_say_whether_their_text_was_cut(classify):
+def test_truncated_in_results(classify):
     options = {"truncation": True, "top_k": None}
     for text, cut in (("A film.", False), (LONG_TEXT, True)):
-        expected = [{**one, "truncated": cut} for one in classify(text, **options)]
+        expected = [{**label, "truncated": cut} for label in classify(text, **options)]
         assert_same(expected, classify(text, **options, return_truncated=True), tolerance=0)
     short, long = classify(["A film.", LONG_TEXT], truncation=True, return_truncated=True)
     assert list(short) == list(long) == ["label", "score", "truncated"]
@@ -331,7 +328,7 @@ def test_results_say_whether_their_text_was_cut(classify):
     assert classify(LONG_TEXT, windows="max", return_truncated=True)[0].items() >= {"truncated": False}.items()
 
 
-def test_whether_it_was_cut_is_said_only_if_asked_for(classify):
+def test_truncated_is_optional(classify):
     built = pipeline("text-classification", classify.model.folder.path, return_truncated=True)
     assert built("A film.")[0].keys() == {"label", "score", "truncated"}
     assert list(built("A film.", windows="mean")[0]) == ["label", "score", "windows", "truncated"]
@@ -339,7 +336,7 @@ def test_whether_it_was_cut_is_said_only_if_asked_for(classify):
 
 
 @pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
-def test_judgements_say_whether_their_text_was_cut(judge):
+def test_truncated_in_results_of_zero_shot(judge):
     labels = ["long", "short"]
     short, long = judge(["A film.", LONG_TEXT], labels, return_truncated=True)
     assert (short["truncated"], long["truncated"]) == (False, True)
