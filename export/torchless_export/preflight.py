@@ -5,12 +5,14 @@ import warnings
 from math import prod
 from pathlib import Path
 
-from torchless.errors import ExportError, ExportWarning
+from torchless.errors import ExportError, ExportWarning, OptionError
+from torchless.folder.json_files import read_json
+from torchless.generation.config import GenerationConfig
 from torchless.tasks import Task
 from torchless_export.source.loading import load_config
 from torchless_export.source.source import Source
 
-__all__ = ["check_disk", "preflight", "warn_of_trust"]
+__all__ = ["check_disk", "preflight", "warn_of_generation", "warn_of_trust"]
 
 _FP32_BYTES = 4
 # The graph that the exporter writes, and the one that is made of it; a decoder it writes three times, for a first token,
@@ -38,6 +40,8 @@ def preflight(source: Source, task: Task, out: Path, dtypes: tuple[str, ...]) ->
     for home in source.homes:
         warn_of_trust(home)
     config = load_config(source, task)
+    if task.cached:
+        warn_of_generation(source)
     from torchless_export.converters.optimum import check_supported
 
     check_supported(config.model_type, task)
@@ -67,6 +71,26 @@ def warn_of_trust(source: Source) -> None:
             ExportWarning,
             stacklevel=3,
         )
+
+
+def warn_of_generation(source: Source) -> None:
+    """Say which generation settings of a checkpoint torchless cannot use.
+
+    Args:
+        source: The checkpoint.
+
+    Warns:
+        ExportWarning: There are some: a call must replace them.
+    """
+    name = "generation_config.json"
+    for home in source.homes:
+        if (home.folder / name).is_file():
+            config = GenerationConfig.from_configs({}, read_json(home.folder / name))
+            try:
+                config.check_supported()
+            except OptionError as error:
+                warnings.warn(f"{name} of {home.name!r}: {error.problem} {error.hint}", ExportWarning, stacklevel=3)
+            return
 
 
 def check_disk(source: Source, task: Task, out: Path, dtypes: tuple[str, ...]) -> None:

@@ -134,6 +134,7 @@ def _load_adapter(source: Source, task: Task) -> tuple[Any, list[str]]:
     if labels is not None and labels != config.num_labels:
         config.num_labels = labels
     model, missing = _from_pretrained(source.base, task, config=config)
+    _resize_vocabulary(model, brought)
     with _explained(
         source,
         f"The adapter {source.name!r} does not fit its base {source.base.name!r}",
@@ -165,6 +166,15 @@ def _from_pretrained(source: Source, task: Task, **options: Any) -> tuple[Any, l
     missing = tie_head(model, info["missing_keys"]) if is_newer(written) else info["missing_keys"]
     # AutoModel leaves the pooler to be trained; the hidden states do not pass through it.
     return model, sorted(name for name in missing if not name.startswith("pooler."))
+
+
+def _resize_vocabulary(model: Any, weights: Mapping[str, Any]) -> None:
+    """Give a base as many embeddings as an adapter brings, which may have added tokens to the vocabulary."""
+    embeddings = model.get_input_embeddings().weight
+    name = next(name for name, parameter in model.named_parameters() if parameter is embeddings)
+    brought = weights.get(f"base_model.model.{name}")
+    if brought is not None and len(brought) != len(embeddings):
+        model.resize_token_embeddings(len(brought), mean_resizing=False)
 
 
 def _labels_of_head(weights: Mapping[str, Any]) -> int | None:

@@ -60,6 +60,14 @@ class ModelConfig:
         return min((limit for limit in limits if limit is not None), default=None)
 
     @property
+    def context_length(self) -> int | None:
+        """The tokens that the model was trained for, which rotary positions do not enforce; None if nothing says it."""
+        if self.max_tokens is not None:
+            return self.max_tokens
+        positions = self.get("max_position_embeddings", self.get("n_positions"))
+        return positions if isinstance(positions, int) else None
+
+    @property
     def recompute_above(self) -> int | None:
         """The tokens above which Phi-3 computes its past anew, with other rotary frequencies; None of other models.
 

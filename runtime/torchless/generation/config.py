@@ -1,14 +1,14 @@
 """The options of generation: names, defaults, checks and precedence."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from math import isnan
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 from torchless.errors import CheckpointError, OptionError, nearest
 
-__all__ = ["GenerationConfig"]
+__all__ = ["OPTION_NAMES", "GenerationConfig"]
 
 # The most new tokens if no option sets a length. Source: `GenerationConfig` of transformers 4.57.6.
 _DEFAULT_LENGTH = 20
@@ -82,6 +82,8 @@ class GenerationConfig:
         bos_token_id: The token that begins a text.
         eos_token_id: The token, or the tokens, that end a text.
         decoder_start_token_id: The first token of the decoder in an encoder-decoder.
+        unsupported: Values of a folder's files that are not possible here, by name. Generation begins once a caller has
+            replaced them.
 
     Raises:
         OptionError: A value is not possible, or contradicts another option.
@@ -126,6 +128,7 @@ class GenerationConfig:
     bos_token_id: int | None = None
     eos_token_id: int | Sequence[int] | None = None
     decoder_start_token_id: int | None = None
+    unsupported: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         for name, (is_possible, hint) in _RULES.items():
@@ -137,6 +140,8 @@ class GenerationConfig:
                 f"num_return_sequences={self.num_return_sequences} is not possible: greedy search gives one sequence.",
                 hint=f"num_beams={self.num_return_sequences} or do_sample=True",
             )
+        if self.do_sample and self.temperature == 0:
+            raise OptionError("temperature=0.0 with do_sample=True is not possible.", hint=_RULES["temperature"][1])
         if 1 < self.num_beams < self.num_return_sequences:
             raise OptionError(
                 f"num_return_sequences={self.num_return_sequences} is more than num_beams={self.num_beams}.",
@@ -145,32 +150,33 @@ class GenerationConfig:
 
     @classmethod
     def from_configs(cls, config: Mapping[str, Any], generation_config: Mapping[str, Any] | None) -> Self:
-        """Read the options from the files of a folder.
+        """Read the options from the files of a folder. `unsupported` keeps the values that are not possible here.
 
         Args:
             config: The values of `config.json`; they apply only if there is no `generation_config.json`.
             generation_config: The values of `generation_config.json`, or None if the file does not exist.
 
         Raises:
-            CheckpointError: A value is not possible, or requests a generation mode that is not supported.
+            CheckpointError: Two values are not possible together.
         """
         if generation_config is None:
             source, values = "config.json", {name: value for name, value in config.items() if value is not None}
         else:
             source, values = "generation_config.json", dict(generation_config)
-        names = {field.name for field in fields(cls)}
         known = {
             name: value
             for name, value in values.items()
-            if name in names and not (value is None and name in _NEVER_NONE)
+            if name in OPTION_NAMES and not (value is None and name in _NEVER_NONE)
         }
         if known.get("max_length") == _DEFAULT_LENGTH:  # files have this value if nobody chose a length
             del known["max_length"]
         if known.get("temperature") == 0:
             known |= {"temperature": 1.0, "do_sample": False}
+        impossible = {name for name, value in known.items() if value is not None and not _RULES[name][0](value)}
+        modes = {name for name in _UNSUPPORTED_MODES if _requests_mode(name, values.get(name))}
+        unsupported = {name: values[name] for name in sorted(impossible | modes)}
         try:
-            _check_supported(values)
-            return cls(**known)
+            return cls(**{name: known[name] for name in known.keys() - impossible}, unsupported=unsupported)
         except OptionError as error:
             raise CheckpointError(f"{source}: {error.problem}", hint=f"Change {source}. {error.hint}") from error
 
@@ -186,12 +192,27 @@ class GenerationConfig:
         """
         if not options:
             return self
-        names = [field.name for field in fields(self)]
-        for name in options:
-            if name not in names and name not in _UNSUPPORTED_MODES:
-                raise OptionError(f"Generation has no option {name!r}.", hint=nearest(name, names))
-        _check_supported(options)
-        return replace(self, **{name: value for name, value in options.items() if name not in _UNSUPPORTED_MODES})
+        for name, value in options.items():
+            if name not in OPTION_NAMES and name not in _UNSUPPORTED_MODES:
+                raise OptionError(f"Generation has no option {name!r}.", hint=nearest(name, OPTION_NAMES))
+            if _requests_mode(name, value):
+                raise _unsupported_mode(name, value)
+        known = {name: value for name, value in options.items() if name not in _UNSUPPORTED_MODES}
+        remaining = {name: value for name, value in self.unsupported.items() if name not in options}
+        return replace(self, **known, unsupported=remaining)
+
+    def check_supported(self) -> None:
+        """Raise unless all values of the folder's files are possible here, or were replaced.
+
+        Raises:
+            OptionError: A value is not possible here.
+        """
+        for name, value in self.unsupported.items():
+            if name in _UNSUPPORTED_MODES:
+                problem, hint = _unsupported_mode(name, value).problem, f"Override it in the call: {name}=None"
+            else:
+                problem, hint = f"{name}={value!r} is not possible.", f"Override it in the call. {_RULES[name][1]}"
+            raise OptionError(f"The model's generation settings cannot be used: {problem}", hint=hint)
 
     def with_defaults(self, **defaults: Any) -> Self:
         """Return the options of a folder with a pipeline's defaults; the caller's options are applied after this.
@@ -246,15 +267,20 @@ class GenerationConfig:
         return (self.min_length or 0) if self.min_new_tokens is None else prompt_length + self.min_new_tokens
 
 
-def _check_supported(options: Mapping[str, Any]) -> None:
-    """Raise if an option requests a generation mode that is not supported."""
-    for name, mode in _UNSUPPORTED_MODES.items():
-        value = options.get(name)
-        if value and not (name in _NEUTRAL_AT_ONE and value == 1):
-            raise OptionError(
-                f"{mode} is not supported ({name}={value!r}).",
-                hint=f"Leave out {name}; use greedy search, sampling (do_sample=True) or beam search (num_beams=4).",
-            )
+OPTION_NAMES = frozenset(field.name for field in fields(GenerationConfig)) - {"unsupported"}
+"""The names of the options that a caller may give."""
+
+
+def _requests_mode(name: str, value: Any) -> bool:
+    """Return whether an option requests a generation mode that is not supported."""
+    return name in _UNSUPPORTED_MODES and bool(value) and not (name in _NEUTRAL_AT_ONE and value == 1)
+
+
+def _unsupported_mode(name: str, value: Any) -> OptionError:
+    return OptionError(
+        f"{_UNSUPPORTED_MODES[name]} is not supported ({name}={value!r}).",
+        hint=f"Leave out {name}; use greedy search, sampling (do_sample=True) or beam search (num_beams=4).",
+    )
 
 
 def _sequence(value: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -326,7 +352,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (_at_least(0), "Give a whole number: seed=0"),
     "use_cache": (_is_flag, "use_cache=True"),
     "temperature": (
-        _between(0, _INFINITY),
+        _between(0, _INFINITY, with_low=True),
         "Give a number above 0: temperature=0.7. To take the likeliest tokens, do_sample=False",
     ),
     "top_k": (_at_least(0), "Give a number of tokens, or 0 for all: top_k=50"),

@@ -73,7 +73,7 @@ class Generation:
 
     Raises:
         InputError: A prompt leaves no room for a token.
-        OptionError: An option needs something that the model does not have.
+        OptionError: An option needs something that the model does not have, or the folder sets what is not possible here.
 
     Source: `generate` in transformers 4.57.6, generation/utils.py.
     """
@@ -86,6 +86,7 @@ class Generation:
         decode: Decode | None = None,
         should_continue: ShouldContinue | None = None,
     ) -> None:
+        config.check_supported()
         prompt_length = prompts.ids.shape[1]
         max_length = config.max_total_length(prompt_length, max_positions=prompts.max_positions)
         if prompt_length >= max_length:

@@ -1,5 +1,6 @@
 """Generative models: decoders, alone and after an encoder."""
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
@@ -186,8 +187,20 @@ class AutoModelForCausalLM(GenerativeModel):
             )
         limit, width = self.config.max_tokens, ids.shape[1]
         self._check_room(int(mask.sum(axis=1).max()), config.max_total_length(width, max_positions=limit) - width)
+        self._warn_of_context(int(mask.sum(axis=1).max()), config.max_total_length(width, max_positions=limit) - width)
         steps = DecoderSteps(self.session, limit=limit, recompute_above=self.config.recompute_above)
         return Prompts(steps=steps, ids=ids, attention_mask=mask, max_positions=limit)
+
+    def _warn_of_context(self, tokens: int, new_tokens: int) -> None:
+        """Warn if a text with its continuation is longer than the context that the model was trained for."""
+        context = self.config.context_length
+        if context is not None and tokens + new_tokens > context + 1:
+            warnings.warn(
+                f"The prompt has {tokens} tokens, and up to {new_tokens} may follow. The model was trained for {context} in all, "
+                "and may write nonsense beyond.",
+                UserWarning,
+                stacklevel=5,
+            )
 
     def _answered(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
         return _without_past(self, feeds)

@@ -182,6 +182,12 @@ class Pipeline(ABC, Generic[OptionsT]):
         limits = (self.tokenizer.max_tokens, self.model.config.max_tokens)
         return min((limit for limit in limits if limit is not None), default=None)
 
+    @property
+    def context_length(self) -> int | None:
+        """The most tokens of a text with its continuation, by the tokenizer and the context of the model; None if neither says it."""
+        limits = (self.tokenizer.max_tokens, self.model.config.context_length)
+        return min((limit for limit in limits if limit is not None), default=None)
+
     def with_options(self, options: OptionsT, changes: Mapping[str, Any]) -> OptionsT:
         """Return options with some of them changed.
 

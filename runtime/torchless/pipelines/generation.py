@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.rows import Prompt, Row, RowOutput
 from torchless.errors import OptionError, nearest
-from torchless.generation.config import GenerationConfig
+from torchless.generation.config import OPTION_NAMES, GenerationConfig
 from torchless.generation.stopping import FinishReason, ending
 from torchless.generation.streaming import TextStream
 from torchless.models.generative import GenerativeModel
@@ -25,8 +25,6 @@ from torchless.tokenization.truncation import TruncationStrategy
 __all__ = ["Details", "GenerationOptions", "GenerationPipeline", "StreamedText"]
 
 OptionsT = TypeVar("OptionsT", bound="GenerationOptions")
-
-_NAMES = frozenset(field.name for field in fields(GenerationConfig))
 
 
 class Details(TypedDict):
@@ -134,9 +132,9 @@ class GenerationPipeline(Pipeline[OptionsT]):
         task_names = {option.name for option in fields(options)} - {"generation"}
         # `max_length` may be both an option of the task and an option of generation.
         generation = {name: value for name, value in changes.items() if name not in task_names or name == "max_length"}
-        for name in generation.keys() - _NAMES:
+        for name in generation.keys() - OPTION_NAMES:
             if get_close_matches(name, task_names):
-                raise OptionError(f"{called} has no option {name!r}.", hint=nearest(name, task_names | _NAMES))
+                raise OptionError(f"{called} has no option {name!r}.", hint=nearest(name, task_names | OPTION_NAMES))
         combined = {**options.generation, **generation}
         self.generation_config.updated(**combined)
         task_changes = {name: value for name, value in changes.items() if name in task_names}
@@ -204,7 +202,7 @@ class GenerationPipeline(Pipeline[OptionsT]):
         generation = dict(self.options.generation)
         if "max_length" in generation and "max_new_tokens" in self.defaults:
             generation.setdefault("max_new_tokens", None)
-        generation |= {name: value for name, value in params.items() if name in _NAMES}
+        generation |= {name: value for name, value in params.items() if name in OPTION_NAMES}
         return replace(self.options, generation=generation)
 
     def _stop_token_ids(self, text: Any) -> list[int]:

@@ -124,7 +124,7 @@ async def chat_completions(
 ) -> Response[Chat]:
     """Answer a chat."""
     served = _served(request.registry, name or data.model, "text-generation")
-    options = chat_options(data, max_tokens=served.pipeline.max_tokens)
+    options = chat_options(data, max_tokens=served.pipeline.context_length)
     with _parameter_errors("messages"):
         messages = messages_of(data)
     return await _generate(served, [tuple(messages)], options, data, _CHAT)
