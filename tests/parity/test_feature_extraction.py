@@ -5,11 +5,12 @@ from functools import cache
 import numpy as np
 import pytest
 import sentence_transformers
-import transformers
 from fixtures.checkpoints import CONFIGS
 from fixtures.texts import HARD_TEXTS, LONG_TEXT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity.contracts.contract import CUT
+from parity.contracts.feature_extraction import TEXTS, assert_close
 from sentence_transformers.sentence_transformer import modules
 
 import torchless
@@ -17,7 +18,6 @@ from torchless_export.export import Silent, export
 from torchless_export.sample import sample_texts
 
 TASK = "feature-extraction"
-TEXTS = [*HARD_TEXTS.values(), *sample_texts(6)]
 # What each side calls a way to pool.
 MODES = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}
 FLAGS = {
@@ -27,29 +27,6 @@ FLAGS = {
     "last": "pooling_mode_lasttoken",
 }
 POOLING_CONFIG = "1_Pooling/config.json"
-cut_on_purpose = pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
-
-
-def assert_close(expected, got, tolerance=1e-4):
-    """Fail where two results differ by more than a share of the hidden states' scale."""
-    assert type(expected) is type(got)
-    if isinstance(expected, list) and not is_numbers(expected):
-        assert len(expected) == len(got)
-        for one, other in zip(expected, got, strict=True):
-            assert_close(one, other, tolerance)
-        return
-    expected, got = np.asarray(expected), np.asarray(got)
-    assert expected.shape == got.shape
-    if expected.size:
-        assert np.abs(expected - got).max() <= tolerance * np.abs(expected).max()
-
-
-def is_numbers(nested):
-    """Whether a nested list makes one array."""
-    try:
-        return np.asarray(nested).dtype.kind == "f"
-    except ValueError:
-        return False
 
 
 def write_json(path, values):
@@ -163,7 +140,7 @@ def test_hard_texts(both):
     [("modernbert", "string"), *(("bert", shape) for shape in ("string", "list", "list of one", "generator"))],
 )
 @pytest.mark.filterwarnings("ignore:`max_length` is ignored when `padding`=`True`")
-@cut_on_purpose
+@pytest.mark.filterwarnings(CUT)
 def test_options(architecture, options, shape, both_on):
     both = both_on(architecture, TASK)
     text = "It is, by any measure, a film that nobody has seen."
@@ -190,37 +167,6 @@ def test_padding_to_the_model_s_own_length(both_bert):
     assert_close(both_bert.reference("A film.", tokenize_kwargs=options), got)
 
 
-def test_no_inputs(extract):
-    assert extract([]) == []
-    assert list(extract(iter([]))) == []
-
-
-@pytest.mark.parametrize(
-    ("built", "called"),
-    [
-        ({"truncation": True}, {}),
-        ({"truncation": True}, {"truncation": None}),
-        ({"truncation": True, "tokenize_kwargs": {"max_length": 5}}, {}),
-        ({"truncation": True, "tokenize_kwargs": {"max_length": 5}}, {"truncation": False}),
-        ({"tokenize_kwargs": {"max_length": 5}}, {"truncation": True}),
-        ({"tokenize_kwargs": {"max_length": 5}}, {"tokenize_kwargs": {"max_length": 4}}),
-        ({"tokenize_kwargs": {"max_length": 5}}, {"tokenize_kwargs": None}),
-        ({"tokenize_kwargs": {"max_length": 5, "truncation": True}}, {"tokenize_kwargs": {"truncation": False}}),
-        ({"tokenize_kwargs": {"add_special_tokens": False}}, {"tokenize_kwargs": {"max_length": 5}}),
-        ({"return_tensors": False}, {"return_tensors": None}),
-    ],
-    ids=str,
-)
-@cut_on_purpose
-def test_options_of_the_constructor_and_the_call(built, called, tiny):
-    # The reference writes into the tokenize_kwargs that it is built with: each side gets its own.
-    checkpoint, exported = tiny.checkpoint("bert", TASK), tiny.export("bert", TASK)
-    reference = transformers.pipeline(TASK, str(checkpoint), device="cpu", **json.loads(json.dumps(built)))
-    ours = torchless.pipeline(TASK, exported, **built)
-    for inputs in ("It is a film that nobody has seen.", ["It is a film that nobody has seen.", "Another."]):
-        assert_close(reference(inputs, **json.loads(json.dumps(called))), ours(inputs, **called))
-
-
 @pytest.mark.parametrize("return_tensors", [True, "np"])
 @pytest.mark.parametrize("built", [True, False])
 def test_return_tensors(both_bert, tiny, built, return_tensors):
@@ -236,16 +182,7 @@ def test_return_tensors(both_bert, tiny, built, return_tensors):
         assert isinstance(ours("A film.", return_tensors=False), list)
 
 
-@cut_on_purpose
-def test_batch_size_changes_no_answer(both):
-    texts = [*TEXTS, LONG_TEXT]
-    for options in ({}, {"pooling": "mean"}):
-        alone = [both.ours(text, truncation=True, **options) for text in texts]
-        for batch_size in (1, 3, 32):
-            assert_close(alone, both.ours(texts, truncation=True, batch_size=batch_size, **options), tolerance=1e-5)
-
-
-@cut_on_purpose
+@pytest.mark.filterwarnings(CUT)
 def test_long_text(both):
     assert_close(both.reference(LONG_TEXT, truncation=True), both.ours(LONG_TEXT, truncation=True))
 
@@ -277,48 +214,6 @@ def both_bert_of_module(both_on):
     return both_on("bert", TASK)
 
 
-@pytest.mark.parametrize("text", [None, 1, b"bytes", ("a", "b"), ["a", None], [["a", "b"]], {"text": "a"}], ids=repr)
-def test_wrong_inputs(extract, text):
-    with pytest.raises(torchless.InputError, match="not a string[\\s\\S]*Give a string"):
-        extract(text)
-
-
-@pytest.mark.parametrize("built", [True, False])
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"pool": "mean"}, r"no option 'pool'[\s\S]*Did you mean 'pooling'"),
-        ({"pooling": "median"}, r"pooling='median'[\s\S]*mean"),
-        ({"pooling": ["mean"]}, r"pooling=\['mean'\][\s\S]*cls, last, max, mean"),
-        ({"return_tensors": "pt"}, r"return_tensors='pt'[\s\S]*Give 'np'"),
-        ({"return_tensors": []}, r"return_tensors=\[\][\s\S]*Give 'np'"),
-        ({"normalize": True}, r"normalize=True needs one embedding[\s\S]*pooling='mean'"),
-        ({"normalize": "l2", "pooling": "mean"}, r"normalize='l2'[\s\S]*True"),
-        ({"windows": "max"}, r"windows='max' needs one embedding[\s\S]*pooling='mean'"),
-        ({"windows": "mean", "pooling": "mean", "truncation": True}, r"truncation=True cuts it[\s\S]*one of the two"),
-        ({"windows": "mean", "pooling": "cls", "max_length": 9}, r"max_length=9[\s\S]*windows=Windows\(max_length=9"),
-        ({"windows": "median", "pooling": "mean"}, r"by 'median'[\s\S]*mean"),
-        ({"tokenize_kwargs": "truncation"}, r"tokenize_kwargs='truncation'[\s\S]*Give tokenize_kwargs=\{"),
-        ({"tokenize_kwargs": {"max_len": 5}}, r"no option 'max_len'[\s\S]*Did you mean 'max_length'"),
-        ({"tokenize_kwargs": {"pooling": "mean"}}, r"no option 'pooling'[\s\S]*Valid: add_special_tokens"),
-        ({"tokenize_kwargs": {"truncation": True}, "truncation": True}, "truncation is given twice"),
-        ({"tokenize_kwargs": {"max_length": 5}, "max_length": 5}, "max_length is given twice"),
-    ],
-    ids=str,
-)
-def test_wrong_options(extract, tiny, built, options, message):
-    with pytest.raises(torchless.OptionError, match=message):
-        torchless.pipeline(TASK, tiny.export("bert", TASK), **options) if built else extract("A film.", **options)
-
-
-@pytest.mark.parametrize(
-    "options", [{"truncation": "longest"}, {"tokenize_kwargs": {"truncation": True, "max_length": -1}}], ids=str
-)
-def test_wrong_truncation(extract, options):
-    with pytest.raises(torchless.OptionError, match="'longest'|max_length=-1"):
-        extract("A film.", **options)
-
-
 def test_a_text_without_tokens_has_no_embedding(extract):
     with pytest.raises(torchless.InputError, match=r"text '' has no tokens[\s\S]*add_special_tokens=True"):
         extract("", pooling="mean", add_special_tokens=False)
@@ -334,7 +229,7 @@ def test_a_text_without_tokens_has_no_embedding(extract):
         *((architecture, "last", True) for architecture in CONFIGS),
     ],
 )
-@cut_on_purpose
+@pytest.mark.filterwarnings(CUT)
 def test_embeddings(architecture, mode, normalize, encoder, both_on):
     ours, theirs = both_on(architecture, TASK).ours, encoder(architecture, mode, normalize)
     for texts in (TEXTS, [LONG_TEXT]):
@@ -382,7 +277,7 @@ def test_long_text_is_cut_where_the_folder_says(minilm):
         ours(LONG_TEXT, truncation=False)
 
 
-@cut_on_purpose
+@pytest.mark.filterwarnings(CUT)
 def test_the_caller_may_cut_elsewhere_than_the_folder_says(minilm):
     expected, ours = minilm
     expected.max_seq_length = 100
@@ -404,7 +299,7 @@ def test_the_caller_may_leave_normalization_out(minilm):
     ("mode", "written", "normalize"),
     [*((mode, written, False) for mode in MODES for written in ("flags", "name", "list")), ("max", "flags", True)],
 )
-@cut_on_purpose
+@pytest.mark.filterwarnings(CUT)
 def test_what_a_folder_declares(mode, normalize, written, sentence_folder):
     config = {
         "flags": {flag: other == mode for other, flag in FLAGS.items()},
@@ -434,7 +329,7 @@ def test_a_pooling_that_says_nothing_is_the_mean(sentence_folder):
 
 
 @pytest.mark.parametrize("architecture", ["roberta", "modernbert"])
-@cut_on_purpose
+@pytest.mark.filterwarnings(CUT)
 def test_without_a_limit_texts_are_cut_as_the_tokenizer_says(architecture, sentence_folder):
     checkpoint, exported = sentence_folder(
         {"modules.json": modules_of(TRANSFORMER, POOLING), POOLING_CONFIG: {"word_embedding_dimension": 32}},
@@ -445,7 +340,7 @@ def test_without_a_limit_texts_are_cut_as_the_tokenizer_says(architecture, sente
 
 
 @pytest.mark.parametrize("family", ["roberta", "distilbert"])
-@cut_on_purpose
+@pytest.mark.filterwarnings(CUT)
 def test_a_limit_under_an_older_name(family, sentence_folder):
     checkpoint, exported = sentence_folder(
         {
@@ -458,7 +353,7 @@ def test_a_limit_under_an_older_name(family, sentence_folder):
     assert_close(expected, torchless.pipeline(TASK, exported)([LONG_TEXT], pooling="auto", return_tensors="np"))
 
 
-@cut_on_purpose
+@pytest.mark.filterwarnings(CUT)
 def test_a_folder_that_sentence_transformers_saved(encoder, tmp_path):
     model = encoder("roberta", "last", normalize=True)
     model.save_pretrained(str(tmp_path / "saved"), create_model_card=False)

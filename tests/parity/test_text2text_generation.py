@@ -2,18 +2,16 @@ import pytest
 import transformers
 from fixtures.checkpoints import unigram
 from fixtures.comparison import assert_same
+from parity.contracts.text2text_generation import FAMILIES, SHORT, TEXTS
 from tokenizers import AddedToken
 
-from torchless.errors import InputError, OptionError
+from torchless.errors import OptionError
 from torchless.folder.model_folder import ModelFolder
 from torchless.generation.config import GenerationConfig
 from torchless.pipelines.text2text_generation import TranslationPipeline
 from torchless.tasks import find_task
 from torchless.tokenization.tokenizer import Tokenizer
 
-TEXTS = ["It is a film of quiet power.", "Dull", "A delight, isn't it?", "It is long and it is slow."]
-FAMILIES = ["bart", "marian", "pegasus", "t5"]
-SHORT = {"max_new_tokens": 8}
 GRAPH = "text2text-generation"
 
 
@@ -21,14 +19,6 @@ GRAPH = "text2text-generation"
 def both(both_on):
     """Both pipelines of a family, by task and configuration."""
     return lambda family="t5", task=GRAPH, **settings: both_on(family, task, **settings)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(
-    "inputs", [TEXTS[0], TEXTS[:1], TEXTS, lambda: (text for text in TEXTS)], ids=["one", "list", "many", "generator"]
-)
-def test_shapes_of_inputs(both, family, inputs):
-    both(family).assert_same(inputs, **SHORT)
 
 
 @pytest.mark.parametrize("family", ["bart", "t5"])
@@ -110,32 +100,6 @@ def test_a_stream_is_the_text(both, family):
     for text in TEXTS:
         (answer,) = ours(text, num_beams=1, max_new_tokens=20)
         assert "".join(ours.stream(text, num_beams=1, max_new_tokens=20)) == answer["generated_text"]
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, None])
-def test_a_batch_changes_nothing(both, batch_size):
-    ours = both("bart").ours
-    for options in ({"return_tensors": True}, {"num_beams": 1}, {"encoder_repetition_penalty": 1.3}):
-        assert ours(TEXTS, batch_size=batch_size, **SHORT, **options) == [
-            ours(text, **SHORT, **options)[0] for text in TEXTS
-        ]
-
-
-@pytest.mark.parametrize(
-    ("inputs", "options", "error", "said"),
-    [
-        ("It is. " * 400, {}, InputError, "takes 512"),
-        (1, {}, InputError, "of type int"),
-        (["It is", None], {}, InputError, "of type NoneType"),
-        ("It is", {"max_new_tokens": 0}, OptionError, "max_new_tokens=0"),
-        ("It is", {"num_return_sequences": 5}, OptionError, "num_return_sequences=5"),
-        ("It is", {"src_lang": "en"}, OptionError, "'src_lang'"),
-    ],
-    ids=str,
-)
-def test_what_cannot_be_answered(both, inputs, options, error, said):
-    with pytest.raises(error, match=said):
-        both("bart").ours(inputs, **SHORT | options)
 
 
 def test_an_answer_says_how_it_came_about(both):

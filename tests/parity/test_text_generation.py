@@ -3,14 +3,12 @@ from itertools import islice
 import pytest
 from fixtures.chat_templates import CHATML, GEMMA, MISTRAL
 from fixtures.comparison import assert_same
+from parity.contracts.contract import CUT
+from parity.contracts.text_generation import ASK, FAMILIES, GREEDY, TEXTS
 
-from torchless.errors import InputError, OptionError
+from torchless.errors import OptionError
 
-TEXTS = ["It is a film of quiet power.", "Dull", "A delight , isn 't it? ¡Olé! 東京", "It is"]
-ASK = [{"role": "user", "content": "Who are you?"}]
 CHAT = [{"role": "system", "content": "Be brief."}, *ASK, {"role": "assistant", "content": "A model"}]
-GREEDY = {"do_sample": False, "max_new_tokens": 8}
-FAMILIES = ["gpt2", "llama", "qwen3"]
 
 
 @pytest.fixture(scope="module")
@@ -19,15 +17,7 @@ def both(both_on):
     return lambda family="gpt2", **settings: both_on(family, "text-generation", **settings)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(
-    "inputs", [TEXTS[0], TEXTS[:1], TEXTS, lambda: (text for text in TEXTS)], ids=["one", "list", "many", "generator"]
-)
-def test_shapes_of_inputs(both, family, inputs):
-    both(family).assert_same(inputs, **GREEDY)
-
-
-@pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
+@pytest.mark.filterwarnings(CUT)
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     "options",
@@ -79,24 +69,6 @@ def test_a_chat_is_continued_or_answered_as_the_caller_says(both):
         pipes.assert_same(CHAT, **GREEDY, continue_final_message=continued)
     pipes.assert_same(lambda: (chat for chat in [ASK, CHAT]), **GREEDY)
     pipes.assert_same(ASK, **GREEDY, tokenizer_encode_kwargs={"chat_template": MISTRAL})
-
-
-@pytest.mark.parametrize(
-    "built",
-    [
-        {"max_new_tokens": 5},
-        {"max_length": 30},
-        {"return_full_text": False},
-        {"prefix": "So: "},
-        {"return_tensors": True},
-    ],
-    ids=str,
-)
-def test_options_of_the_constructor(both, built):
-    pipes = both(built={"do_sample": False, **({} if "max_length" in built else {"max_new_tokens": 6}), **built})
-    pipes.assert_same(TEXTS)
-    pipes.assert_same(TEXTS[0], max_new_tokens=3)
-    pipes.assert_same(TEXTS[0], return_full_text=True)
 
 
 @pytest.mark.parametrize(
@@ -212,52 +184,11 @@ def test_a_stream_stops_with_its_caller(both, monkeypatch):
     assert ours(TEXTS[0], **GREEDY)
 
 
-def test_a_generator_is_read_as_answers_are_asked_for(both):
-    read = []
-    answers = both("gpt2").ours((read.append(text) or text for text in TEXTS * 50), **GREEDY)
-    next(answers)
-    assert len(read) < 4
-
-
-@pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
-@pytest.mark.parametrize("batch_size", [1, 3, None])
-def test_a_batch_changes_nothing(both, batch_size):
-    ours = both("gpt2").ours
-    for options in ({}, {"num_beams": 2}, {"repetition_penalty": 1.3}, {"max_new_tokens": None, "max_length": 60}):
-        alone = [ours(text, **GREEDY | options, return_tensors=True) for text in TEXTS]
-        assert ours(TEXTS, **GREEDY | options, return_tensors=True, batch_size=batch_size) == alone
-
-
 def test_draws_with_a_seed_are_the_same_in_a_list(both):
     ours = both("gpt2").ours
     options = {"do_sample": True, "seed": 7, "max_new_tokens": 8, "num_return_sequences": 2}
     assert ours(TEXTS, **options) == [ours(text, **options) for text in TEXTS]
     assert ours(TEXTS, **options) != ours(TEXTS, **options | {"seed": 8})
-
-
-@pytest.mark.parametrize(
-    ("inputs", "options", "error", "said"),
-    [
-        ("It is. " * 400, {}, InputError, r"takes 512[\s\S]*handle_long_generation='hole'"),
-        (1, {}, InputError, "of type int"),
-        ([{"role": "user"}], {}, InputError, "Message 0 of the chat is"),
-        ([["It is"]], {}, InputError, "Message 0 of the chat is 'It is'"),
-        (ASK, {}, InputError, "has no chat template"),
-        ("It is", {"max_new_tokens": 0}, OptionError, "max_new_tokens=0"),
-        ("It is", {"top_p": 1.5}, OptionError, "top_p=1.5"),
-        ("It is", {"max_new_token": 5}, OptionError, r"'max_new_token'[\s\S]*Did you mean 'max_new_tokens'"),
-        ("It is", {"return_full_txt": True}, OptionError, "'return_full_txt'"),
-        ("It is", {"return_full_text": True, "return_tensors": True}, OptionError, "exclude each other"),
-        ("It is", {"return_full_text": True, "return_text": True}, OptionError, "exclude each other"),
-        ("It is", {"return_text": True, "return_tensors": True}, OptionError, "exclude each other"),
-        ("It is", {"handle_long_generation": "cut"}, OptionError, "handle_long_generation='cut'"),
-        ("It is", {"handle_long_generation": "hole", "max_new_tokens": 512}, OptionError, "leaves no room for a prompt"),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_what_cannot_be_answered(both, inputs, options, error, said):
-    with pytest.raises(error, match=said):
-        both("gpt2").ours(inputs, **GREEDY | options)
 
 
 @pytest.mark.parametrize("options", [{"num_beams": 2}, {"num_return_sequences": 2, "do_sample": True}], ids=str)

@@ -8,30 +8,15 @@ import torch
 import transformers
 from fixtures.checkpoints import CONFIGS
 from fixtures.comparison import Both, assert_same
-from fixtures.texts import HARD_TEXTS, LONG_TEXT
+from fixtures.texts import LONG_TEXT
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from parity.contracts.contract import CUT
+from parity.contracts.zero_shot_classification import LABELS, NLI, TEXT, TEXTS, labelled
 
 import torchless
-from torchless_export.sample import sample_texts
 
 TASK, GRAPH = "zero-shot-classification", "text-classification"
-LABELS = ["politics", "sport", "a film, or a book", "education"]
-TEXT = "Who are you voting for this year?"
-TEXTS = [*filter(None, HARD_TEXTS.values()), *sample_texts(6)]
-CUT = "ignore::torchless.TruncationWarning"
-
-
-def labelled(*names):
-    """The configuration of a model whose logits stand for these labels."""
-    return {
-        "num_labels": len(names),
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: index for index, name in enumerate(names)},
-    }
-
-
-NLI = labelled("contradiction", "neutral", "entailment")
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +37,6 @@ def bert(on):
 
 def test_hard_and_real_texts(both):
     both.assert_same(TEXTS, candidate_labels=LABELS)
-
-
-@pytest.mark.parametrize("texts", [[], [TEXT], [TEXT, "A film.", TEXT]], ids=len)
-def test_a_list_and_a_generator(bert, texts):
-    bert.assert_same(texts, candidate_labels=LABELS)
-    bert.assert_same(lambda: (text for text in texts), candidate_labels=LABELS)
 
 
 @pytest.mark.parametrize(
@@ -90,27 +69,6 @@ def test_candidate_labels(bert, candidate_labels, options):
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_hypothesis_template(bert, template, multi_label):
     bert.assert_same([TEXT, "A film."], LABELS, hypothesis_template=template, multi_label=multi_label)
-
-
-@pytest.mark.parametrize(
-    ("built", "called"),
-    [
-        ({"candidate_labels": "politics, sport"}, {}),
-        ({"candidate_labels": ("politics", "sport")}, {"multi_label": True}),
-        ({"candidate_labels": ("politics", "sport")}, {"candidate_labels": LABELS}),
-        ({"hypothesis_template": "About {}."}, {"candidate_labels": LABELS}),
-        ({"hypothesis_template": "About {}."}, {"candidate_labels": LABELS, "hypothesis_template": "{}"}),
-        ({"multi_label": True}, {"candidate_labels": LABELS}),
-        ({"multi_label": True}, {"candidate_labels": LABELS, "multi_label": False}),
-        ({"multi_label": True, "candidate_labels": "politics"}, {"hypothesis_template": "{}?"}),
-        ({"batch_size": 2}, {"candidate_labels": LABELS}),
-    ],
-    ids=str,
-)
-def test_options_of_the_constructor_and_the_call(both_on, built, called):
-    both = both_on("roberta", TASK, built=built, **NLI)
-    both.assert_same(TEXT, **called)
-    both.assert_same([TEXT, "A film."], **called)
 
 
 @pytest.fixture
@@ -158,12 +116,6 @@ def test_no_label_means_entailment(with_labels):
     with pytest.warns(UserWarning, match=r"means entailment: no, maybe, yes\. The last is taken for it") as caught:
         torchless.pipeline(TASK, exported)
     assert [warning.filename for warning in caught] == [__file__]
-
-
-def test_batch_size_changes_no_answer(both):
-    alone = [both.ours(text, LABELS) for text in TEXTS]
-    for batch_size in (1, 3, 32):
-        assert_same(alone, both.ours(TEXTS, LABELS, batch_size=batch_size), tolerance=1e-5)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
@@ -239,36 +191,6 @@ def test_an_empty_text(bert, text):
         bert.ours(text, LABELS)
 
 
-@pytest.mark.parametrize("text", [None, 1, b"A film.", ("a", "b"), {"text": "a"}, [["a", "b"]], ["a", None]], ids=repr)
-def test_wrong_inputs(bert, text):
-    with pytest.raises(torchless.InputError, match=r"The input is .*, of type .*\n  Give a string"):
-        bert.ours(text, LABELS)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({}, r"There are no candidate_labels\.\n  Give them: candidate_labels=\['sports'"),
-        ({"candidate_labels": []}, r"There are no candidate_labels\.\n  Give at least one label"),
-        ({"candidate_labels": ""}, "There are no candidate_labels"),
-        ({"candidate_labels": " , ,"}, "There are no candidate_labels"),
-        ({"candidate_labels": [1, 2]}, r"candidate_labels=\[1, 2\] is not possible\.\n  Give a list of strings"),
-        ({"candidate_labels": {"a": "b"}}, "candidate_labels={'a': 'b'} is not possible"),
-        (
-            {"candidate_label": "a"},
-            r"no option 'candidate_label'\.\n  Did you mean 'candidate_labels'\? Valid: .*multi",
-        ),
-        ({"candidate_labels": "a", "multi_class": True}, r"no option 'multi_class'\.\n  Did you mean 'multi_label'"),
-        ({"candidate_labels": "a", "truncation": True}, "no option 'truncation'"),
-        ({"candidate_labels": "a", "batch_size": 0}, "batch_size=0 is not possible"),
-    ],
-    ids=str,
-)
-def test_wrong_options(bert, options, message):
-    with pytest.raises(torchless.OptionError, match=message):
-        bert.ours(TEXT, **options)
-
-
 @pytest.mark.parametrize(
     ("template", "message"),
     [
@@ -292,13 +214,6 @@ def test_templates_that_no_label_fits_into(bert, template, message):
         bert.reference(TEXT, ["a", "b"], hypothesis_template=template)
     with pytest.raises(torchless.OptionError, match="hypothesis_template" + message):
         bert.ours(TEXT, ["a", "b"], hypothesis_template=template)
-
-
-def test_the_steps_are_separate(tiny):
-    classify = torchless.pipeline(TASK, tiny.export("bert", GRAPH, **NLI), candidate_labels=LABELS)
-    rows = classify.preprocess(TEXT)
-    assert len(rows) == len(LABELS)
-    assert classify.postprocess(TEXT, rows, classify.forward(rows)) == classify(TEXT)
 
 
 @settings(max_examples=200, deadline=None)
