@@ -18,7 +18,7 @@ from torchless_export.export import Silent, export
 from torchless_export.sample import sample_texts
 
 TASK = "feature-extraction"
-# What each side calls a way to pool.
+# Our name and sentence-transformers' name of each pooling mode.
 MODES = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}
 FLAGS = {
     "mean": "pooling_mode_mean_tokens",
@@ -51,7 +51,7 @@ def extract(tiny):
 
 @pytest.fixture(scope="module")
 def encoder(tiny):
-    """A SentenceTransformer on a tiny model, by its family, its way to pool, and whether it scales to length 1."""
+    """A SentenceTransformer on a tiny model, by its family, its pooling mode, and whether its embeddings have length 1."""
 
     @cache
     def make(model_type, mode, normalize):
@@ -173,10 +173,10 @@ def test_return_tensors(both_bert, tiny, built, return_tensors):
     option = {"return_tensors": return_tensors}
     ours = torchless.pipeline(TASK, tiny.export("bert", TASK), **(option if built else {}))
     called = {} if built else option
-    one, many = ours("A film.", **called), ours(["A film.", "Another one."], **called)
-    assert_close(both_bert.reference("A film.", return_tensors=True).numpy(), one)
-    assert_close([tensor.numpy() for tensor in both_bert.reference(["A film.", "Another one."], **option)], many)
-    assert all(array.dtype == np.float32 for array in [one, *many])
+    array, arrays = ours("A film.", **called), ours(["A film.", "Another one."], **called)
+    assert_close(both_bert.reference("A film.", return_tensors=True).numpy(), array)
+    assert_close([tensor.numpy() for tensor in both_bert.reference(["A film.", "Another one."], **option)], arrays)
+    assert all(result.dtype == np.float32 for result in [array, *arrays])
     if built:
         assert isinstance(ours("A film.", return_tensors=None), np.ndarray)
         assert isinstance(ours("A film.", return_tensors=False), list)
@@ -231,11 +231,11 @@ def test_a_text_without_tokens_has_no_embedding(extract):
 )
 @pytest.mark.filterwarnings(CUT)
 def test_embeddings(architecture, mode, normalize, encoder, both_on):
-    ours, theirs = both_on(architecture, TASK).ours, encoder(architecture, mode, normalize)
+    ours, reference = both_on(architecture, TASK).ours, encoder(architecture, mode, normalize)
     for texts in (TEXTS, [LONG_TEXT]):
         got = ours(texts, pooling=mode, normalize=normalize, truncation=True, return_tensors="np")
         assert got.dtype == np.float32
-        assert_close(theirs.encode(texts), got)
+        assert_close(reference.encode(texts), got)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -265,7 +265,7 @@ def test_hard_texts_of_a_real_model(minilm):
         np.testing.assert_allclose(ours(text), expected.encode(text), rtol=0, atol=1e-5)
 
 
-def test_long_text_is_cut_where_the_folder_says(minilm):
+def test_long_text_is_cut_to_the_limit_of_the_folder(minilm):
     expected, ours = minilm
     assert expected.max_seq_length == 256
     with pytest.warns(torchless.TruncationWarning, match="1 of 1 inputs were cut to 256 tokens"):
@@ -278,7 +278,7 @@ def test_long_text_is_cut_where_the_folder_says(minilm):
 
 
 @pytest.mark.filterwarnings(CUT)
-def test_the_caller_may_cut_elsewhere_than_the_folder_says(minilm):
+def test_the_caller_may_change_the_limit_of_the_folder(minilm):
     expected, ours = minilm
     expected.max_seq_length = 100
     try:
@@ -296,16 +296,16 @@ def test_the_caller_may_leave_normalization_out(minilm):
 
 
 @pytest.mark.parametrize(
-    ("mode", "written", "normalize"),
-    [*((mode, written, False) for mode in MODES for written in ("flags", "name", "list")), ("max", "flags", True)],
+    ("mode", "notation", "normalize"),
+    [*((mode, notation, False) for mode in MODES for notation in ("flags", "name", "list")), ("max", "flags", True)],
 )
 @pytest.mark.filterwarnings(CUT)
-def test_what_a_folder_declares(mode, normalize, written, sentence_folder):
+def test_what_a_folder_declares(mode, normalize, notation, sentence_folder):
     config = {
-        "flags": {flag: other == mode for other, flag in FLAGS.items()},
+        "flags": {flag: name == mode for name, flag in FLAGS.items()},
         "name": {"pooling_mode": MODES[mode]},
         "list": {"pooling_mode": [MODES[mode]]},
-    }[written]
+    }[notation]
     checkpoint, exported = sentence_folder(
         {
             "modules.json": modules_of(TRANSFORMER, POOLING, *([NORMALIZE] if normalize else [])),
@@ -320,7 +320,7 @@ def test_what_a_folder_declares(mode, normalize, written, sentence_folder):
     assert_close(expected.encode(texts), got)
 
 
-def test_a_pooling_that_says_nothing_is_the_mean(sentence_folder):
+def test_the_default_pooling_is_the_mean(sentence_folder):
     checkpoint, exported = sentence_folder(
         {"modules.json": modules_of(TRANSFORMER, POOLING), POOLING_CONFIG: {"word_embedding_dimension": 32}}
     )
@@ -330,7 +330,7 @@ def test_a_pooling_that_says_nothing_is_the_mean(sentence_folder):
 
 @pytest.mark.parametrize("architecture", ["roberta", "modernbert"])
 @pytest.mark.filterwarnings(CUT)
-def test_without_a_limit_texts_are_cut_as_the_tokenizer_says(architecture, sentence_folder):
+def test_without_a_limit_texts_are_cut_to_the_limit_of_the_tokenizer(architecture, sentence_folder):
     checkpoint, exported = sentence_folder(
         {"modules.json": modules_of(TRANSFORMER, POOLING), POOLING_CONFIG: {"word_embedding_dimension": 32}},
         architecture,
@@ -387,7 +387,7 @@ def test_a_folder_that_sentence_transformers_saved(encoder, tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_a_folder_asks_for_in_vain(files, message, sentence_folder):
+def test_modules_of_a_folder_that_are_not_supported(files, message, sentence_folder):
     basis = {"modules.json": modules_of(TRANSFORMER, POOLING), POOLING_CONFIG: {"pooling_mode": "mean"}}
     _, exported = sentence_folder({**basis, **files})
     with pytest.raises(torchless.CheckpointError, match=rf"not supported: {message}[\s\S]*pooling='mean'"):
@@ -396,7 +396,7 @@ def test_what_a_folder_asks_for_in_vain(files, message, sentence_folder):
 
 
 @pytest.mark.parametrize("built", [True, False])
-def test_a_folder_that_does_not_say_how_to_pool(extract, tiny, built):
+def test_a_folder_without_a_pooling(extract, tiny, built):
     with pytest.raises(torchless.OptionError, match=r"has no 1_Pooling/config.json[\s\S]*pooling='cls'"):
         torchless.pipeline(TASK, tiny.export("bert", TASK), pooling="auto") if built else extract(
             "A film.", pooling="auto"

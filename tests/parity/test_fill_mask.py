@@ -19,7 +19,7 @@ TOKENIZERS = {"WordPiece": "bert", "byte-level BPE": "roberta", "unigram": "xlm-
 
 @pytest.fixture(scope="module")
 def on(both_on):
-    """Both sides on an architecture, each loaded once."""
+    """Both sides on an architecture; each is loaded once."""
     return cache(partial(both_on, task=TASK))
 
 
@@ -164,9 +164,9 @@ def test_the_side_that_is_cut(tiny, truncation_side):
     tokenizer = torchless.AutoTokenizer.from_pretrained(tiny.export("bert", TASK))
     tokenizer.truncation_side = truncation_side
     checkpoint = str(tiny.checkpoint("bert", TASK))
-    theirs = transformers.AutoTokenizer.from_pretrained(checkpoint, truncation_side=truncation_side)
+    reference_tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint, truncation_side=truncation_side)
     both = Both(
-        transformers.pipeline(TASK, model=checkpoint, tokenizer=theirs, device="cpu"),
+        transformers.pipeline(TASK, model=checkpoint, tokenizer=reference_tokenizer, device="cpu"),
         torchless.pipeline(TASK, tiny.export("bert", TASK), tokenizer=tokenizer),
     )
     both.assert_same(*masked(both, TWO_MASKS), targets=["unbelievableness", "filmographies"])

@@ -20,7 +20,7 @@ def architecture(request):
 
 @pytest.fixture(scope="module")
 def reference_on(tiny):
-    """The reference on an architecture, each loaded once."""
+    """The reference on an architecture; each is loaded once."""
     return cache(lambda architecture: reference(TASK, tiny.checkpoint(architecture, TASK)))
 
 
@@ -77,8 +77,8 @@ def test_a_single_choice_has_the_whole_score(choose):
 
 def test_equal_choices_keep_their_order(choose):
     answers = choose(prompt="It rains.", choices=["Yes.", "No.", "Yes.", "No."])
-    assert [one["index"] for one in answers] in ([0, 2, 1, 3], [1, 3, 0, 2])
-    assert sum(one["score"] for one in answers) == pytest.approx(1)
+    assert [answer["index"] for answer in answers] in ([0, 2, 1, 3], [1, 3, 0, 2])
+    assert sum(answer["score"] for answer in answers) == pytest.approx(1)
 
 
 @settings(max_examples=200, deadline=None)
@@ -87,8 +87,8 @@ def test_any_text(prompt, choices, reference_on, choose):
     expected = reference_on("bert")({"prompt": prompt, "choices": choices})
     got = choose(prompt=prompt, choices=choices)
     # choices that become the same tokens have equal scores: the order between those is rounding
-    assert_same(*(sorted(answers, key=lambda one: one["index"]) for answers in (expected, got)))
-    assert [one["score"] for one in got] == sorted((one["score"] for one in got), reverse=True)
+    assert_same(*(sorted(answers, key=lambda answer: answer["index"]) for answers in (expected, got)))
+    assert [answer["score"] for answer in got] == sorted((answer["score"] for answer in got), reverse=True)
 
 
 def test_a_choice_that_cannot_be_cut(choose):

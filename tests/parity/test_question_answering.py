@@ -17,8 +17,8 @@ pytestmark = pytest.mark.filterwarnings(SQUAD_EXAMPLES)
 
 
 @pytest.fixture(scope="module")
-def each(tiny, reference):
-    """Both sides on the model of an architecture, each made once. One thread: idle ones steal the cores of others."""
+def both_of(tiny, reference):
+    """Both sides on an architecture; each is made once. Many pipelines stay loaded, and idle threads take cores."""
 
     @cache
     def make(architecture, **built):
@@ -31,13 +31,13 @@ def each(tiny, reference):
 
 
 @pytest.fixture(params=ARCHITECTURES)
-def both(request, each):
-    return each(request.param)
+def both(request, both_of):
+    return both_of(request.param)
 
 
 @pytest.fixture(scope="module")
-def both_bert(each):
-    return each("bert")
+def both_bert(both_of):
+    return both_of("bert")
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +103,9 @@ def test_a_long_text(both):
     ids=str,
 )
 @pytest.mark.parametrize("architecture", ["bert", "xlm-roberta"])
-def test_options(each, architecture, options):
-    each(architecture).assert_same(question=QUESTION, context=CONTEXT, **options)
-    each(architecture).assert_same(question=QUESTION, context=REVIEWS, **options)
+def test_options(both_of, architecture, options):
+    both_of(architecture).assert_same(question=QUESTION, context=CONTEXT, **options)
+    both_of(architecture).assert_same(question=QUESTION, context=REVIEWS, **options)
 
 
 @pytest.mark.filterwarnings("ignore:topk:UserWarning")
@@ -131,10 +131,10 @@ def test_an_answer_of_many_windows_adds_its_scores(both):
 
 
 @pytest.mark.parametrize("architecture", ["albert", "deberta-v2"])
-def test_no_answer_scores_as_in_the_window_that_denies_it_most(each, architecture):
+def test_no_answer_has_the_lowest_score_of_all_windows(both_of, architecture):
     options = {"max_seq_len": 30, "doc_stride": 4, "top_k": 60, "handle_impossible_answer": True}
-    each(architecture).assert_same(question="Who?", context=CONTEXT, **options)
-    assert "" in [answer["answer"] for answer in each(architecture).ours("Who?", CONTEXT, **options)]
+    both_of(architecture).assert_same(question="Who?", context=CONTEXT, **options)
+    assert "" in [answer["answer"] for answer in both_of(architecture).ours("Who?", CONTEXT, **options)]
 
 
 def test_as_many_spans_as_candidates(both_bert):
@@ -187,8 +187,8 @@ def test_a_tokenizer_without_a_cls_token(edited):
     architecture=st.sampled_from(ARCHITECTURES),
     options=st.sampled_from([{}, {"top_k": 2}, {"align_to_words": False}, {"handle_impossible_answer": True}]),
 )
-def test_any_text(each, question, context, architecture, options):
-    each(architecture).assert_same(question=question, context=context, **options)
+def test_any_text(both_of, question, context, architecture, options):
+    both_of(architecture).assert_same(question=question, context=context, **options)
 
 
 @settings(max_examples=100, deadline=None)
@@ -198,9 +198,9 @@ def test_any_text(each, question, context, architecture, options):
     doc_stride=st.integers(0, 8),
     top_k=st.integers(1, 4),
 )
-def test_any_windows(each, context, max_seq_len, doc_stride, top_k):
+def test_any_windows(both_of, context, max_seq_len, doc_stride, top_k):
     options = {"max_seq_len": max_seq_len, "doc_stride": doc_stride, "top_k": top_k}
-    each("roberta").assert_same(question="Who?", context=context, **options)
+    both_of("roberta").assert_same(question="Who?", context=context, **options)
 
 
 @pytest.mark.parametrize("name", ["question", "context"])
@@ -221,7 +221,7 @@ def test_empty_texts_are_errors_in_both(both_bert, name):
     ],
     ids=str,
 )  # fmt: skip
-def test_windows_that_cannot_be(both_bert, options, error, message):
+def test_windows_that_are_not_possible(both_bert, options, error, message):
     with pytest.raises(BaseException, match="stride|Truncation|size of tensor"):
         both_bert.reference(question=QUESTION, context=LONG_TEXT, **options)
     with pytest.raises(error, match=message):

@@ -63,7 +63,7 @@ def test_chats(both, template, chat):
         pipes.assert_same(chat, **GREEDY, **options)
 
 
-def test_a_chat_is_continued_or_answered_as_the_caller_says(both):
+def test_a_chat_is_continued_or_answered(both):
     pipes = both("qwen3")
     for continued in (True, False):
         pipes.assert_same(CHAT, **GREEDY, continue_final_message=continued)
@@ -80,23 +80,23 @@ def test_a_chat_is_continued_or_answered_as_the_caller_says(both):
     ],
     ids=str,
 )
-def test_what_the_model_says_of_its_task(both, params):
+def test_task_specific_params(both, params):
     pipes = both(task_specific_params={"text-generation": {"do_sample": False, **params}})
     pipes.assert_same(TEXTS, max_new_tokens=6)
     pipes.assert_same(TEXTS[0], **({} if "max_new_tokens" in params else {"max_new_tokens": 6}))
 
 
 @pytest.mark.parametrize(
-    "said", [{"max_length": 60}, {"num_beams": 2}, {"eos_token_id": [0, 260]}, {"top_k": 3}], ids=str
+    "values", [{"max_length": 60}, {"num_beams": 2}, {"eos_token_id": [0, 260]}, {"top_k": 3}], ids=str
 )
-def test_what_the_checkpoint_says(both_say, said):
-    both_say("gpt2", "text-generation", generation_config=said).assert_same(
-        TEXTS, do_sample=False, **({} if "max_length" in said else {"max_new_tokens": 6})
+def test_the_generation_config_of_the_checkpoint(both_configured, values):
+    both_configured("gpt2", "text-generation", generation_config=values).assert_same(
+        TEXTS, do_sample=False, **({} if "max_length" in values else {"max_new_tokens": 6})
     )
 
 
 @pytest.mark.parametrize(
-    "said",
+    "values",
     [
         {},
         {"max_length": 60},
@@ -105,11 +105,11 @@ def test_what_the_checkpoint_says(both_say, said):
     ],
     ids=str,
 )
-def test_the_checkpoints_and_the_tasks_defaults_settle_as_in_the_reference(both_say, said):
-    pipes = both_say("gpt2", "text-generation", generation_config=said)
-    wanted, got = pipes.reference.generation_config, pipes.ours.generation_config
+def test_the_defaults_of_the_checkpoint_and_of_the_task(both_configured, values):
+    pipes = both_configured("gpt2", "text-generation", generation_config=values)
+    expected, got = pipes.reference.generation_config, pipes.ours.generation_config
     names = ("max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "pad_token_id", "eos_token_id")
-    assert {name: getattr(wanted, name) for name in names} == {name: getattr(got, name) for name in names}
+    assert {name: getattr(expected, name) for name in names} == {name: getattr(got, name) for name in names}
 
 
 def test_an_empty_prompt(both):
@@ -138,26 +138,26 @@ def test_a_stream_is_the_text(both, family, options):
     [({}, "length"), ({"stop_strings": ["e"]}, "stop_sequence"), ({"eos_token_id": list(range(3, 600))}, "eos_token")],
     ids=["length", "text", "token"],
 )
-def test_an_answer_says_how_it_came_about(both, options, reason):
+def test_details_of_an_answer(both, options, reason):
     ours = both("gpt2").ours
     options = GREEDY | {"max_new_tokens": 30} | options
     (tokens,) = ours(TEXTS[0], **options, return_tensors=True)
     (text,) = ours(TEXTS[0], **options, return_full_text=False)
     (answer,) = ours(TEXTS[0], **options, return_full_text=False, return_details=True)
     prompt = len(ours.tokenizer.encode(TEXTS[0]))
-    told = {
+    details = {
         "generated_tokens": len(tokens["generated_token_ids"]) - prompt,
         "finish_reason": reason,
         "prompt_tokens": prompt,
     }
-    assert answer == {**text, **told}
+    assert answer == {**text, **details}
     *pieces, last = ours.stream(TEXTS[0], **options, return_details=True)
     assert [piece["generated_tokens"] for piece in pieces] == list(range(1, len(pieces) + 1))
     assert "".join(piece["text"] for piece in (*pieces, last)) == text["generated_text"]
-    assert last == {**told, "text": last["text"]}
+    assert last == {**details, "text": last["text"]}
 
 
-def test_sequences_of_one_prompt_end_each_on_its_own(both):
+def test_sequences_of_one_prompt_end_independently(both):
     ours = both("gpt2").ours
     options = {"do_sample": True, "seed": 3, "num_return_sequences": 4, "max_new_tokens": 30, "stop_strings": ["e"]}
     answers = ours(TEXTS[0], **options, return_full_text=False, return_details=True)
@@ -178,7 +178,7 @@ def test_a_stream_stops_with_its_caller(both, monkeypatch):
     ours = both("gpt2").ours
     steps = []
     run = ours.model.session.run
-    monkeypatch.setattr(ours.model.session, "run", lambda *given: steps.append(1) or run(*given))
+    monkeypatch.setattr(ours.model.session, "run", lambda *arguments: steps.append(1) or run(*arguments))
     list(islice(ours.stream(TEXTS[0], do_sample=False, max_new_tokens=200), 3))
     assert len(steps) < 20
     assert ours(TEXTS[0], **GREEDY)

@@ -66,13 +66,13 @@ def test_long_text(architecture, encoder, ranker):
         {"query": "What is it?", "documents": ["A text.", LONG_TEXT[:6000]]},
         {"query": LONG_TEXT[:6000], "documents": ["It ends.", "It does not.", LONG_TEXT[5:6000]]},
     ):
-        # sentence-transformers cuts without being asked to
+        # sentence-transformers always cuts
         assert_same(
             ranked(encoder(architecture), question, "none"), ours(question, function_to_apply="none", truncation=True)
         )
 
 
-def test_long_text_is_not_cut_without_being_asked_to(rank):
+def test_long_text_is_not_cut_by_default(rank):
     with pytest.raises(torchless.InputError, match=r"this model takes 512[\s\S]*truncation=True"):
         rank(query="What is it?", documents=["A text.", LONG_TEXT])
 
@@ -106,8 +106,8 @@ def test_options_of_the_tokenizer(options, encoder, rank):
     pairs = [(query, document) for document in documents]
     expected = encoder("bert").predict(pairs, activation_fn=FUNCTIONS["none"], processing_kwargs={"text": options})
     got = rank(query=query, documents=documents, function_to_apply="none", **options)
-    assert_same(expected.tolist(), [one["score"] for one in sorted(got, key=lambda one: one["index"])])
-    assert [one["index"] for one in got] == [int(index) for index in (-expected).argsort()]
+    assert_same(expected.tolist(), [answer["score"] for answer in sorted(got, key=lambda answer: answer["index"])])
+    assert [answer["index"] for answer in got] == [int(index) for index in (-expected).argsort()]
 
 
 def test_equal_documents_keep_their_order(encoder, rank):
@@ -121,15 +121,15 @@ def test_any_text(query, documents, encoder, rank):
     expected = ranked(encoder("bert"), {"query": query, "documents": documents}, "none")
     got = rank(query=query, documents=documents, function_to_apply="none")
     # documents that become the same tokens have equal scores: the order between those is rounding
-    assert_same(*(sorted(answers, key=lambda one: one["index"]) for answers in (expected, got)))
-    assert [one["score"] for one in got] == sorted((one["score"] for one in got), reverse=True)
+    assert_same(*(sorted(answers, key=lambda answer: answer["index"]) for answers in (expected, got)))
+    assert [answer["score"] for answer in got] == sorted((answer["score"] for answer in got), reverse=True)
 
 
-def edited(source, folder, changes, others):
-    """Copy a folder, change its config.json, and write other files."""
+def edited(source, folder, changes, files):
+    """Copy a folder, change its config.json, and write more files."""
     shutil.copytree(source, folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    for name, values in {"config.json": {**config, **changes}, **others}.items():
+    for name, values in {"config.json": {**config, **changes}, **files}.items():
         (folder / name).write_text(json.dumps(values), encoding="utf-8")
     return folder
 

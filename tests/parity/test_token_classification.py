@@ -30,8 +30,8 @@ def architecture(request):
 
 
 @pytest.fixture(scope="module")
-def each(tiny, reference):
-    """Both sides on the model of an architecture, each made once. One thread: idle ones steal the cores of others."""
+def both_of(tiny, reference):
+    """Both sides on an architecture; each is made once. Many pipelines stay loaded, and idle threads take cores."""
 
     @cache
     def make(architecture):
@@ -44,13 +44,13 @@ def each(tiny, reference):
 
 
 @pytest.fixture
-def both(each, architecture):
-    return each(architecture)
+def both(both_of, architecture):
+    return both_of(architecture)
 
 
 @pytest.fixture(scope="module")
-def both_bert(each):
-    return each("bert")
+def both_bert(both_of):
+    return both_of("bert")
 
 
 @pytest.fixture(scope="module")
@@ -222,8 +222,8 @@ def test_batch_size_changes_no_window(edited, batch_size):
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=60), architecture=st.sampled_from(ARCHITECTURES), strategy=st.sampled_from(STRATEGIES))
-def test_any_text(each, text, architecture, strategy):
-    each(architecture).assert_same(text, aggregation_strategy=strategy, ignore_labels=[])
+def test_any_text(both_of, text, architecture, strategy):
+    both_of(architecture).assert_same(text, aggregation_strategy=strategy, ignore_labels=[])
 
 
 @settings(max_examples=70, deadline=None)
@@ -252,10 +252,10 @@ def test_unknown_tokens_show_their_text(both_bert):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_guess_at_words_warns_once_a_text(each, recwarn, strategy):
-    each("bert").ours(NAMES, aggregation_strategy=strategy)
+def test_a_guess_at_words_warns_once_a_text(both_of, recwarn, strategy):
+    both_of("bert").ours(NAMES, aggregation_strategy=strategy)
     assert not recwarn
-    each("roberta").ours(NAMES, aggregation_strategy=strategy)
+    both_of("roberta").ours(NAMES, aggregation_strategy=strategy)
     assert len(recwarn) == (strategy not in {"none", "simple"})
 
 

@@ -21,7 +21,7 @@ TASK, GRAPH = "zero-shot-classification", "text-classification"
 
 @pytest.fixture(scope="module")
 def on(both_on):
-    """Both sides on an architecture, each loaded once."""
+    """Both sides on an architecture; each is loaded once."""
     return cache(partial(both_on, task=TASK, **NLI))
 
 
@@ -161,7 +161,7 @@ def test_a_long_text_is_cut_but_no_hypothesis(both):
 
 
 @pytest.mark.filterwarnings(CUT)
-def test_truncated_tells_which_texts_were_cut(bert):
+def test_truncated_marks_the_texts_that_were_cut(bert):
     answers = bert.ours([LONG_TEXT, TEXT], LABELS, return_truncated=True)
     assert [answer["truncated"] for answer in answers] == [True, False]
 
@@ -169,8 +169,8 @@ def test_truncated_tells_which_texts_were_cut(bert):
 @pytest.mark.filterwarnings(CUT)
 def test_a_hypothesis_that_leaves_little_room_or_none(on):
     both = on("modernbert")  # its positions have no end, so both answer
-    longest = both.ours.tokenizer.model_max_length
-    for words in (longest - 12, *range(longest - 7, longest + 2), 2 * longest):
+    max_tokens = both.ours.tokenizer.model_max_length
+    for words in (max_tokens - 12, *range(max_tokens - 7, max_tokens + 2), 2 * max_tokens):
         both.assert_same("A film that is on at nine.", ["the" + " the" * (words - 1)], hypothesis_template="{}")
 
 
@@ -209,7 +209,7 @@ def test_an_empty_text(bert, text):
         (5, "=5 cannot be filled"),
     ],
 )
-def test_templates_that_no_label_fits_into(bert, template, message):
+def test_templates_without_a_place_for_a_label(bert, template, message):
     with pytest.raises((ValueError, KeyError, IndexError, AttributeError, TypeError)):
         bert.reference(TEXT, ["a", "b"], hypothesis_template=template)
     with pytest.raises(torchless.OptionError, match="hypothesis_template" + message):
