@@ -1,6 +1,6 @@
-"""What every task's pipeline does and refuses: a function for each contract, a row of the table for each task.
+"""The contracts that the pipelines of all tasks keep: a test function for each contract, a row of the table for each task.
 
-A new task is a file in `contracts` with its row, and its name in the table.
+The row of a new task is a file in `contracts` and a line in the table.
 """
 
 from itertools import chain, islice, product
@@ -38,7 +38,7 @@ TABLE = [
 
 @pytest.fixture(scope="session")
 def both(tiny):
-    """The two pipelines of a task on a model, each made once."""
+    """The two pipelines of a task on a model; each is made once."""
     loaded = {}
 
     def load(contract, model):
@@ -50,16 +50,16 @@ def both(tiny):
     return load
 
 
-def rows(values, *, warnings="ignored_warnings"):
-    """Return the parameters of a contract: each row of the table with each of the values that a function reads from it."""
+def rows(values, *, warnings=None):
+    """Return the parameters of a test function: each row of the table, with each of the values that the function tests."""
     return [
         pytest.param(
             contract,
             *items,
             id="-".join([contract.task, *(str(item)[:60] for item in items if not isinstance(item, str))]),
-            marks=[
-                pytest.mark.filterwarnings(text) for text in {*contract.ignored_warnings, *getattr(contract, warnings)}
-            ],
+            marks=pytest.mark.filterwarnings(
+                *contract.ignored_warnings, *(getattr(contract, warnings) if warnings else ())
+            ),
         )
         for contract in TABLE
         for items in values(contract)

@@ -1,4 +1,4 @@
-"""The columns of the table of tasks: how to make a task's two pipelines, and the calls that they answer or refuse."""
+"""The columns of the table of tasks: how to make a task's two pipelines, and the calls that have an answer or raise an error."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -64,7 +64,7 @@ class Options(NamedTuple):
         built: The options of the constructor.
         called: The options of the call.
         effective: The options that a reference without a constructor is called with.
-        calls: Calls to make besides those of the task.
+        calls: More calls than those of the task.
     """
 
     built: dict[str, Any]
@@ -85,7 +85,7 @@ class Steps(NamedTuple):
 
 
 class RecordReference(NamedTuple):
-    """A reference that answers one record, with the shapes of inputs that a pipeline takes."""
+    """A reference that answers a single record, called with the shapes of inputs that a pipeline takes."""
 
     answer: Callable[..., Any]
     fields: tuple[str, str]
@@ -115,30 +115,30 @@ class Contract:
 
     Attributes:
         task: The task.
-        example: An input, for the contracts that need any.
-        reference: Makes the reference from the task, a checkpoint, and the options of the constructor.
+        example: An input of the task.
+        reference: Makes the reference from the name of the task, a checkpoint, and the options of the constructor.
         threads: The threads of our pipeline; where many pipelines stay loaded, idle threads take the cores of others.
-        compare: Fails where two results differ.
-        listed: Makes what a list answers for an input from what the input is answered with alone.
-        options: The options of each call that is answered.
-        ignored_warnings: The warnings that are expected in all contracts.
-        model: The model of all contracts that name no other.
-        batch_models: The models whose answers no batch size changes.
+        compare: Fails where two results differ by more than a tolerance.
+        listed: Makes the item that a list's answer has for an input, from the answer of the input alone.
+        options: The options of all calls that have an answer; `option_calls` and the steps have only theirs.
+        ignored_warnings: Filters of the warnings that all contracts expect.
+        model: The model of all contracts for which the row has no list of models.
+        batch_models: The models that are tested with batches of all sizes.
         batch_inputs: The inputs of those batches, or a function that makes them for a pipeline.
         batch_options: The options of those batches.
-        batch_warnings: The warnings that are expected of those batches.
-        shape_models: The models that answer every shape of inputs.
-        shapes: Calls with every shape of inputs.
+        batch_warnings: Filters of the warnings that those batches expect.
+        shape_models: The models that are tested with all shapes of inputs; by default `model`.
+        shapes: Calls with all shapes of inputs that the task takes.
         shape_options: The options of those calls.
         empty_options: The options of calls without inputs.
-        option_models: The models whose options the constructor and the call give.
+        option_models: The models that are tested with options of the constructor and of the call; by default `model`.
         option_cases: Options of the constructor and of the call.
         option_calls: The calls that are made with them.
-        option_warnings: The warnings that are expected of those calls.
+        option_warnings: Filters of the warnings that those calls expect.
         wrong_inputs: Calls that raise InputError, and the message.
-        wrong_options: Options that raise OptionError in the constructor and in a call, even without inputs.
-        wrong_call_options: Options that raise OptionError only in a call with an input.
-        cut: A call of whose two inputs one is cut, and the message of the warning.
+        wrong_options: Options that raise OptionError in the constructor and in a call, also without inputs, and the message.
+        wrong_call_options: Options that raise OptionError only in a call with an input, and the message.
+        cut: A call that cuts the first or the second of its two inputs, and the message of the warning.
         steps: Inputs for the three steps.
     """
 

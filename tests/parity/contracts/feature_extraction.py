@@ -9,7 +9,7 @@ from torchless_export.sample import sample_texts
 
 TEXTS = [*HARD_TEXTS.values(), *sample_texts(6)]
 FILM = "It is a film that nobody has seen."
-NO_STRING = r"not a string[\s\S]*Give a string"
+NOT_A_STRING = r"not a string[\s\S]*Give a string"
 
 
 def assert_close(expected, got, *, tolerance=1e-4):
@@ -59,7 +59,7 @@ CONTRACT = Contract(
     option_calls=[call(FILM), call([FILM, "Another."])],
     option_warnings=[CUT],
     wrong_inputs=[
-        (call(inputs), NO_STRING)
+        (call(inputs), NOT_A_STRING)
         for inputs in (None, 1, b"bytes", ("a", "b"), ["a", None], [["a", "b"]], {"text": "a"})
     ],
     wrong_options=[

@@ -10,7 +10,7 @@ ONE_MASK = "The film is {}, and long it is, too long by any measure."
 TWO_MASKS = "It {} a film, by any {}."
 TEXTS = [ONE_MASK, TWO_MASKS, "{}"]
 UNKNOWN = "ignore:The target .* is not in the vocabulary"
-NO_STRING = r"The input is .*, of type .*\n  Give a string"
+NOT_A_STRING = r"The input is .*, of type .*\n  Give a string"
 CUT_TO_9 = {"tokenizer_kwargs": {"truncation": True, "max_length": 9}}
 
 
@@ -50,7 +50,7 @@ CONTRACT = Contract(
     option_calls=[call(ROBERTA), call(ROBERTA[0])],
     option_warnings=[CUT, UNKNOWN],
     wrong_inputs=[
-        (call(inputs), NO_STRING)
+        (call(inputs), NOT_A_STRING)
         for inputs in (None, 1, b"[MASK]", ("[MASK]",), {"text": "[MASK]"}, [["[MASK]"]], ["[MASK]", None])
     ],
     wrong_options=[

@@ -9,7 +9,7 @@ from torchless_export.sample import sample_texts
 LABELS = ["politics", "sport", "a film, or a book", "education"]
 TEXT = "Who are you voting for this year?"
 TEXTS = [*filter(None, HARD_TEXTS.values()), *sample_texts(6)]
-NO_STRING = r"The input is .*, of type .*\n  Give a string"
+NOT_A_STRING = r"The input is .*, of type .*\n  Give a string"
 
 
 def labelled(*names):
@@ -45,7 +45,7 @@ CONTRACT = Contract(
     ],
     option_calls=[call(TEXT), call([TEXT, "A film."])],
     wrong_inputs=[
-        (call(inputs, LABELS), NO_STRING)
+        (call(inputs, LABELS), NOT_A_STRING)
         for inputs in (None, 1, b"A film.", ("a", "b"), {"text": "a"}, [["a", "b"]], ["a", None])
     ],
     wrong_options=[
