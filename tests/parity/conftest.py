@@ -1,4 +1,4 @@
-"""The reference beside us, on the same checkpoint."""
+"""Fixtures that make the pipeline of transformers and ours on the same checkpoint."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ import torchless
 
 @pytest.fixture(scope="session")
 def reference() -> Callable[..., Any]:
-    """`transformers.pipeline` on a checkpoint, each made once."""
+    """`transformers.pipeline` on a checkpoint; each pipeline is made once."""
 
     @cache
     def load(task: str, checkpoint: Path, **options: Any) -> Any:
@@ -41,8 +41,8 @@ def both_on(tiny: TinyModels, reference: Callable[..., Any]) -> Callable[..., Bo
 
 
 @pytest.fixture
-def both_say(tiny: TinyModels, tmp_path: Path) -> Callable[..., Both]:
-    """Both sides on a tiny model whose files say more: its family, its task, its configuration, and what files say."""
+def both_configured(tiny: TinyModels, tmp_path: Path) -> Callable[..., Both]:
+    """Both sides on a tiny model whose files have more values: its family, its task, and the values of each file."""
 
     def make(
         model_type: str,
@@ -53,12 +53,12 @@ def both_say(tiny: TinyModels, tmp_path: Path) -> Callable[..., Both]:
         **built: Any,
     ) -> Both:
         graph = torchless.tasks.find_task(task).graph
-        said = {"config.json": config or {}, "generation_config.json": generation_config or {}}
+        changes = {"config.json": config or {}, "generation_config.json": generation_config or {}}
         folders = [
-            shutil.copytree(made, tmp_path / made.name)
-            for made in (tiny.checkpoint(model_type, graph), tiny.export(model_type, graph))
+            shutil.copytree(source, tmp_path / source.name)
+            for source in (tiny.checkpoint(model_type, graph), tiny.export(model_type, graph))
         ]
-        for path, values in ((folder / name, values) for folder in folders for name, values in said.items()):
+        for path, values in ((folder / name, values) for folder in folders for name, values in changes.items()):
             path.write_text(json.dumps(json.loads(path.read_text()) | values))
         checkpoint, export = folders
         return Both(

@@ -33,7 +33,7 @@ CHOICES = [
 
 @pytest.fixture(scope="module")
 def sides(tiny):
-    """(the reference's model and tokenizer, ours) for a family and a class, each loaded once."""
+    """(the reference's model and tokenizer, ours) for a family and a class; each is loaded once."""
     loaded = {}
 
     def load(family, name):
@@ -62,7 +62,7 @@ def both(request, sides):
 
 
 def answers(side, inputs):
-    """Run a model of either kind, for multiple choice with the texts' rows as the choices of one."""
+    """Run a model of PyTorch or ours; for multiple choice, the rows of the texts are the choices of one prompt."""
     if "MultipleChoice" in type(side.model).__name__ and np.ndim(inputs["input_ids"]) == 2:
         inputs = {name: array[None] for name, array in inputs.items()}
     if isinstance(side.model, torch.nn.Module):
@@ -73,15 +73,15 @@ def answers(side, inputs):
 
 
 def assert_same_outputs(names, expected, got, attention_mask):
-    """Fail where outputs differ by more than 1e-4 of their scale, padding aside."""
+    """Fail where outputs differ by more than 1e-4 of their scale, without the padding."""
     assert list(got) == names == [name for name in expected if name in names]
     for name in names:
-        one, other = expected[name], got[name]
-        assert one.shape == other.shape
-        assert other.dtype == np.float32
-        if one.shape[: attention_mask.ndim] == attention_mask.shape:  # an answer a token
-            one, other = one[attention_mask == 1], other[attention_mask == 1]
-        assert np.abs(one - other).max() <= 1e-4 * np.abs(one).max()
+        expected_array, array = expected[name], got[name]
+        assert expected_array.shape == array.shape
+        assert array.dtype == np.float32
+        if expected_array.shape[: attention_mask.ndim] == attention_mask.shape:  # an output for each token
+            expected_array, array = expected_array[attention_mask == 1], array[attention_mask == 1]
+        assert np.abs(expected_array - array).max() <= 1e-4 * np.abs(expected_array).max()
 
 
 def assert_same_answers(both, *texts, **options):
@@ -121,8 +121,8 @@ def test_choices_of_many_prompts(family, sides):
     arrays = ours.tokenizer(prompts, choices, padding=True, return_tensors="np")
     got = answers(ours, {name: array.reshape(shape) for name, array in arrays.items()})
     assert got.logits.shape == (len(CHOICES), 3)
-    wanted = answers(expected, {name: tensor.view(shape) for name, tensor in tensors.items()})
-    assert_same_outputs(["logits"], wanted, got, arrays["attention_mask"].reshape(shape))
+    expected_outputs = answers(expected, {name: tensor.view(shape) for name, tensor in tensors.items()})
+    assert_same_outputs(["logits"], expected_outputs, got, arrays["attention_mask"].reshape(shape))
     alone = answers(ours, {name: array[None, :3] for name, array in arrays.items()})
     np.testing.assert_allclose(alone.logits[0], got.logits[0], rtol=0, atol=1e-5)
 
@@ -132,8 +132,8 @@ def test_lists_and_missing_masks(name, sides):
     expected, ours = sides("bert", name)
     ids = expected.tokenizer("A film.").input_ids
     ids = [[ids, ids]] if name == "AutoModelForMultipleChoice" else [ids]
-    wanted = answers(expected, {"input_ids": torch.tensor(ids)})
-    assert_same_outputs(OUTPUTS[name][1], wanted, answers(ours, {"input_ids": ids}), np.ones_like(ids))
+    expected_outputs = answers(expected, {"input_ids": torch.tensor(ids)})
+    assert_same_outputs(OUTPUTS[name][1], expected_outputs, answers(ours, {"input_ids": ids}), np.ones_like(ids))
 
 
 @pytest.mark.parametrize("name", OUTPUTS)

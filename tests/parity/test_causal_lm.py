@@ -30,7 +30,7 @@ def both(request, tiny):
 
 
 def logits_of(side, inputs):
-    """Both models' logits as an array; PyTorch is told the positions that its `generate` counts."""
+    """The logits of either model as an array; PyTorch's gets the positions that its `generate` counts."""
     if not isinstance(side.model, torch.nn.Module):
         return side.model(**inputs).logits
     mask = inputs["attention_mask"]
@@ -90,7 +90,7 @@ def test_hidden_states_of_a_decoder(family, tiny):
     assert np.abs(expected - got)[arrays["attention_mask"] == 1].max() <= 1e-4 * np.abs(expected).max()
 
 
-def test_no_tokens_at_all(both):
+def test_no_tokens(both):
     _, ours = both
     with pytest.raises(InputError):
         ours.model(np.zeros((1, 0), dtype=np.int64))

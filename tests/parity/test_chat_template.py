@@ -67,16 +67,16 @@ SCHEMA = tool_schema(weather)
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A function from what a tokenizer's chat template is to (the reference, ours) on the same folder."""
+    """Make (the reference, ours) on the same folder, whose tokenizer has a chat template."""
 
     def save(chat_template, *, in_files=True):
         folder = tmp_path_factory.mktemp("chat")
         backend = byte_level_bpe(["<s>", "</s>", "<|im_start|>", "<|im_end|>"])
-        made = transformers.PreTrainedTokenizerFast(
+        tokenizer = transformers.PreTrainedTokenizerFast(
             tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>",
             additional_special_tokens=["<|im_start|>", "<|im_end|>"], chat_template=chat_template,
         )  # fmt: skip
-        made.save_pretrained(folder, save_jinja_files=in_files)
+        tokenizer.save_pretrained(folder, save_jinja_files=in_files)
         (folder / "config.json").write_text("{}")
         return transformers.AutoTokenizer.from_pretrained(folder), Tokenizer.from_pretrained(folder)
 
@@ -89,13 +89,13 @@ def tokenizers(folders):
 
 
 def assert_same_chat(both, chat, **options):
-    """Both answer the same, or both refuse."""
-    (wanted, refused), (got, refusal) = (answer_or_refusal(one, chat, options) for one in both)
-    assert_same(wanted, got)
-    assert refused in refusal
+    """Fail where two tokenizers differ in their answers, or where only one raises an error."""
+    (expected, expected_error), (got, error) = (answer_or_error(tokenizer, chat, options) for tokenizer in both)
+    assert_same(expected, got)
+    assert expected_error in error
 
 
-def answer_or_refusal(tokenizer, chat, options):
+def answer_or_error(tokenizer, chat, options):
     try:
         return tokenizer.apply_chat_template(chat, **options), ""
     except (InputError, jinja2.TemplateError, ValueError) as error:
@@ -120,7 +120,7 @@ def test_tools(tokenizers, template, tools):
 
 
 @pytest.mark.parametrize("thinking", [True, False])
-def test_what_a_template_reads_besides(tokenizers, thinking):
+def test_the_variables_of_a_template(tokenizers, thinking):
     options = {"add_generation_prompt": True, "enable_thinking": thinking, "tokenize": False}
     assert_same_chat(tokenizers["qwen 3"], [ASK], **options)
     assert_same_chat(tokenizers["llama 3"], [ASK], date_string="26 Jul 2024", bos_token="<bos>", tokenize=False)
@@ -143,7 +143,7 @@ def test_content_in_blocks(tokenizers):
 
 
 @pytest.mark.parametrize("template", ["chatml", "mistral"])
-def test_many_chats_and_what_is_returned(tokenizers, template):
+def test_many_chats_and_the_columns_that_are_returned(tokenizers, template):
     chats = [CHATS["one question"], CHATS["a conversation"]]
     expected, ours = tokenizers[template]
     assert_same_chat((expected, ours), chats)
@@ -154,8 +154,8 @@ def test_many_chats_and_what_is_returned(tokenizers, template):
         {"return_dict": True, "truncation": True, "max_length": 9},
         {"return_dict": True, "tokenizer_kwargs": {"return_special_tokens_mask": True}},
     ):
-        wanted, got = (one.apply_chat_template(chats, **options) for one in (expected, ours))
-        assert_same({name: rows if isinstance(rows, list) else rows.tolist() for name, rows in wanted.items()},
+        columns, got = (tokenizer.apply_chat_template(chats, **options) for tokenizer in (expected, ours))
+        assert_same({name: rows if isinstance(rows, list) else rows.tolist() for name, rows in columns.items()},
                     {name: rows if isinstance(rows, list) else rows.tolist() for name, rows in got.items()})  # fmt: skip
 
 
@@ -165,14 +165,14 @@ def test_many_chats_and_what_is_returned(tokenizers, template):
 @pytest.mark.parametrize("tensors", ["np", None])
 def test_the_assistants_tokens(tokenizers, options, tensors):
     for chat in (CHATS["a conversation"], [ASK, ANSWER, ASK, ANSWER]):
-        wanted, got = (
-            one.apply_chat_template(
+        expected, got = (
+            tokenizer.apply_chat_template(
                 chat, return_dict=True, return_assistant_tokens_mask=True, return_tensors=tensors, **options
             )["assistant_masks"]
-            for one in tokenizers["mistral"]
+            for tokenizer in tokenizers["mistral"]
         )
         assert 1 in (got if tensors is None else got[0])
-        assert (wanted if tensors is None else wanted.tolist()) == (got if tensors is None else got.tolist())
+        assert (expected if tensors is None else expected.tolist()) == (got if tensors is None else got.tolist())
 
 
 @pytest.mark.parametrize("in_files", [True, False])

@@ -1,4 +1,4 @@
-"""The Hugging Face course's chapter "Behind the pipeline", step by step, with its own facts."""
+"""The Hugging Face course's chapter "Behind the pipeline", step by step, with the facts of the chapter."""
 
 import numpy as np
 import pytest
@@ -25,15 +25,15 @@ def distilbert(tmp_path_factory):
     config = transformers.DistilBertConfig(
         id2label={0: "NEGATIVE", 1: "POSITIVE"}, label2id={"NEGATIVE": 0, "POSITIVE": 1}
     )
-    made = {}
+    models = {}
     for name in ("feature-extraction", "text-classification"):
         task = find_task(name)
         model = getattr(transformers, task.auto_class).from_config(config).eval()
         randomise(model, seed=1)
         folder = tmp_path_factory.mktemp(name)
         convert(LoadedModel(model=model, tokenizer=tokenizer), task, folder)
-        made[name] = (model, folder)
-    return made
+        models[name] = (model, folder)
+    return models
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""`generate` of models that write, against that of the classes of the same names in transformers."""
+"""`generate` of generative models, against that of the classes of the same names in transformers."""
 
 from types import SimpleNamespace
 
@@ -131,7 +131,7 @@ def test_a_stream_is_the_same_tokens_one_at_a_time(both):
 def test_a_stream_that_is_closed_stops_the_work(llama, monkeypatch):
     _, ours = llama
     runs, run = [], ours.model.session.run
-    monkeypatch.setattr(ours.model.session, "run", lambda *given: runs.append(given) or run(*given))
+    monkeypatch.setattr(ours.model.session, "run", lambda *arguments: runs.append(arguments) or run(*arguments))
     stream = ours.model.stream(**inputs_of(ours), max_new_tokens=50)
     for _ in range(3):
         next(stream)
@@ -144,11 +144,11 @@ def test_an_interrupt_leaves_the_model_usable(both, monkeypatch):
     _, ours = both
     expected, run, runs = generated(ours, max_new_tokens=6), ours.model.session.run, []
 
-    def interrupted(*given):
-        runs.append(given)
+    def interrupted(*arguments):
+        runs.append(arguments)
         if len(runs) == 3:
             raise KeyboardInterrupt
-        return run(*given)
+        return run(*arguments)
 
     with monkeypatch.context() as patched:
         patched.setattr(ours.model.session, "run", interrupted)
@@ -194,10 +194,12 @@ def test_stop_strings(llama):
 
 def test_logits_of_an_encoder_decoder(bart):
     reference, ours = bart
-    written = np.random.default_rng(0).integers(3, 900, (len(TEXTS), 5))
+    decoder_input_ids = np.random.default_rng(0).integers(3, 900, (len(TEXTS), 5))
     with torch.inference_mode():
-        expected = reference.model(**inputs_of(reference), decoder_input_ids=torch.tensor(written)).logits.numpy()
-    got = ours.model(**inputs_of(ours), decoder_input_ids=written).logits
+        expected = reference.model(
+            **inputs_of(reference), decoder_input_ids=torch.tensor(decoder_input_ids)
+        ).logits.numpy()
+    got = ours.model(**inputs_of(ours), decoder_input_ids=decoder_input_ids).logits
     assert np.abs(expected - got).max() <= 1e-4 * np.abs(expected).max()
     first = ours.model(**inputs_of(ours)).logits
     start = np.full((len(TEXTS), 1), ours.model.config.decoder_start_token_id)
@@ -205,7 +207,7 @@ def test_logits_of_an_encoder_decoder(bart):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arrays", "message"),
     [
         ({"decoder_input_ids": [[1, 2]]}, "decoder_input_ids has 1 texts, input_ids has 2"),
         ({"token_type_ids": [[1, 1], [1, 1]]}, "takes no token_type_ids"),
@@ -214,9 +216,9 @@ def test_logits_of_an_encoder_decoder(bart):
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_arrays_that_do_not_fit(bart, given, message):
+def test_arrays_that_do_not_fit(bart, arrays, message):
     with pytest.raises(InputError, match=message):
-        bart[1].model([[3, 4], [5, 6]], **given)
+        bart[1].model([[3, 4], [5, 6]], **arrays)
 
 
 def test_as_many_tokens_as_there_are_positions(gpt2):

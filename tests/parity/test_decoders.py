@@ -1,4 +1,4 @@
-"""The steps of decoders' graphs, against PyTorch reading the whole text anew at each of them."""
+"""The steps of a decoder's graph, against PyTorch, which reads the whole text again at each step."""
 
 import os
 import warnings
@@ -17,8 +17,8 @@ from torchless import CheckpointError, InputError
 from torchless.generation.decoders import DecoderSteps
 from torchless.ort.session import Session
 
-# What becomes of three prompts: each goes on, is repeated, reordered, dropped, and follows another prompt.
-FATES = [
+# The parents of the rows at each step, from three prompts: rows continue, are repeated, reordered and dropped.
+PARENTS = [
     None,
     [0, 0, 1, 1, 2, 2],
     [1, 0, 2, 2, 5, 4],
@@ -50,11 +50,11 @@ def decoder(request, tiny):
 
 @pytest.fixture(scope="module", params=ENCODER_DECODERS)
 def encoder_decoder(request, tiny, tmp_path_factory):
-    """The reference's model, and our sessions of its encoder and its decoder, from graphs of optimum's own."""
+    """The reference's model, and our sessions of its encoder and its decoder, from the graphs that optimum exports."""
     folder = tmp_path_factory.mktemp(request.param)
     checkpoint = tiny.checkpoint(request.param, "text2text-generation")
 
-    def load():  # twice: the exporter changes the model that it is given
+    def load():  # twice: the exporter changes its model
         return transformers.AutoModelForSeq2SeqLM.from_pretrained(checkpoint)
 
     with warnings.catch_warnings():
@@ -72,9 +72,9 @@ def prompts(rng, *, side):
 
 def last_logits(model, ids, mask):
     positions = (mask.cumsum(-1) - 1).clip(0)
-    given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+    inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
     with torch.inference_mode():
-        return model(**{name: torch.tensor(array) for name, array in given.items()}).logits[:, -1].numpy()
+        return model(**{name: torch.tensor(array) for name, array in inputs.items()}).logits[:, -1].numpy()
 
 
 def assert_close(got, expected, tolerance=1e-5):
@@ -85,20 +85,20 @@ def assert_close(got, expected, tolerance=1e-5):
 
 
 def walk(model, steps, rng, tolerance=1e-5):
-    """Take every step with both, and compare."""
+    """Take all steps with both, and compare the logits."""
     ids, mask = prompts(rng, side="left")
     before = ids.copy(), mask.copy()
     assert_close(steps.begin(ids, mask), last_logits(model, ids, mask), tolerance)
-    given = ids, mask
-    for fate in FATES:
-        parents = np.arange(len(ids)) if fate is None else np.array(fate)
+    arrays = ids, mask
+    for indices in PARENTS:
+        parents = np.arange(len(ids)) if indices is None else np.array(indices)
         tokens = rng.integers(3, 99, len(parents))
         ids = np.concatenate([ids[parents], tokens[:, None]], axis=1)
         mask = np.concatenate([mask[parents], np.ones((len(parents), 1), np.int64)], axis=1)
-        logits = steps.advance(tokens, None if fate is None else parents)
+        logits = steps.advance(tokens, None if indices is None else parents)
         assert_close(logits, last_logits(model, ids, mask), tolerance)
-        logits[:] = np.nan  # the caller's to write to
-    np.testing.assert_array_equal(given, before)
+        logits[:] = np.nan  # the caller may write to it
+    np.testing.assert_array_equal(arrays, before)
 
 
 def test_a_decoder(decoder, rng):
@@ -126,18 +126,18 @@ def test_an_encoder_decoder(encoder_decoder, rng):
     ids = np.full((3, 1), model.config.decoder_start_token_id)
 
     def expected():
-        given = {"input_ids": inputs, "attention_mask": mask, "decoder_input_ids": ids}
+        arrays = {"input_ids": inputs, "attention_mask": mask, "decoder_input_ids": ids}
         with torch.inference_mode():
-            return model(**{name: torch.tensor(array) for name, array in given.items()}).logits[:, -1].numpy()
+            return model(**{name: torch.tensor(array) for name, array in arrays.items()}).logits[:, -1].numpy()
 
     steps = DecoderSteps(decoder, encoded=encoded(encoder, inputs, mask))
     assert_close(steps.begin(ids, np.ones_like(ids)), expected())
-    for fate in FATES:
-        parents = np.arange(len(ids)) if fate is None else np.array(fate)
+    for indices in PARENTS:
+        parents = np.arange(len(ids)) if indices is None else np.array(indices)
         tokens = rng.integers(3, 99, len(parents))
         ids = np.concatenate([ids[parents], tokens[:, None]], axis=1)
         inputs, mask = inputs[parents], mask[parents]
-        assert_close(steps.advance(tokens, None if fate is None else parents), expected())
+        assert_close(steps.advance(tokens, None if indices is None else parents), expected())
 
 
 def test_a_decoder_that_begins_with_several_tokens(encoder_decoder, rng):
@@ -156,10 +156,10 @@ def test_a_decoder_that_begins_with_several_tokens(encoder_decoder, rng):
 def test_steps_after_other_steps_of_the_same_graph(decoder, rng):
     _, session = decoder
     ids, mask = prompts(rng, side="left")
-    one, other = DecoderSteps(session), DecoderSteps(session)
-    first = one.begin(ids, mask), one.advance(ids[:, 0]), one.advance(ids[:, 1])
-    interleaved = other.begin(ids, mask), one.begin(ids, mask), other.advance(ids[:, 0]), other.advance(ids[:, 1])
-    for expected, got in zip(first, (interleaved[0], *interleaved[2:]), strict=True):
+    first, second = DecoderSteps(session), DecoderSteps(session)
+    alone = first.begin(ids, mask), first.advance(ids[:, 0]), first.advance(ids[:, 1])
+    interleaved = second.begin(ids, mask), first.begin(ids, mask), second.advance(ids[:, 0]), second.advance(ids[:, 1])
+    for expected, got in zip(alone, (interleaved[0], *interleaved[2:]), strict=True):
         np.testing.assert_array_equal(got, expected)
 
 
@@ -196,13 +196,13 @@ def test_an_interrupt_leaves_the_graph_usable(decoder, rng, monkeypatch):
     np.testing.assert_array_equal(again.advance(ids[:, 0]), expected)
 
 
-def test_only_the_last_logits_are_worked_out(tiny, rng, monkeypatch):
+def test_only_the_last_logits_are_computed(tiny, rng, monkeypatch):
     session = Session(tiny.export("llama", "text-generation") / "onnx/model.onnx")
     assert "num_logits_to_keep" in session.optional_inputs
     logits, run = [], session.run
 
-    def watched(*given):
-        arrays = run(*given)
+    def watched(*arguments):
+        arrays = run(*arguments)
         logits.append(arrays[0].shape)
         return arrays
 
@@ -229,7 +229,7 @@ def test_memory_does_not_grow_with_calls(decoder, rng):
         for parents in (None, np.array([0, 0, 1, 2]), np.array([3, 1])):
             steps.advance(ids[: 4 if parents is None else len(parents), 0], parents)
 
-    for tokens in (400, 7, 400):  # the longest reserve what all others need
+    for tokens in (400, 7, 400):  # the largest call reserves the memory that the rest need
         call(tokens)
     before = resident_mb()
     for tokens in rng.integers(1, 100, 200):

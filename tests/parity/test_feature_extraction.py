@@ -1,60 +1,15 @@
-import json
-import shutil
-from functools import cache
-
 import numpy as np
 import pytest
-import sentence_transformers
-import transformers
 from fixtures.checkpoints import CONFIGS
-from fixtures.texts import HARD_TEXTS, LONG_TEXT
+from fixtures.texts import LONG_TEXT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sentence_transformers.sentence_transformer import modules
+from parity.contracts.contract import CUT
+from parity.contracts.feature_extraction import TEXTS, assert_close
 
 import torchless
-from torchless_export.export import Silent, export
-from torchless_export.sample import sample_texts
 
 TASK = "feature-extraction"
-TEXTS = [*HARD_TEXTS.values(), *sample_texts(6)]
-# What each side calls a way to pool.
-MODES = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}
-FLAGS = {
-    "mean": "pooling_mode_mean_tokens",
-    "cls": "pooling_mode_cls_token",
-    "max": "pooling_mode_max_tokens",
-    "last": "pooling_mode_lasttoken",
-}
-POOLING_CONFIG = "1_Pooling/config.json"
-cut_on_purpose = pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
-
-
-def assert_close(expected, got, tolerance=1e-4):
-    """Fail where two results differ by more than a share of the hidden states' scale."""
-    assert type(expected) is type(got)
-    if isinstance(expected, list) and not is_numbers(expected):
-        assert len(expected) == len(got)
-        for one, other in zip(expected, got, strict=True):
-            assert_close(one, other, tolerance)
-        return
-    expected, got = np.asarray(expected), np.asarray(got)
-    assert expected.shape == got.shape
-    if expected.size:
-        assert np.abs(expected - got).max() <= tolerance * np.abs(expected).max()
-
-
-def is_numbers(nested):
-    """Whether a nested list makes one array."""
-    try:
-        return np.asarray(nested).dtype.kind == "f"
-    except ValueError:
-        return False
-
-
-def write_json(path, values):
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(values), encoding="utf-8")
 
 
 @pytest.fixture(params=CONFIGS)
@@ -65,64 +20,6 @@ def both(request, both_on):
 @pytest.fixture
 def both_bert(both_on):
     return both_on("bert", TASK)
-
-
-@pytest.fixture(scope="module")
-def extract(tiny):
-    return torchless.pipeline(TASK, tiny.export("bert", TASK))
-
-
-@pytest.fixture(scope="module")
-def encoder(tiny):
-    """A SentenceTransformer on a tiny model, by its family, its way to pool, and whether it scales to length 1."""
-
-    @cache
-    def make(model_type, mode, normalize):
-        transformer = modules.Transformer(str(tiny.checkpoint(model_type, TASK)))
-        dimension = transformer.get_embedding_dimension()
-        parts = [transformer, modules.Pooling(dimension, MODES[mode]), *([modules.Normalize()] if normalize else [])]
-        return sentence_transformers.SentenceTransformer(modules=parts, device="cpu")
-
-    return make
-
-
-@pytest.fixture
-def sentence_folder(tiny, tmp_path):
-    """Make (a checkpoint, its export) with the files of sentence-transformers changed or added, by their names."""
-
-    def make(files, model_type="bert"):
-        sources = tiny.checkpoint(model_type, TASK), tiny.export(model_type, TASK)
-        folders = tmp_path / "checkpoint", tmp_path / "export"
-        for source, folder in zip(sources, folders, strict=True):
-            shutil.copytree(source, folder)
-            for name, values in files.items():
-                write_json(folder / name, values)
-        return folders
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def minilm(base_model, embeddings):
-    """(sentence-transformers' model, our pipeline) for all-MiniLM-L6-v2."""
-    return (
-        sentence_transformers.SentenceTransformer(str(base_model), device="cpu"),
-        torchless.pipeline(TASK, embeddings, pooling="auto", return_tensors="np"),
-    )
-
-
-def modules_of(*kinds):
-    return [
-        {"idx": index, "name": str(index), "path": path if index else "", "type": kind}
-        for index, (kind, path) in enumerate(
-            (kind, f"{index}_{kind.rpartition('.')[2]}") for index, kind in enumerate(kinds)
-        )
-    ]
-
-
-TRANSFORMER, POOLING, NORMALIZE, DENSE = (
-    f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Normalize", "Dense")
-)
 
 
 def test_hard_texts(both):
@@ -163,7 +60,7 @@ def test_hard_texts(both):
     [("modernbert", "string"), *(("bert", shape) for shape in ("string", "list", "list of one", "generator"))],
 )
 @pytest.mark.filterwarnings("ignore:`max_length` is ignored when `padding`=`True`")
-@cut_on_purpose
+@pytest.mark.filterwarnings(CUT)
 def test_options(architecture, options, shape, both_on):
     both = both_on(architecture, TASK)
     text = "It is, by any measure, a film that nobody has seen."
@@ -190,62 +87,22 @@ def test_padding_to_the_model_s_own_length(both_bert):
     assert_close(both_bert.reference("A film.", tokenize_kwargs=options), got)
 
 
-def test_no_inputs(extract):
-    assert extract([]) == []
-    assert list(extract(iter([]))) == []
-
-
-@pytest.mark.parametrize(
-    ("built", "called"),
-    [
-        ({"truncation": True}, {}),
-        ({"truncation": True}, {"truncation": None}),
-        ({"truncation": True, "tokenize_kwargs": {"max_length": 5}}, {}),
-        ({"truncation": True, "tokenize_kwargs": {"max_length": 5}}, {"truncation": False}),
-        ({"tokenize_kwargs": {"max_length": 5}}, {"truncation": True}),
-        ({"tokenize_kwargs": {"max_length": 5}}, {"tokenize_kwargs": {"max_length": 4}}),
-        ({"tokenize_kwargs": {"max_length": 5}}, {"tokenize_kwargs": None}),
-        ({"tokenize_kwargs": {"max_length": 5, "truncation": True}}, {"tokenize_kwargs": {"truncation": False}}),
-        ({"tokenize_kwargs": {"add_special_tokens": False}}, {"tokenize_kwargs": {"max_length": 5}}),
-        ({"return_tensors": False}, {"return_tensors": None}),
-    ],
-    ids=str,
-)
-@cut_on_purpose
-def test_options_of_the_constructor_and_the_call(built, called, tiny):
-    # The reference writes into the tokenize_kwargs that it is built with: each side gets its own.
-    checkpoint, exported = tiny.checkpoint("bert", TASK), tiny.export("bert", TASK)
-    reference = transformers.pipeline(TASK, str(checkpoint), device="cpu", **json.loads(json.dumps(built)))
-    ours = torchless.pipeline(TASK, exported, **built)
-    for inputs in ("It is a film that nobody has seen.", ["It is a film that nobody has seen.", "Another."]):
-        assert_close(reference(inputs, **json.loads(json.dumps(called))), ours(inputs, **called))
-
-
 @pytest.mark.parametrize("return_tensors", [True, "np"])
 @pytest.mark.parametrize("built", [True, False])
 def test_return_tensors(both_bert, tiny, built, return_tensors):
     option = {"return_tensors": return_tensors}
     ours = torchless.pipeline(TASK, tiny.export("bert", TASK), **(option if built else {}))
     called = {} if built else option
-    one, many = ours("A film.", **called), ours(["A film.", "Another one."], **called)
-    assert_close(both_bert.reference("A film.", return_tensors=True).numpy(), one)
-    assert_close([tensor.numpy() for tensor in both_bert.reference(["A film.", "Another one."], **option)], many)
-    assert all(array.dtype == np.float32 for array in [one, *many])
+    array, arrays = ours("A film.", **called), ours(["A film.", "Another one."], **called)
+    assert_close(both_bert.reference("A film.", return_tensors=True).numpy(), array)
+    assert_close([tensor.numpy() for tensor in both_bert.reference(["A film.", "Another one."], **option)], arrays)
+    assert all(result.dtype == np.float32 for result in [array, *arrays])
     if built:
         assert isinstance(ours("A film.", return_tensors=None), np.ndarray)
         assert isinstance(ours("A film.", return_tensors=False), list)
 
 
-@cut_on_purpose
-def test_batch_size_changes_no_answer(both):
-    texts = [*TEXTS, LONG_TEXT]
-    for options in ({}, {"pooling": "mean"}):
-        alone = [both.ours(text, truncation=True, **options) for text in texts]
-        for batch_size in (1, 3, 32):
-            assert_close(alone, both.ours(texts, truncation=True, batch_size=batch_size, **options), tolerance=1e-5)
-
-
-@cut_on_purpose
+@pytest.mark.filterwarnings(CUT)
 def test_long_text(both):
     assert_close(both.reference(LONG_TEXT, truncation=True), both.ours(LONG_TEXT, truncation=True))
 
@@ -275,234 +132,3 @@ def test_any_text(text, both_bert_of_module):
 @pytest.fixture(scope="module")
 def both_bert_of_module(both_on):
     return both_on("bert", TASK)
-
-
-@pytest.mark.parametrize("text", [None, 1, b"bytes", ("a", "b"), ["a", None], [["a", "b"]], {"text": "a"}], ids=repr)
-def test_wrong_inputs(extract, text):
-    with pytest.raises(torchless.InputError, match="not a string[\\s\\S]*Give a string"):
-        extract(text)
-
-
-@pytest.mark.parametrize("built", [True, False])
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"pool": "mean"}, r"no option 'pool'[\s\S]*Did you mean 'pooling'"),
-        ({"pooling": "median"}, r"pooling='median'[\s\S]*mean"),
-        ({"pooling": ["mean"]}, r"pooling=\['mean'\][\s\S]*cls, last, max, mean"),
-        ({"return_tensors": "pt"}, r"return_tensors='pt'[\s\S]*Give 'np'"),
-        ({"return_tensors": []}, r"return_tensors=\[\][\s\S]*Give 'np'"),
-        ({"normalize": True}, r"normalize=True needs one embedding[\s\S]*pooling='mean'"),
-        ({"normalize": "l2", "pooling": "mean"}, r"normalize='l2'[\s\S]*True"),
-        ({"windows": "max"}, r"windows='max' needs one embedding[\s\S]*pooling='mean'"),
-        ({"windows": "mean", "pooling": "mean", "truncation": True}, r"truncation=True cuts it[\s\S]*one of the two"),
-        ({"windows": "mean", "pooling": "cls", "max_length": 9}, r"max_length=9[\s\S]*windows=Windows\(max_length=9"),
-        ({"windows": "median", "pooling": "mean"}, r"by 'median'[\s\S]*mean"),
-        ({"tokenize_kwargs": "truncation"}, r"tokenize_kwargs='truncation'[\s\S]*Give tokenize_kwargs=\{"),
-        ({"tokenize_kwargs": {"max_len": 5}}, r"no option 'max_len'[\s\S]*Did you mean 'max_length'"),
-        ({"tokenize_kwargs": {"pooling": "mean"}}, r"no option 'pooling'[\s\S]*Valid: add_special_tokens"),
-        ({"tokenize_kwargs": {"truncation": True}, "truncation": True}, "truncation is given twice"),
-        ({"tokenize_kwargs": {"max_length": 5}, "max_length": 5}, "max_length is given twice"),
-    ],
-    ids=str,
-)
-def test_wrong_options(extract, tiny, built, options, message):
-    with pytest.raises(torchless.OptionError, match=message):
-        torchless.pipeline(TASK, tiny.export("bert", TASK), **options) if built else extract("A film.", **options)
-
-
-@pytest.mark.parametrize(
-    "options", [{"truncation": "longest"}, {"tokenize_kwargs": {"truncation": True, "max_length": -1}}], ids=str
-)
-def test_wrong_truncation(extract, options):
-    with pytest.raises(torchless.OptionError, match="'longest'|max_length=-1"):
-        extract("A film.", **options)
-
-
-def test_a_text_without_tokens_has_no_embedding(extract):
-    with pytest.raises(torchless.InputError, match=r"text '' has no tokens[\s\S]*add_special_tokens=True"):
-        extract("", pooling="mean", add_special_tokens=False)
-
-
-# Embeddings, which the reference does not have: sentence-transformers does.
-
-
-@pytest.mark.parametrize(
-    ("architecture", "mode", "normalize"),
-    [
-        *(("bert", mode, normalize) for mode in MODES for normalize in (False, True)),
-        *((architecture, "last", True) for architecture in CONFIGS),
-    ],
-)
-@cut_on_purpose
-def test_embeddings(architecture, mode, normalize, encoder, both_on):
-    ours, theirs = both_on(architecture, TASK).ours, encoder(architecture, mode, normalize)
-    for texts in (TEXTS, [LONG_TEXT]):
-        got = ours(texts, pooling=mode, normalize=normalize, truncation=True, return_tensors="np")
-        assert got.dtype == np.float32
-        assert_close(theirs.encode(texts), got)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_embeddings_in_every_shape(mode, encoder, extract):
-    texts = ["A film.", "Another, which is longer."]
-    expected = encoder("bert", mode, normalize=False).encode(texts)
-    assert_close(expected.tolist(), extract(texts, pooling=mode))
-    assert_close(expected[:1].tolist(), extract(texts[:1], pooling=mode))
-    assert_close(expected[0].tolist(), extract(texts[0], pooling=mode))
-    assert_close(expected[0], extract(texts[0], pooling=mode, return_tensors=True))
-    assert_close(list(expected), list(extract(iter(texts), pooling=mode, return_tensors="np")))
-    assert extract([], pooling=mode) == []
-    assert extract([], pooling=mode, return_tensors="np").shape == (0, 32)
-
-
-def test_real_sentences(minilm):
-    expected, ours = minilm
-    texts = sample_texts(500)
-    np.testing.assert_allclose(ours(texts), expected.encode(texts), rtol=0, atol=1e-5)
-
-
-def test_hard_texts_of_a_real_model(minilm):
-    expected, ours = minilm
-    texts = list(HARD_TEXTS.values())
-    np.testing.assert_allclose(ours(texts), expected.encode(texts), rtol=0, atol=1e-5)
-    for text in texts:
-        np.testing.assert_allclose(ours(text), expected.encode(text), rtol=0, atol=1e-5)
-
-
-def test_long_text_is_cut_where_the_folder_says(minilm):
-    expected, ours = minilm
-    assert expected.max_seq_length == 256
-    with pytest.warns(torchless.TruncationWarning, match="1 of 1 inputs were cut to 256 tokens"):
-        got = ours(LONG_TEXT)
-    np.testing.assert_allclose(got, expected.encode(LONG_TEXT), rtol=0, atol=1e-5)
-    with pytest.warns(torchless.TruncationWarning, match="cut to 256 tokens"):
-        np.testing.assert_array_equal(ours(LONG_TEXT, truncation=True), got)
-    with pytest.raises(torchless.InputError, match=r"this model takes 512[\s\S]*truncation=True"):
-        ours(LONG_TEXT, truncation=False)
-
-
-@cut_on_purpose
-def test_the_caller_may_cut_elsewhere_than_the_folder_says(minilm):
-    expected, ours = minilm
-    expected.max_seq_length = 100
-    try:
-        np.testing.assert_allclose(ours(LONG_TEXT, max_length=100), expected.encode(LONG_TEXT), rtol=0, atol=1e-5)
-    finally:
-        expected.max_seq_length = 256
-
-
-def test_the_caller_may_leave_normalization_out(minilm):
-    expected, ours = minilm
-    (text,) = sample_texts(1)
-    pooled = expected[1](expected[0](expected.preprocess([text])))["sentence_embedding"][0].detach().numpy()
-    assert not np.isclose(np.linalg.norm(pooled), 1, atol=0.1)
-    np.testing.assert_allclose(ours(text, normalize=False), pooled, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("mode", "written", "normalize"),
-    [*((mode, written, False) for mode in MODES for written in ("flags", "name", "list")), ("max", "flags", True)],
-)
-@cut_on_purpose
-def test_what_a_folder_declares(mode, normalize, written, sentence_folder):
-    config = {
-        "flags": {flag: other == mode for other, flag in FLAGS.items()},
-        "name": {"pooling_mode": MODES[mode]},
-        "list": {"pooling_mode": [MODES[mode]]},
-    }[written]
-    checkpoint, exported = sentence_folder(
-        {
-            "modules.json": modules_of(TRANSFORMER, POOLING, *([NORMALIZE] if normalize else [])),
-            POOLING_CONFIG: {"word_embedding_dimension": 32, **config},
-            "sentence_bert_config.json": {"max_seq_length": 40, "do_lower_case": False},
-            "config_sentence_transformers.json": {"prompts": {"query": "ask: "}, "default_prompt_name": None},
-        }
-    )
-    expected = sentence_transformers.SentenceTransformer(str(checkpoint), device="cpu")
-    texts = [*TEXTS, LONG_TEXT]
-    got = torchless.pipeline(TASK, exported, pooling="auto", return_tensors="np")(texts)
-    assert_close(expected.encode(texts), got)
-
-
-def test_a_pooling_that_says_nothing_is_the_mean(sentence_folder):
-    checkpoint, exported = sentence_folder(
-        {"modules.json": modules_of(TRANSFORMER, POOLING), POOLING_CONFIG: {"word_embedding_dimension": 32}}
-    )
-    expected = sentence_transformers.SentenceTransformer(str(checkpoint), device="cpu").encode("A film.")
-    assert_close(expected.tolist(), torchless.pipeline(TASK, exported)("A film.", pooling="auto"))
-
-
-@pytest.mark.parametrize("architecture", ["roberta", "modernbert"])
-@cut_on_purpose
-def test_without_a_limit_texts_are_cut_as_the_tokenizer_says(architecture, sentence_folder):
-    checkpoint, exported = sentence_folder(
-        {"modules.json": modules_of(TRANSFORMER, POOLING), POOLING_CONFIG: {"word_embedding_dimension": 32}},
-        architecture,
-    )
-    expected = sentence_transformers.SentenceTransformer(str(checkpoint), device="cpu").encode([LONG_TEXT])
-    assert_close(expected, torchless.pipeline(TASK, exported)([LONG_TEXT], pooling="auto", return_tensors="np"))
-
-
-@pytest.mark.parametrize("family", ["roberta", "distilbert"])
-@cut_on_purpose
-def test_a_limit_under_an_older_name(family, sentence_folder):
-    checkpoint, exported = sentence_folder(
-        {
-            "modules.json": modules_of(TRANSFORMER, POOLING),
-            POOLING_CONFIG: {"word_embedding_dimension": 32},
-            f"sentence_{family}_config.json": {"max_seq_length": 30},
-        }
-    )
-    expected = sentence_transformers.SentenceTransformer(str(checkpoint), device="cpu").encode([LONG_TEXT])
-    assert_close(expected, torchless.pipeline(TASK, exported)([LONG_TEXT], pooling="auto", return_tensors="np"))
-
-
-@cut_on_purpose
-def test_a_folder_that_sentence_transformers_saved(encoder, tmp_path):
-    model = encoder("roberta", "last", normalize=True)
-    model.save_pretrained(str(tmp_path / "saved"), create_model_card=False)
-    export(str(tmp_path / "saved"), tmp_path / "out", Silent())
-    got = torchless.pipeline(model=tmp_path / "out", pooling="auto", return_tensors="np")([*TEXTS, LONG_TEXT])
-    assert_close(model.encode([*TEXTS, LONG_TEXT]), got)
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({POOLING_CONFIG: {"pooling_mode_mean_sqrt_len_tokens": True}}, "the pooling mean_sqrt_len_tokens"),
-        ({POOLING_CONFIG: {"pooling_mode": "weightedmean"}}, "the pooling weightedmean"),
-        ({POOLING_CONFIG: {"pooling_mode": ["mean", "max"]}}, "the pooling mean, max"),
-        (
-            {POOLING_CONFIG: {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}},
-            "the pooling cls, mean",
-        ),
-        ({"modules.json": modules_of(TRANSFORMER, POOLING, DENSE)}, "the modules Transformer, Pooling, Dense"),
-        ({"modules.json": modules_of(TRANSFORMER, NORMALIZE)}, "the modules Transformer, Normalize"),
-        ({"modules.json": modules_of("mine.Transformer", POOLING)}, "the modules mine.Transformer, Pooling"),
-        (
-            {"config_sentence_transformers.json": {"prompts": {"query": "ask: "}, "default_prompt_name": "query"}},
-            "the prompt 'ask: ' before each text",
-        ),
-        ({"config_sentence_transformers.json": {"truncate_dim": 16}}, "embeddings cut to 16 dimensions"),
-        (
-            {"sentence_bert_config.json": {"do_lower_case": True}, "tokenizer_config.json": {"do_lower_case": False}},
-            "texts in lower case",
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_what_a_folder_asks_for_in_vain(files, message, sentence_folder):
-    basis = {"modules.json": modules_of(TRANSFORMER, POOLING), POOLING_CONFIG: {"pooling_mode": "mean"}}
-    _, exported = sentence_folder({**basis, **files})
-    with pytest.raises(torchless.CheckpointError, match=rf"not supported: {message}[\s\S]*pooling='mean'"):
-        torchless.pipeline(TASK, exported, pooling="auto")
-    assert torchless.pipeline(TASK, exported)("A film.", pooling="mean")
-
-
-@pytest.mark.parametrize("built", [True, False])
-def test_a_folder_that_does_not_say_how_to_pool(extract, tiny, built):
-    with pytest.raises(torchless.OptionError, match=r"has no 1_Pooling/config.json[\s\S]*pooling='cls'"):
-        torchless.pipeline(TASK, tiny.export("bert", TASK), pooling="auto") if built else extract(
-            "A film.", pooling="auto"
-        )

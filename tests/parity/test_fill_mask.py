@@ -3,25 +3,23 @@ from functools import cache, partial
 import pytest
 import transformers
 from fixtures.checkpoints import CONFIGS
-from fixtures.comparison import Both, assert_same
+from fixtures.comparison import Both
 from fixtures.texts import HARD_TEXTS, LONG_TEXT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity.contracts.contract import CUT
+from parity.contracts.fill_mask import ONE_MASK, TWO_MASKS, UNKNOWN, with_mask
 
 import torchless
 from torchless_export.sample import sample_texts
 
 TASK = "fill-mask"
 TOKENIZERS = {"WordPiece": "bert", "byte-level BPE": "roberta", "unigram": "xlm-roberta"}
-ONE_MASK = "The film is {}, and long it is, too long by any measure."
-TWO_MASKS = "It {} a film, by any {}."
-UNKNOWN = "ignore:The target .* is not in the vocabulary"
-CUT = "ignore::torchless.TruncationWarning"
 
 
 @pytest.fixture(scope="module")
 def on(both_on):
-    """Both sides on an architecture, each loaded once."""
+    """Both sides on an architecture; each is loaded once."""
     return cache(partial(both_on, task=TASK))
 
 
@@ -47,7 +45,7 @@ def roberta(on):
 
 def masked(both, *texts):
     """The texts with the tokenizer's mask for `{}`."""
-    return [text.replace("{}", both.ours.tokenizer.mask_token) for text in texts]
+    return with_mask(both.ours.tokenizer.mask_token, *texts)
 
 
 def test_hard_texts(both):
@@ -70,13 +68,6 @@ def test_real_texts(both):
 def test_one_mask_and_several(each_tokenizer, template, top_k):
     (text,) = masked(each_tokenizer, template)
     each_tokenizer.assert_same(text, top_k=top_k)
-
-
-@pytest.mark.parametrize("templates", [[], [ONE_MASK], [TWO_MASKS], [ONE_MASK, TWO_MASKS, "{}"]], ids=len)
-def test_a_list_and_a_generator(bert, templates):
-    texts = masked(bert, *templates)
-    bert.assert_same(texts)
-    bert.assert_same(lambda: (text for text in texts))
 
 
 @pytest.mark.parametrize(
@@ -138,42 +129,6 @@ def test_tokenizer_kwargs(roberta, tokenizer_kwargs, options):
         roberta.assert_same(text, tokenizer_kwargs=tokenizer_kwargs, **options)
 
 
-@pytest.mark.parametrize(
-    ("built", "called"),
-    [
-        ({"top_k": 2}, {}),
-        ({"top_k": 2}, {"top_k": 3}),
-        ({"top_k": 2}, {"top_k": None}),
-        ({"targets": "film"}, {"targets": ["good", "bad"]}),
-        ({"targets": ("film", "good", "bad"), "top_k": 2}, {"targets": None}),
-        ({"targets": ("film", "good", "bad")}, {"top_k": 1}),
-        ({"top_k": 2}, {"targets": ["film", "good", "bad"]}),
-        ({"batch_size": 2}, {"top_k": 2}),
-        ({"tokenizer_kwargs": {"truncation": True, "max_length": 9}}, {"top_k": 1}),
-        ({"tokenizer_kwargs": {"truncation": True, "max_length": 9}}, {"tokenizer_kwargs": None}),
-        ({"tokenizer_kwargs": {"truncation": True, "max_length": 9}}, {"tokenizer_kwargs": {"max_length": 7}}),
-        ({"tokenizer_kwargs": {"truncation": True, "max_length": 9}}, {"tokenizer_kwargs": {"padding": True}}),
-    ],
-    ids=str,
-)
-@pytest.mark.filterwarnings(CUT, UNKNOWN)
-def test_options_of_the_constructor_and_the_call(tiny, built, called):
-    both = Both(
-        transformers.pipeline(TASK, model=str(tiny.checkpoint("roberta", TASK)), device="cpu", **built),
-        torchless.pipeline(TASK, tiny.export("roberta", TASK), **built),
-    )
-    texts = masked(both, ONE_MASK, TWO_MASKS, "{}")
-    both.assert_same(texts, **called)
-    both.assert_same(texts[0], **called)
-
-
-def test_batch_size_changes_no_answer(both):
-    texts = masked(both, *(f"{text} {{}}" for text in [*HARD_TEXTS.values(), *sample_texts(6)]))
-    alone = [both.ours(text) for text in texts]
-    for batch_size in (1, 3, 32):
-        assert_same(alone, both.ours(texts, batch_size=batch_size), tolerance=1e-5)
-
-
 @pytest.mark.filterwarnings(CUT)
 def test_a_long_text(both):
     (text,) = masked(both, "{}" + LONG_TEXT)
@@ -209,9 +164,9 @@ def test_the_side_that_is_cut(tiny, truncation_side):
     tokenizer = torchless.AutoTokenizer.from_pretrained(tiny.export("bert", TASK))
     tokenizer.truncation_side = truncation_side
     checkpoint = str(tiny.checkpoint("bert", TASK))
-    theirs = transformers.AutoTokenizer.from_pretrained(checkpoint, truncation_side=truncation_side)
+    reference_tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint, truncation_side=truncation_side)
     both = Both(
-        transformers.pipeline(TASK, model=checkpoint, tokenizer=theirs, device="cpu"),
+        transformers.pipeline(TASK, model=checkpoint, tokenizer=reference_tokenizer, device="cpu"),
         torchless.pipeline(TASK, tiny.export("bert", TASK), tokenizer=tokenizer),
     )
     both.assert_same(*masked(both, TWO_MASKS), targets=["unbelievableness", "filmographies"])
@@ -226,54 +181,6 @@ def test_no_mask(bert, text):
         bert.ours(text)
 
 
-@pytest.mark.parametrize("text", [None, 1, b"[MASK]", ("[MASK]",), {"text": "[MASK]"}, [["[MASK]"]], ["[MASK]", None]])
-def test_wrong_inputs(bert, text):
-    with pytest.raises(torchless.InputError, match=r"The input is .*, of type .*\n  Give a string"):
-        bert.ours(text)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"top_k": 0}, "top_k=0 is not possible"),
-        ({"top_k": -1}, "top_k=-1 is not possible"),
-        ({"top_k": "3"}, "top_k='3' is not possible"),
-        ({"top_k": True}, "top_k=True is not possible"),
-        (
-            {"top_k": 30523},
-            r"top_k=30523 is more than the 30522 tokens of the vocabulary\.\n  Give top_k=30522 or less",
-        ),
-        ({"targets": []}, r"targets=\[\] is not possible\.\n  Give a string, or a list"),
-        ({"targets": ""}, "targets='' is not possible"),
-        ({"targets": [1]}, r"targets=\[1\] is not possible"),
-        ({"targets": 7592}, "targets=7592 is not possible"),
-        ({"targets": [""]}, r"targets=\[''\] have no tokens in the vocabulary\.\n  Give other targets"),
-        ({"target": "film"}, r"no option 'target'\.\n  Did you mean 'targets'\? Valid: .*tokenizer_kwargs"),
-        ({"truncation": True}, r"no option 'truncation'\.\n  .*tokenizer_kwargs"),
-        ({"tokenizer_kwargs": True}, r"tokenizer_kwargs=True is not possible\.\n  .*{'truncation': True}"),
-        ({"tokenizer_kwargs": "truncation"}, "tokenizer_kwargs='truncation' is not possible"),
-        ({"tokenizer_kwargs": {"max_len": 9}}, r"tokenizer_kwargs has no option 'max_len'\.\n  .*'max_length'"),
-        ({"tokenizer_kwargs": {"truncation": "longest"}}, "truncation='longest' is not a strategy"),
-        ({"tokenizer_kwargs": {"max_length": -1}}, "max_length=-1 is not possible"),
-        ({"batch_size": 0}, "batch_size=0 is not possible"),
-    ],
-    ids=str,
-)
-def test_wrong_options(bert, options, message):
-    with pytest.raises(torchless.OptionError, match=message):
-        bert.ours("A [MASK].", **options)
-
-
-@pytest.mark.parametrize(
-    "options", [{"top_k": 0}, {"targets": [""]}, {"tokenizer_kwargs": {"max_len": 9}}, {"target": "film"}], ids=str
-)
-def test_wrong_options_are_found_before_there_is_a_text(tiny, bert, options):
-    with pytest.raises(torchless.OptionError):
-        torchless.pipeline(TASK, tiny.export("bert", TASK), **options)
-    with pytest.raises(torchless.OptionError):
-        bert.ours([], **options)
-
-
 def test_a_target_outside_the_vocabulary_warns_once_where_it_was_given(tiny, bert):
     message = "'unbelievableness' is not in the vocabulary; its first subtoken 'unbelievable' is used instead"
     with pytest.warns(UserWarning, match=message) as called:
@@ -284,16 +191,6 @@ def test_a_target_outside_the_vocabulary_warns_once_where_it_was_given(tiny, ber
     assert [warning.filename for warning in (*called, *built)] == [__file__] * 2
     with pytest.warns(UserWarning, match="'' is not in the vocabulary; it is left out"):
         bert.ours("A [MASK].", targets=["", "film"])
-
-
-def test_the_steps_are_separate(bert):
-    texts = masked(bert, ONE_MASK, TWO_MASKS)
-    rows = [bert.ours.preprocess(text) for text in texts]
-    outputs = bert.ours.forward([row for (row,) in rows])
-    answers = [
-        bert.ours.postprocess(text, row, [output]) for text, row, output in zip(texts, rows, outputs, strict=True)
-    ]
-    assert answers == bert.ours(texts)
 
 
 @settings(max_examples=200, deadline=None)

@@ -102,7 +102,7 @@ COMBINATIONS = st.fixed_dictionaries(
 def test_combinations(family, data):
     options = data.draw(COMBINATIONS)
     if options.get("forced_bos_token_id") in options.get("eos_token_id", ()):
-        del options["forced_bos_token_id"]  # every beam would end at once, and go on with scores that all tie
+        del options["forced_bos_token_id"]  # all beams would end at once, and continue with equal scores
     options["num_return_sequences"] = data.draw(st.integers(1, options["num_beams"]))
     Pair(tiny_model(family, data.draw(st.integers(0, 3)))).assert_alike(max_new_tokens=8, **options)
 
@@ -131,13 +131,13 @@ def test_the_distribution_that_is_drawn_from(options, num_beams):
     model, random = tiny_model("gpt2"), np.random.default_rng(0)
     ids = np.array(PROMPTS[:1] * 6)
     scores = (3 * random.normal(size=(6, VOCABULARY))).astype(np.float32)
-    given_options = {"do_sample": True, "num_beams": num_beams, "eos_token_id": [EOS, OTHER_EOS], **options}
-    theirs = transformers.GenerationConfig(**given_options)
-    theirs._eos_token_tensor = torch.tensor([EOS, OTHER_EOS])
-    expected = model._get_logits_processor(theirs, ids.shape[1], torch.tensor(ids))(
+    options_of_both = {"do_sample": True, "num_beams": num_beams, "eos_token_id": [EOS, OTHER_EOS], **options}
+    reference = transformers.GenerationConfig(**options_of_both)
+    reference._eos_token_tensor = torch.tensor([EOS, OTHER_EOS])
+    expected = model._get_logits_processor(reference, ids.shape[1], torch.tensor(ids))(
         torch.tensor(ids), torch.tensor(scores)
     )
-    config = GenerationConfig(**given_options)
+    config = GenerationConfig(**options_of_both)
     got = scores.copy()
     processors = [*logits_processors(config, prompt_length=5, max_length=20, encoder_ids=ids), *warpers(config)]
     for process in processors + [normalised] * config.renormalize_logits:
@@ -147,7 +147,7 @@ def test_the_distribution_that_is_drawn_from(options, num_beams):
 
 @pytest.mark.parametrize("num_beams", [1, 3])
 def test_samples_are_as_frequent(num_beams):
-    """The first two tokens of 600 answers a side, compared as two samples of one distribution."""
+    """The first two tokens of 600 answers of each side are two samples of one distribution."""
     pair = Pair(tiny_model("gpt2", seed=3), [PROMPTS[0]] * 600)
     options = {"do_sample": True, "num_beams": num_beams, "top_k": 4, "temperature": 3.0, "max_new_tokens": 2}
     torch.manual_seed(0)
@@ -166,7 +166,7 @@ def test_stop_strings(tiny):
         tokenizer.encode(text) for text in ("It rains.\n\nAnd then it stops", "a bad film, a good film", "one, two;")
     ]
     for stops in (["\n\n"], [" film"], ["ood", "two"], ["n t", "ms"], [", "], ["e"]):
-        theirs = transformers.StopStringCriteria(tokenizer, stops)
+        reference = transformers.StopStringCriteria(tokenizer, stops)
         ours = Stopping(
             GenerationConfig(stop_strings=stops),
             max_length=1000,
@@ -174,7 +174,7 @@ def test_stop_strings(tiny):
         )
         for row in rows:
             ids = np.array([row[:length] for length in range(1, len(row) + 1)], dtype=object)
-            expected = [bool(theirs(torch.tensor([part]), None)) for part in ids]
+            expected = [bool(reference(torch.tensor([part]), None)) for part in ids]
             got = [bool(ours.ended(np.array(part[-1:]), len(part), np.array([part]))[0]) for part in ids]
             assert got == expected, (stops, tokenizer.convert_ids_to_tokens(row))
 

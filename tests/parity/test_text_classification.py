@@ -5,21 +5,14 @@ import pytest
 import transformers
 from fixtures.checkpoints import CONFIGS
 from fixtures.comparison import assert_same
-from fixtures.texts import HARD_TEXTS, LONG_TEXT
+from fixtures.texts import LONG_TEXT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from parity.contracts.contract import CUT
+from parity.contracts.text_classification import ALL_SCORES, HEADS, PAIRS, TEXTS
 
 import torchless
 from torchless_export.sample import sample_texts
-
-HEADS = {
-    "softmax": {"num_labels": 3},
-    "sigmoid": {"num_labels": 4, "problem_type": "multi_label_classification"},
-    "one label": {"num_labels": 1},
-    "regression": {"num_labels": 1, "problem_type": "regression"},
-}
-TEXTS = [*HARD_TEXTS.values(), *sample_texts(6)]
-PAIRS = [{"text": "A man eats.", "text_pair": "Someone is eating."}, {"text": "One.", "text_pair": ""}]
 
 
 @pytest.fixture(params=sorted(CONFIGS))
@@ -74,9 +67,9 @@ def test_hard_texts(both):
     ids=str,
 )
 @pytest.mark.parametrize("shape", ["string", "list", "pair", "pairs", "generator", "nested pair"])
-@pytest.mark.filterwarnings("ignore:`return_all_scores` is now deprecated")
+@pytest.mark.filterwarnings(ALL_SCORES)
 @pytest.mark.filterwarnings("ignore:`max_length` is ignored")
-@pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
+@pytest.mark.filterwarnings(CUT)
 def test_options(options, shape, tiny, reference):
     task, config = "text-classification", HEADS["softmax"]
     expected = reference(task, tiny.checkpoint("bert", task, **config))
@@ -99,42 +92,7 @@ def test_options(options, shape, tiny, reference):
         assert_same(expected(inputs(), **options), ours(inputs(), **options))
 
 
-@pytest.mark.parametrize(
-    ("built", "called"),
-    [
-        ({"top_k": None}, {}),
-        ({"top_k": 1}, {}),
-        ({"top_k": 2}, {"return_all_scores": True}),
-        ({"top_k": 2}, {"return_all_scores": False}),
-        ({"top_k": 2}, {"top_k": 1}),
-        ({"return_all_scores": True}, {}),
-        ({"return_all_scores": True}, {"return_all_scores": False}),
-        ({"return_all_scores": True}, {"top_k": 2}),
-        ({"function_to_apply": "none"}, {"function_to_apply": None}),
-        ({"function_to_apply": "none"}, {"function_to_apply": "softmax"}),
-        ({"truncation": True, "max_length": 5}, {"top_k": None}),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("configured", [{}, {"return_all_scores": True}, {"return_all_scores": False}], ids=str)
-@pytest.mark.filterwarnings("ignore:`return_all_scores` is now deprecated")
-@pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
-def test_options_of_the_constructor_and_the_call(built, called, configured, tiny, reference):
-    task, config = "text-classification", {**HEADS["softmax"], **configured}
-    expected = reference(task, tiny.checkpoint("bert", task, **config), **built)
-    ours = torchless.pipeline(task, tiny.export("bert", task, **config), **built)
-    for inputs in ("It is a film.", ["It is a film.", "Another."], PAIRS[0]):
-        assert_same(expected(inputs, **called), ours(inputs, **called))
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 32])
-def test_batch_size_changes_no_answer(both, batch_size):
-    _, ours = both
-    alone = [ours([text], top_k=None)[0] for text in TEXTS]
-    assert_same(alone, ours(TEXTS, top_k=None, batch_size=batch_size), tolerance=1e-5)
-
-
-@pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
+@pytest.mark.filterwarnings(CUT)
 def test_long_text_is_truncated_alike(both):
     expected, ours = both
     assert_same(expected(LONG_TEXT, truncation=True, top_k=None), ours(LONG_TEXT, truncation=True, top_k=None))

@@ -3,41 +3,25 @@ from functools import cache
 
 import pytest
 import transformers
-from fixtures.checkpoints import CONFIGS
 from fixtures.comparison import Both, assert_same
-from fixtures.texts import HARD_TEXTS, LONG_TEXT
+from fixtures.texts import LONG_TEXT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity.contracts.contract import CUT
+from parity.contracts.token_classification import ARCHITECTURES, LABELS, NAMES, TEXTS, UNKNOWN_WORDS, WORDS
 
 import torchless
-from torchless_export.sample import sample_texts
 
 TASK = "token-classification"
-ARCHITECTURES = tuple(CONFIGS)
 STRATEGIES = ("none", "simple", "first", "average", "max")
-LABELS = dict(enumerate(("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "MISC")))
 OTHER_LABELS = {
     "dashes": ("O", "B-A-B", "I-A-B", "B--A-B", "A-B-C", "-"),
     "only prefixes": ("B-", "I-", "B", "I", "", "-I"),
     "no prefixes": ("NOUN", "VERB", "b-PER", "i-PER", "E-PER", "S-PER"),
     "the same tags": ("B-X", "I-X", "X", "O", "B-O", "I-O"),
 }
-NAMES = "Wolfgang Müller-Lüdenscheidt and Sarah O'Neill live in Frankfurt (Oder), not in New York; Zoë 王 doesn't. 🤗"
-TEXTS = [*HARD_TEXTS.values(), *sample_texts(6), NAMES, f"   {NAMES}"]
-WORDS = [
-    ["Wolfgang", "Müller-Lüdenscheidt", "lives", "in", "New", "York", "."],
-    [*HARD_TEXTS.values(), NAMES],
-    ["unbelievably"],
-    [""],
-    [],
-    [" a ", "New York", "  ", "", "end"],
-]
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Tokenizer does not support real words:UserWarning"),
-    pytest.mark.filterwarnings("ignore:This tokenizer does not mark the tokens that continue a word:UserWarning"),
-]
-cuts_texts = pytest.mark.filterwarnings("ignore::torchless.TruncationWarning")
+pytestmark = pytest.mark.filterwarnings(*UNKNOWN_WORDS)
 
 
 @pytest.fixture(params=ARCHITECTURES)
@@ -46,8 +30,8 @@ def architecture(request):
 
 
 @pytest.fixture(scope="module")
-def each(tiny, reference):
-    """Both sides on the model of an architecture, each made once. One thread: idle ones steal the cores of others."""
+def both_of(tiny, reference):
+    """Both sides on an architecture; each is made once. Many pipelines stay loaded, and idle threads take cores."""
 
     @cache
     def make(architecture):
@@ -60,13 +44,13 @@ def each(tiny, reference):
 
 
 @pytest.fixture
-def both(each, architecture):
-    return each(architecture)
+def both(both_of, architecture):
+    return both_of(architecture)
 
 
 @pytest.fixture(scope="module")
-def both_bert(each):
-    return each("bert")
+def both_bert(both_of):
+    return both_of("bert")
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +90,7 @@ def test_hard_texts(both, strategy):
     both.assert_same(TEXTS, aggregation_strategy=strategy, ignore_labels=[])
 
 
-@cuts_texts
+@pytest.mark.filterwarnings(CUT)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_words(both_on_words, strategy):
     both_on_words.assert_same(WORDS, is_split_into_words=True, aggregation_strategy=strategy, ignore_labels=[])
@@ -129,12 +113,12 @@ def test_windows_over_words(both_short):
     both_short.assert_same(WORDS, is_split_into_words=True, stride=5, aggregation_strategy="max", delimiter="--")
 
 
-@cuts_texts
+@pytest.mark.filterwarnings(CUT)
 def test_a_long_text_is_cut(both):
     both.assert_same([LONG_TEXT, "Short."], aggregation_strategy="simple")
 
 
-@cuts_texts
+@pytest.mark.filterwarnings(CUT)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_short_limits(edited, strategy):
     edited("bert", model_max_length=14).assert_same(TEXTS, aggregation_strategy=strategy)
@@ -145,7 +129,7 @@ def test_a_long_text_in_windows(both):
     both.assert_same(LONG_TEXT, stride=128, aggregation_strategy="first")
 
 
-@cuts_texts
+@pytest.mark.filterwarnings(CUT)
 @pytest.mark.parametrize("options", [{}, {"stride": 3, "aggregation_strategy": "simple"}], ids=str)
 def test_texts_are_cut_from_the_left(edited, options):
     edited("bert", model_max_length=14, truncation_side="left").assert_same(TEXTS, **options)
@@ -156,7 +140,7 @@ def test_padding_on_the_left(edited, strategy):
     edited("bert", padding_side="left").assert_same(TEXTS, aggregation_strategy=strategy)
 
 
-@cuts_texts
+@pytest.mark.filterwarnings(CUT)
 def test_a_tokenizer_without_a_limit(edited, both_bert):
     both = edited("bert", model_max_length=int(1e30))
     both.assert_same(TEXTS, aggregation_strategy="simple")
@@ -217,55 +201,15 @@ def test_options(both_bert, inputs, options):
     both_bert.assert_same(inputs, **options)
 
 
-@pytest.mark.parametrize(
-    "inputs",
-    [WORDS[0], [WORDS[0]], [WORDS[0], WORDS[2]], [[]]],
-    ids=["words", "list of one", "list", "no words"],
-)
-def test_shapes_of_words(both_bert, inputs):
-    both_bert.assert_same(inputs, is_split_into_words=True, ignore_labels=[])
-
-
 def test_an_iterator_over_words(both_bert):
     got = both_bert.ours(iter(WORDS[:2]), is_split_into_words=True)
     assert_same(both_bert.reference(WORDS[:2], is_split_into_words=True), list(got))
-
-
-@pytest.mark.parametrize(
-    ("built", "called"),
-    [
-        ({"aggregation_strategy": "simple"}, {}),
-        ({"aggregation_strategy": "simple"}, {"aggregation_strategy": "none"}),
-        ({"aggregation_strategy": "simple"}, {"aggregation_strategy": None}),
-        ({"aggregation_strategy": "average", "ignore_labels": ()}, {"ignore_labels": ["PER"]}),
-        ({"ignore_labels": ("MISC",)}, {"ignore_labels": None, "aggregation_strategy": "max"}),
-        ({"ignore_labels": ("MISC",)}, {"ignore_labels": []}),
-        ({"stride": 100}, {"aggregation_strategy": "none"}),
-        ({"stride": 100}, {"aggregation_strategy": "first"}),
-        ({"aggregation_strategy": "none"}, {"stride": 100}),
-        ({"aggregation_strategy": "simple", "stride": 100}, {"stride": 0}),
-        ({"is_split_into_words": True, "delimiter": "-"}, {}),
-        ({"is_split_into_words": True, "delimiter": "-"}, {"is_split_into_words": None}),
-    ],
-    ids=str,
-)
-def test_options_of_the_constructor_and_the_call(both_on, built, called):
-    both = both_on("bert", TASK, built=built, id2label=LABELS)
-    for inputs in (NAMES, [NAMES, "Sarah lives."], LONG_TEXT[:4000] if "stride" in {**built, **called} else NAMES):
-        both.assert_same(inputs, **called)
 
 
 def test_the_delimiter_is_of_the_call(both_on):
     both = both_on("bert", TASK, built={"is_split_into_words": True, "delimiter": "--"}, id2label=LABELS)
     both.assert_same(WORDS[0], is_split_into_words=True)
     both.assert_same(WORDS[0], is_split_into_words=True, delimiter="-")
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 32])
-def test_batch_size_changes_no_answer(both, batch_size):
-    options = {"aggregation_strategy": "average", "ignore_labels": []}
-    alone = [both.ours(text, **options) for text in TEXTS]
-    assert_same(alone, both.ours(TEXTS, batch_size=batch_size, **options), tolerance=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
@@ -278,8 +222,8 @@ def test_batch_size_changes_no_window(edited, batch_size):
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=60), architecture=st.sampled_from(ARCHITECTURES), strategy=st.sampled_from(STRATEGIES))
-def test_any_text(each, text, architecture, strategy):
-    each(architecture).assert_same(text, aggregation_strategy=strategy, ignore_labels=[])
+def test_any_text(both_of, text, architecture, strategy):
+    both_of(architecture).assert_same(text, aggregation_strategy=strategy, ignore_labels=[])
 
 
 @settings(max_examples=70, deadline=None)
@@ -303,75 +247,16 @@ def test_any_windows(edited, text, stride, strategy):
     edited("roberta", model_max_length=14).assert_same(text, stride=stride, aggregation_strategy=strategy)
 
 
-def test_no_inputs(both_bert):
-    assert both_bert.ours([]) == []
-    assert both_bert.ours([], is_split_into_words=True) == []
-    assert list(both_bert.ours(iter([]))) == []
-
-
 def test_unknown_tokens_show_their_text(both_bert):
     assert [token["word"] for token in both_bert.ours("a 🤗", ignore_labels=[])] == ["a", "🤗"]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_guess_at_words_warns_once_a_text(each, recwarn, strategy):
-    each("bert").ours(NAMES, aggregation_strategy=strategy)
+def test_a_guess_at_words_warns_once_a_text(both_of, recwarn, strategy):
+    both_of("bert").ours(NAMES, aggregation_strategy=strategy)
     assert not recwarn
-    each("roberta").ours(NAMES, aggregation_strategy=strategy)
+    both_of("roberta").ours(NAMES, aggregation_strategy=strategy)
     assert len(recwarn) == (strategy not in {"none", "simple"})
-
-
-def test_a_cut_warns(both_bert):
-    with pytest.warns(torchless.TruncationWarning, match=r"1 of 2 inputs were cut to 512 tokens[\s\S]*stride"):
-        both_bert.ours([LONG_TEXT, "Short."])
-
-
-@pytest.mark.parametrize(
-    ("inputs", "options", "message"),
-    [
-        (None, {}, r"None, of type NoneType[\s\S]*Give a string"),
-        (1, {}, r"is 1, of type int[\s\S]*Give a string"),
-        ({"text": "a"}, {}, r"{'text': 'a'}, of type dict"),
-        (("a", "b"), {}, r"\('a', 'b'\), of type tuple[\s\S]*a list of strings"),
-        (["a", None], {}, "None, of type NoneType"),
-        ([["a", "b"]], {}, r"\['a', 'b'\], a list[\s\S]*is_split_into_words=True"),
-        ("a", {"is_split_into_words": True}, r"'a', not a list of words[\s\S]*leave is_split_into_words out"),
-        ([["a"], "b"], {"is_split_into_words": True}, r"\[\['a'\], 'b'\], not a list of words"),
-        ([["a", 1]], {"is_split_into_words": True}, r"\['a', 1\], not a list of words"),
-        ((["a"], ["b"]), {"is_split_into_words": True}, r"\(\['a'\], \['b'\]\), not a list of words"),
-        ([("a",)], {"is_split_into_words": True}, r"\('a',\)"),
-    ],
-    ids=str,
-)
-def test_wrong_inputs(both_bert, inputs, options, message):
-    with pytest.raises(torchless.InputError, match=message):
-        both_bert.ours(inputs, **options)
-
-
-@pytest.mark.parametrize("built", [True, False])
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"aggregation_strategy": "fist"}, r"'fist'[\s\S]*Did you mean 'first'"),
-        ({"aggregation_strategy": ""}, r"aggregation_strategy ''[\s\S]*Valid: average, first, max, none, simple"),
-        ({"aggregation_strategy": 1}, r"aggregation_strategy 1\."),
-        ({"stride": -1}, r"stride=-1[\s\S]*number of tokens"),
-        ({"stride": "8"}, "stride='8'"),
-        ({"stride": 8, "aggregation_strategy": "none"}, r"stride=8[\s\S]*aggregation_strategy='simple'"),
-        ({"stride": 8, "aggregation_strategy": "NONE"}, "stride=8"),
-        ({"ignore_labels": "O"}, r"ignore_labels='O'[\s\S]*\['O'\]"),
-        ({"ignore_labels": 0}, "ignore_labels=0"),
-        ({"ignore_labels": [None]}, r"ignore_labels=\[None\]"),
-        ({"top_k": 1}, r"no option 'top_k'[\s\S]*Valid: aggregation_strategy"),
-        ({"batch_size": 0}, "batch_size=0"),
-        ({"delimiter": 1}, r"delimiter=1[\s\S]*Give a string"),
-    ],
-    ids=str,
-)
-def test_wrong_options(tiny, both_bert, built, options, message):
-    folder = tiny.export("bert", TASK, id2label=LABELS)
-    with pytest.raises(torchless.OptionError, match=message):
-        torchless.pipeline(TASK, folder, **options) if built else both_bert.ours(NAMES, **options)
 
 
 @pytest.mark.parametrize("stride", [13, 14, 100])
@@ -390,17 +275,6 @@ def test_a_stride_as_long_as_the_window(edited):
         both.reference(NAMES, stride=12, aggregation_strategy="simple")
     with pytest.raises(torchless.OptionError, match=r"stride of 12 tokens[\s\S]*Give a smaller stride"):
         both.ours(NAMES, stride=12, aggregation_strategy="simple")
-
-
-def test_steps_by_hand(both_bert):
-    ours = both_bert.ours
-    options = ours.with_options(ours.options, {"aggregation_strategy": "simple", "stride": 100})
-    rows = ours.preprocess(LONG_TEXT, options)
-    assert len(rows) > 1
-    assert_same(
-        both_bert.reference(LONG_TEXT, aggregation_strategy="simple", stride=100),
-        ours.postprocess(LONG_TEXT, rows, ours.forward(rows), options),
-    )
 
 
 @pytest.mark.parametrize("subwords", [{}, {"ignore_subwords": True}, {"ignore_subwords": False}], ids=str)

@@ -87,14 +87,14 @@ option_sets = st.fixed_dictionaries(
     family=st.sampled_from(FAMILIES),
     texts=st.lists(st.sampled_from(TEXTS) | st.text(max_size=40), min_size=1, max_size=3),
     pairs=st.none() | st.lists(st.sampled_from(TEXTS) | st.text(max_size=20), min_size=3, max_size=3),
-    one=st.booleans(),
+    is_single=st.booleans(),
     options=option_sets,
 )
-def test_any_options(tokenizers, family, texts, pairs, one, options):
+def test_any_options(tokenizers, family, texts, pairs, is_single, options):
     expected, ours = tokenizers[family]
-    arguments = [texts[0] if one else texts]
+    arguments = [texts[0] if is_single else texts]
     if pairs is not None:
-        arguments.append(pairs[0] if one else pairs[: len(texts)])
+        arguments.append(pairs[0] if is_single else pairs[: len(texts)])
     try:
         encoding = expected(*arguments, **options)
     except BaseException as error:
@@ -109,11 +109,11 @@ def test_any_options(tokenizers, family, texts, pairs, one, options):
 
 
 def is_ragged(encoding):
-    """Whether the reference made arrays of lists, which no model takes."""
+    """Whether the reference returns arrays of lists, which no model takes."""
     return any(getattr(column, "dtype", None) == np.dtype(object) for column in encoding.values())
 
 
-@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"roberta"}))  # whose class refuses words in the reference
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"roberta"}))  # transformers' class of it takes no words
 def test_words(tokenizers, family):
     expected, ours = tokenizers[family]
     words = [["Hugging", "Face", "is", "in", "NYC"], ["One"]]
@@ -165,12 +165,12 @@ def test_the_side_that_is_cut(tokenizers, family, side, pair):
     )
 
 
-def test_no_side(tokenizers):
+def test_an_unknown_side(tokenizers):
     with pytest.raises(OptionError, match=r"truncation_side='Left'[\s\S]*Did you mean 'left'"):
         tokenizers["bert"][1]("hello", truncation=True, truncation_side="Left")
 
 
-def test_a_refused_truncation_leaves_nothing_behind(tokenizers):
+def test_a_failed_truncation_changes_no_later_call(tokenizers):
     _, ours = tokenizers["bert"]
     text = "hello you there my friend"
     whole = ours(text)["input_ids"]
