@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from torchless.folder.layout import graph_names
@@ -159,20 +160,46 @@ def _q8(source: Path, target: Path, feeds: Feeds) -> None:
 def _q4f16(source: Path, target: Path, _: Feeds, *, accuracy_level: int) -> None:
     # float16 comes first: it needs inferred types, and inference stops at quantized operators.
     model = _fold_tied_head(float16_graph(load_graph(source, typed=True)))
-    save_graph(_quantize_blocks(model, bits=4, block_size=_Q4_BLOCK, accuracy_level=accuracy_level), target)
+    # The blocks are those of q4: rounded to float16 first, a weight can fall on another of the 16 values.
+    _restore_matrices(model, exact=_fold_tied_head(load_graph(source)))
+    model = _quantize_blocks(model, bits=4, block_size=_Q4_BLOCK, accuracy_level=accuracy_level)
+    _round_scales(model)
+    save_graph(model, target)
+
+
+def _restore_matrices(model: Any, *, exact: Any) -> None:
+    """Give a float16 graph the float32 matrices of its products, for quantizing alone."""
+    matrices = {node.input[1] for node in model.graph.node if node.op_type == "MatMul"}
+    weights = {tensor.name: tensor for tensor in exact.graph.initializer if tensor.name in matrices}
+    for tensor in model.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(weights[tensor.name])
+
+
+def _round_scales(model: Any) -> None:
+    """Round the scales of quantized blocks to float16, the type of the other operand."""
+    from onnx import numpy_helper
+
+    scales = {node.input[2] for node in model.graph.node if node.op_type == "MatMulNBits"}
+    for tensor in model.graph.initializer:
+        if tensor.name in scales:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
 
 
 def _blocks(source: Path, target: Path, _: Feeds, *, bits: int, block_size: int) -> None:
     save_graph(_quantize_blocks(load_graph(source), bits=bits, block_size=block_size), target)
 
 
-def _decoder_blocks(source: Path, target: Path, _: Feeds, *, bits: int, block_size: int) -> None:
+def _decoder_blocks(
+    source: Path, target: Path, _: Feeds, *, bits: int, block_size: int, accuracy_level: int = _COMPUTES_IN_INT8
+) -> None:
     from torchless_export.graph.ir import Graph
     from torchless_export.quantization.q8.embeddings import quantize_embeddings
 
     graph = Graph(_fold_tied_head(load_graph(source)))
     quantize_embeddings(graph)
-    save_graph(_quantize_blocks(graph.model(), bits=bits, block_size=block_size), target)
+    model = _quantize_blocks(graph.model(), bits=bits, block_size=block_size, accuracy_level=accuracy_level)
+    save_graph(model, target)
 
 
 def _quantize_blocks(model: Any, *, bits: int, block_size: int, accuracy_level: int = _COMPUTES_IN_INT8) -> Any:
@@ -246,10 +273,16 @@ _DECODERS: Mapping[str, Recipe] = {
 
 
 _ENCODER_DECODERS: Mapping[str, Recipe] = {
-    # Within a branch, ONNX Runtime's products of float16 in int8 answer noise on the CPU.
-    "q4f16": Recipe(scheme=VARIANTS["q4f16"].scheme, make=partial(_q4f16, accuracy_level=_COMPUTES_IN_FLOAT)),
+    "q4": Recipe(
+        scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric, 8-bit embeddings; compute in float32",
+        make=partial(_decoder_blocks, bits=4, block_size=_Q4_BLOCK, accuracy_level=_COMPUTES_IN_FLOAT),
+    ),
+    "q4f16": Recipe(
+        scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric; the rest in float16 as in fp16",
+        make=partial(_q4f16, accuracy_level=_COMPUTES_IN_FLOAT),
+    ),
 }
-"""The recipes of encoder-decoders, where they differ from both."""
+"""The recipes of encoder-decoders, where they differ from both: their inputs have outliers that int8 does not hold."""
 
 
 @contextmanager
