@@ -1,5 +1,6 @@
 """The scheduler of a single caller's rows: it plans batches, runs them, and returns the outputs in the order of the rows."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -35,7 +36,15 @@ class Scheduler:
         self._max_batch_tokens = max_batch_tokens
         self._model = model
         self._max_batch_rows = max_batch_rows
-        self._workers = ThreadPoolExecutor(model.session.workers, thread_name_prefix="torchless")
+        self._executor: tuple[int, ThreadPoolExecutor] | None = None
+
+    @property
+    def _workers(self) -> ThreadPoolExecutor:
+        """The threads of this process: a fork has none of its parent's."""
+        if self._executor is None or self._executor[0] != os.getpid():
+            workers = ThreadPoolExecutor(self._model.session.workers, thread_name_prefix="torchless")
+            self._executor = os.getpid(), workers
+        return self._executor[1]
 
     def run(self, rows: Sequence[Row], *, max_batch_rows: int | None = None) -> list[RowOutput]:
         """Return the outputs of each row, in the order of the rows.

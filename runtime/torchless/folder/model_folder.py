@@ -60,6 +60,11 @@ class ModelFolder:
         self.manifest = Manifest.read(self.path)
         self.config = ModelConfig(values, max_tokens=None if self.manifest is None else self.manifest.max_tokens)
 
+    @property
+    def location(self) -> tuple[str, str | None]:
+        """What opens this folder again, from anywhere: its path, or its name and commit on the Hub."""
+        return (str(self.path.resolve()), None) if self.hub_name is None else (self.hub_name, self.path.name)
+
     def has(self, name: str) -> bool:
         """Whether the folder holds a file."""
         return (self.path / name).is_file()

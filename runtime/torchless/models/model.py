@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -70,6 +71,8 @@ class Model:
     """
 
     task: ClassVar[Task]
+
+    _load_options: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, folder: ModelFolder, session: Session) -> None:
         _check_outputs(self.task, folder, session, type(self).__name__)
@@ -159,7 +162,12 @@ class Model:
             Session(graph, threads=threads, providers=providers, plan_memory=not cls.task.cached)
             for graph in cls._graphs(folder, dtype, file_name)
         )
-        return cls(folder, *sessions)
+        model = cls(folder, *sessions)
+        model._load_options = {"dtype": dtype, "file_name": file_name, "threads": threads, "providers": providers}
+        return model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _loaded, (type(self), *self.folder.location, self._load_options)
 
     @staticmethod
     def _graphs(folder: ModelFolder, dtype: str, file_name: str | None) -> tuple[Path, ...]:
@@ -258,6 +266,10 @@ class Model:
                 f"{name} has the shape {array.shape}, input_ids has {like.shape}.", hint="Give both the same shape."
             )
         return array.astype(np.int64, copy=False)
+
+
+def _loaded(model_class: type[Model], source: str, revision: str | None, load_options: Mapping[str, Any]) -> Model:
+    return model_class.from_pretrained(source, revision=revision, **load_options)
 
 
 def _check_outputs(task: Task, folder: ModelFolder, session: Session, asked_by: str) -> None:

@@ -1,5 +1,6 @@
 """The CPU cores that all sessions of a process share: together they use no more threads than the process may."""
 
+import os
 from collections import deque
 from threading import Condition
 
@@ -17,7 +18,11 @@ class CpuCores:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._free = count
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all runs: those of a parent process do not run in a fork."""
+        self._free = self.count
         self._queue: deque[object] = deque()
         self._changed = Condition()
 
@@ -72,3 +77,5 @@ class CpuCores:
 
 
 CPU_CORES = CpuCores(available_cpus())
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=CPU_CORES.reset)

@@ -1,5 +1,6 @@
 """A graph in one or two ONNX Runtime sessions: for a run on all cores, and for parallel runs on a core each."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _NUMPY_DTYPES = {
     "tensor(int64)": np.dtype(np.int64),
 }
 _ERRORS_ONLY = 3
+_AFTER_FORK = Lock()
 # Loading a graph again costs as much as some runs, so the single-threaded session is loaded after as many contended runs.
 _CONTENDED_RUNS = 8
 
@@ -87,10 +89,8 @@ class Session:
         self.providers = chosen_providers(providers)
         self.on_cpu = self.providers == (CPU,)
         self.workers = min(self.threads, CPU_CORES.count) if self.on_cpu else 1
-        self._session = self._load(self.threads, plan_memory=plan_memory)
-        self._single_threaded = self._session if self.threads == 1 else None
-        self._loading = Lock()
-        self._contended_runs = 0
+        self._plan_memory = plan_memory
+        self._load_sessions()
         self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
         self.optional_inputs = {node.name: _tensor(node) for node in self._session.get_overridable_initializers()}
         self.outputs = {node.name: _tensor(node) for node in self._session.get_outputs()}
@@ -108,6 +108,8 @@ class Session:
         Raises:
             InputError: ONNX Runtime rejects the arrays.
         """
+        if self._pid != os.getpid():
+            self._load_after_fork()
         if not self.on_cpu:  # the run needs no CPU cores
             return self._run_session(self._session, feeds, outputs)
         if CPU_CORES.contended:
@@ -118,6 +120,20 @@ class Session:
             return self._run_session(session, feeds, outputs)
         finally:
             CPU_CORES.release(acquired)
+
+    def _load_sessions(self) -> None:
+        self._pid = os.getpid()
+        self._session = self._load(self.threads, plan_memory=self._plan_memory)
+        self._single_threaded = self._session if self.threads == 1 else None
+        self._loading = Lock()
+        self._contended_runs = 0
+
+    def _load_after_fork(self) -> None:
+        """Load again, since the threads of ONNX Runtime exist in the parent process alone."""
+        with _AFTER_FORK:
+            if self._pid != os.getpid():
+                _never_destroy(self._session, self._single_threaded)
+                self._load_sessions()
 
     def prepare_for_contention(self) -> None:
         """Load the single-threaded session now, so that no run has to wait for it later."""
@@ -199,6 +215,14 @@ def single_threaded(*sessions: Session) -> Iterator[None]:
         yield
     finally:
         CPU_CORES.release(acquired)
+
+
+def _never_destroy(*sessions: ort.InferenceSession | None) -> None:
+    """Keep sessions of the parent process: their destructors would wait for threads that this process does not have."""
+    import ctypes  # noqa: PLC0415 - no other process needs it
+
+    for session in sessions:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 
 def _tensor(node: Any) -> Tensor:

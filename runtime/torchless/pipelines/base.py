@@ -15,6 +15,7 @@ from torchless.batching.scheduler import Scheduler
 from torchless.errors import TruncationWarning, check_whole_number
 from torchless.models.model import Model
 from torchless.pipelines.options import updated
+from torchless.pipelines.pickling import load_once, recipe_of
 from torchless.tasks import Task
 from torchless.tokenization.tokenizer import Tokenizer
 from torchless.tokenization.truncation import Truncation
@@ -75,9 +76,23 @@ class Pipeline(ABC, Generic[OptionsT]):
         self.model = model
         self.tokenizer = tokenizer
         self.task_name = task_name or self.task.name
+        self.batch_size = batch_size
         _check_batch_size(batch_size)
         self._scheduler = self._make_scheduler(max_batch_rows=batch_size)
         self.options: OptionsT = self.with_options(self.options_class(), options)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        recipe = self.__dict__.get("_recipe") or recipe_of(self)
+        return _unloaded, (type(self), recipe)
+
+    def __getattr__(self, name: str) -> Any:
+        """Load a pipeline that came out of a pickle, the first time that it is used."""
+        recipe = self.__dict__.get("_recipe")
+        if recipe is None or name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        self.__dict__.update(vars(load_once(recipe)))
+        self.__dict__.pop("_recipe", None)
+        return getattr(self, name)
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
         """Return one result for one input, a list for a list, and an iterator for an iterator.
@@ -284,6 +299,13 @@ def _warn_of_truncation(cut_lengths: Sequence[int], inputs: int, *, stacklevel: 
             TruncationWarning,
             stacklevel=stacklevel,
         )
+
+
+def _unloaded(pipeline_class: type[Pipeline[Any]], recipe: bytes) -> Pipeline[Any]:
+    """Return a pipeline that is loaded once it is used."""
+    pipeline = object.__new__(pipeline_class)
+    pipeline.__dict__["_recipe"] = recipe
+    return pipeline
 
 
 def _check_batch_size(batch_size: int | None) -> None:

@@ -34,6 +34,8 @@ from torchless.tokenization.vocabulary import Vocabulary
 
 __all__ = ["Encoding", "Padding", "Tokenizer"]
 
+# What a tokenizer makes for itself.
+_NOT_PICKLED = frozenset({"_backend", "_lock", "_truncation"})
 # `transformers` writes 1e30 for a tokenizer without a limit.
 _NO_LIMIT = int(1e30)
 
@@ -79,6 +81,8 @@ class Tokenizer(Vocabulary):
         self.model_input_names = model_input_names(config)
         self.language_frame = language_frame(config)
         self.max_positions: int | None = None
+        self._location: tuple[str, str | None] | None = None
+        self._config = dict(config)
 
     @classmethod
     def from_pretrained(cls, source: str | PathLike[str], *, revision: str | None = None) -> Self:
@@ -113,7 +117,15 @@ class Tokenizer(Vocabulary):
         config = special_tokens | settings
         tokenizer = cls(backend, config, chat_template=read_templates(folder, config))
         tokenizer.max_positions = folder.config.max_tokens
+        tokenizer._location = folder.location
         return tokenizer
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what to load, and what the caller may have set since; a tokenizer without a folder is pickled whole."""
+        state = {name: value for name, value in vars(self).items() if name not in _NOT_PICKLED}
+        if self._location is not None:
+            return _loaded, self._location, state
+        return _rebuilt, (self._backend.to_str(), self._config), state
 
     def __call__(
         self,
@@ -405,3 +417,11 @@ class Tokenizer(Vocabulary):
             listed = masks[0] if is_single else masks
             encoded["assistant_masks"] = listed if return_tensors is None else as_array(masks)
         return encoded if return_dict else encoded["input_ids"]
+
+
+def _loaded(source: str, revision: str | None) -> Tokenizer:
+    return Tokenizer.from_pretrained(source, revision=revision)
+
+
+def _rebuilt(backend: str, config: Mapping[str, Any]) -> Tokenizer:
+    return Tokenizer(tokenizers.Tokenizer.from_str(backend), config)

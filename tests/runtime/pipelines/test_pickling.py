@@ -1,0 +1,119 @@
+"""Pipelines in pickles and in forks: Spark, multiprocessing and job queues send them so."""
+
+import pickle
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+import tokenizers
+
+from torchless import AutoTokenizer, pipeline
+from torchless.errors import CheckpointError
+from torchless.tokenization.tokenizer import Tokenizer
+
+TEXTS = ["Dull.", "A film of quiet power, and well played by all who are in it.", "Never again."]
+
+FORKS = """
+import os, sys
+from torchless import pipeline
+
+pipe = pipeline(model=sys.argv[1])
+expected = pipe({texts!r})
+child = os.fork()
+if child == 0:
+    assert pipe({texts!r}) == expected
+    assert pipe({texts!r}[0])[0]["label"] == expected[0]["label"]
+    sys.exit(0)  # with all destructors
+assert os.waitpid(child, 0)[1] == 0
+assert pipe({texts!r}) == expected
+"""
+
+
+@pytest.fixture
+def folder(tiny, tmp_path):
+    return shutil.copytree(tiny.export("bert", "text-classification", num_labels=3), tmp_path / "folder")
+
+
+def test_a_pickle_answers_as_the_pipeline(folder):
+    pipe = pipeline(model=folder, top_k=None, batch_size=2)
+    content = pickle.dumps(pipe)
+    assert len(content) < 2000
+    copy = pickle.loads(content)
+    assert isinstance(copy, type(pipe))
+    assert copy(TEXTS) == pipe(TEXTS)
+    assert (copy.options, copy.batch_size, copy.task_name) == (pipe.options, 2, "text-classification")
+
+
+def test_a_generating_pipeline(tiny):
+    pipe = pipeline(model=tiny.export("llama", "text-generation"), do_sample=False, max_new_tokens=5)
+    copy = pickle.loads(pickle.dumps(pipe))
+    assert copy("A film") == pipe("A film")
+    assert "".join(copy.stream("A film")) == "".join(pipe.stream("A film"))
+
+
+def test_an_encoder_decoder_of_a_dtype(tiny):
+    pipe = pipeline("translation_en_to_de", tiny.export("t5", "text2text-generation"), max_new_tokens=5)
+    assert pickle.loads(pickle.dumps(pipe))("A film") == pipe("A film")
+
+
+def test_a_pickle_is_loaded_where_it_is_used_and_once(folder):
+    content = pickle.dumps(pipeline(model=folder))
+    first, second = pickle.loads(content), pickle.loads(content)
+    assert "model" not in vars(first)
+    assert first.model is second.model
+    assert pickle.loads(pickle.dumps(pickle.loads(content))).model is first.model
+    shutil.rmtree(folder)
+    other = pickle.loads(content.replace(b"text-classification", b"sentiment-analysis."))
+    with pytest.raises(CheckpointError, match="There is no folder"):
+        other("Dull.")
+
+
+def test_a_relative_folder_is_found_from_anywhere(folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(folder.parent)
+    content = pickle.dumps(pipeline(model=folder.name))
+    expected = pipeline(model=folder)("Dull.")
+    monkeypatch.chdir(tmp_path.parent)
+    assert pickle.loads(content)("Dull.") == expected
+
+
+def test_attributes_that_do_not_exist(folder):
+    copy = pickle.loads(pickle.dumps(pipeline(model=folder)))
+    for _ in range(2):
+        with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+            _ = copy.nothing
+
+
+def test_a_tokenizer_keeps_what_the_caller_has_set(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.padding_side = "left"
+    copy = pickle.loads(pickle.dumps(tokenizer))
+    options = {"padding": True, "return_tensors": "np"}
+    assert (copy(TEXTS, **options)["input_ids"] == tokenizer(TEXTS, **options)["input_ids"]).all()
+    assert copy.pad_token == tokenizer.pad_token
+
+
+def test_a_tokenizer_without_a_folder_is_pickled_whole(folder):
+    backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = Tokenizer(backend, {"pad_token": "[PAD]"}, chat_template="{{ messages }}")
+    copy = pickle.loads(pickle.dumps(tokenizer))
+    assert copy.encode(TEXTS[1]) == tokenizer.encode(TEXTS[1])
+    assert (copy.chat_template, copy.pad_token) == ("{{ messages }}", "[PAD]")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_of_a_pool(folder, method):
+    pipe = pipeline(model=folder)
+    expected = pipe(TEXTS)
+    with ProcessPoolExecutor(2, mp_context=get_context(method)) as pool:
+        assert [result[0] for result in pool.map(pipe, [[text] for text in TEXTS], timeout=60)] == expected
+
+
+def test_a_fork_answers_and_ends(folder, tmp_path):
+    script = Path(tmp_path / "forks.py")
+    script.write_text(FORKS.format(texts=TEXTS))
+    done = subprocess.run([sys.executable, script, folder], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
