@@ -6,11 +6,12 @@ import pytest
 import transformers
 
 from torchless import ExportError
+from torchless.errors import ExportWarning
 from torchless.tasks import find_task
 from torchless_export import export as export_module
 from torchless_export.converters.optimum import check_supported
 from torchless_export.export import Silent, export
-from torchless_export.preflight import check_disk
+from torchless_export.preflight import check_disk, warn_of_generation
 from torchless_export.source.source import find_source
 
 
@@ -96,3 +97,10 @@ class TestDisk:
         with pytest.raises(ExportError, match=r"0\.0 GB free"):
             export(str(source.folder), tmp_path / "models" / "out", Silent())
         assert not (tmp_path / "models").exists()
+
+
+def test_generation_settings_that_torchless_cannot_use_have_a_warning(tiny, tmp_path):
+    checkpoint = shutil.copytree(tiny.checkpoint("llama", "text-generation"), tmp_path / "checkpoint")
+    (checkpoint / "generation_config.json").write_text('{"penalty_alpha": 0.6, "top_k": 4}')
+    with pytest.warns(ExportWarning, match=r"generation_config.json of .*Contrastive search.*penalty_alpha=None"):
+        warn_of_generation(find_source(str(checkpoint)))

@@ -25,7 +25,7 @@ from torchless.server.interfaces.text_embeddings import routes as text_embedding
 from torchless.server.loading import Loading
 from torchless.server.metrics import REQUESTS, MetricsController, count_unrouted
 from torchless.server.openapi import SchemaPlugin, complete, openapi_config
-from torchless.server.request_limits import RequestLimits
+from torchless.server.request_limits import TRUNCATED_HEADER, RequestLimits
 from torchless.server.server_request import ServerRequest
 from torchless.server.settings import Settings
 from torchless.server.traces import traces
@@ -83,7 +83,9 @@ def create_app(settings: Settings) -> Litestar:
         exception_handlers=exception_handlers(_error_body_of),
         after_exception=[count_unrouted],
         cors_config=CORSConfig(
-            allow_origins=settings.cors_allow_origin, allow_headers=["Authorization", "Content-Type"]
+            allow_origins=settings.cors_allow_origin,
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=[TRUNCATED_HEADER],
         )
         if settings.cors_allow_origin
         else None,

@@ -81,6 +81,7 @@ class Slot:
     Attributes:
         body_bytes: The size of the request's body.
         tokens: The number of the request's tokens that are counted.
+        truncated: The number of the request's rows that are shorter than their text.
     """
 
     def __init__(self, limiter: ConcurrencyLimiter, body_bytes: int) -> None:
@@ -88,6 +89,7 @@ class Slot:
         self.body_bytes = body_bytes
         self._released = False
         self.tokens = 0
+        self.truncated = 0
 
     def acquire_tokens(self, tokens: int) -> None:
         """Count tokens of this request, before its rows are queued.

@@ -190,6 +190,7 @@ class ServedModel:
         self._metrics.count_tokenization(perf_counter() - begin)
         self._check_limits(prepared.rows)
         slot.acquire_tokens(sum(map(len, prepared.rows)))
+        slot.truncated += sum(row.cut for row in prepared.rows)
         return prepared
 
     async def _step(self, work: Callable[[], T], *, short: bool) -> T:

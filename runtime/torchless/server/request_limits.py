@@ -7,11 +7,14 @@ from typing import Any
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send
 
-from torchless.server.concurrency_limiter import CURRENT_SLOT, ConcurrencyLimiter
+from torchless.server.concurrency_limiter import CURRENT_SLOT, ConcurrencyLimiter, Slot
 from torchless.server.exceptions import DeadlineError, LimitError, request_timeout
 from torchless.server.settings import Settings
 
-__all__ = ["RequestLimits"]
+__all__ = ["TRUNCATED_HEADER", "RequestLimits"]
+
+TRUNCATED_HEADER = "X-Torchless-Truncated"
+"""The header of a response with the number of texts that were truncated."""
 
 
 class RequestLimits(ASGIMiddleware):
@@ -49,6 +52,7 @@ class RequestLimits(ASGIMiddleware):
         disconnect = asyncio.create_task(_wait_for_disconnect(receive, deadline))
 
         async def send_and_release(message: Message) -> None:
+            _report_truncation(message, slot)
             if message["type"] == "http.response.body":
                 if message.get("more_body", False):  # each piece of a stream has the whole time
                     deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
@@ -97,6 +101,12 @@ class RequestLimits(ASGIMiddleware):
             f"The body has at least {size} bytes, and the limit is {self._payload_limit}.",
             hint="Send several requests, or start the server with a larger --payload-limit.",
         )
+
+
+def _report_truncation(message: Message, slot: Slot) -> None:
+    if message["type"] == "http.response.start" and slot.truncated:
+        header = (TRUNCATED_HEADER.lower().encode(), b"%d" % slot.truncated)
+        message["headers"] = [*message["headers"], header]
 
 
 async def _wait_for_disconnect(receive: Receive, deadline: asyncio.Timeout) -> None:

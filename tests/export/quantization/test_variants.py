@@ -9,7 +9,14 @@ import onnx
 import pytest
 
 import torchless
-from torchless import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, CheckpointError, pipeline
+from torchless import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    CheckpointError,
+    pipeline,
+)
 from torchless.folder.layout import DTYPE_SUFFIXES
 from torchless.folder.manifest import Manifest
 from torchless_export.export import Silent, export
@@ -267,3 +274,17 @@ def test_calibration_feeds_are_the_graphs_inputs(tiny, task):
         assert feed.keys() == session.inputs.keys()
         assert len(feed["input_ids"]) == (3 if task == "multiple-choice" else 1)
         session.run(feed)
+
+
+def test_four_bits_in_float16_differ_from_four_bits_by_half_precision_alone(tiny, tmp_path):
+    checkpoint = tiny.checkpoint("t5", "text2text-generation")
+    export(
+        str(checkpoint), tmp_path / "out", Silent(), task="text2text-generation", dtypes=("q4", "q4f16"),
+        verify_with=tiny.few_texts(), min_agreement=0.0,
+    )  # fmt: skip
+    ids = np.arange(5, 25)[None]
+    logits = [
+        AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out", dtype=dtype)(ids, decoder_input_ids=ids[:, :6]).logits
+        for dtype in ("q4", "q4f16")
+    ]
+    assert np.abs(logits[0] - logits[1]).max() < 0.02 * np.abs(logits[0]).max()

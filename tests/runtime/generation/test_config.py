@@ -13,7 +13,8 @@ from torchless.generation.config import GenerationConfig
         {"top_p": 0},
         {"top_p": 1.1},
         {"top_k": -1},
-        {"temperature": 0.0},
+        {"temperature": 0.0, "do_sample": True},
+        {"temperature": -1.0},
         {"temperature": float("nan")},
         {"min_p": 2},
         {"typical_p": 0},
@@ -74,8 +75,14 @@ def test_an_unknown_option():
 def test_generation_modes_that_are_not_supported(option, mode):
     with pytest.raises(OptionError, match=mode):
         GenerationConfig().updated(**option)
-    with pytest.raises(CheckpointError, match=mode):
-        GenerationConfig.from_configs({}, option)
+    config = GenerationConfig.from_configs({}, option)
+    with pytest.raises(OptionError, match=f"generation settings cannot be used: {mode}") as error:
+        config.check_supported()
+    (name,) = option
+    assert f"Override it in the call: {name}=None" in error.value.hint
+    replaced = config.updated(**{name: None})
+    replaced.check_supported()
+    assert replaced == GenerationConfig()
 
 
 def test_neutral_values_of_these_modes_are_accepted():
@@ -91,9 +98,24 @@ def test_the_files_of_a_folder():
     )
 
 
-def test_an_impossible_value_in_a_file():
-    with pytest.raises(CheckpointError, match=r"generation_config.json: top_p=7"):
-        GenerationConfig.from_configs({}, {"top_p": 7})
+def test_an_impossible_value_in_a_file_is_an_error_until_a_call_replaces_it():
+    config = GenerationConfig.from_configs({}, {"top_p": 7, "num_beams": 2})
+    assert config.num_beams == 2
+    with pytest.raises(OptionError, match=r"generation settings cannot be used: top_p=7 is not possible") as error:
+        config.updated(top_k=5).check_supported()
+    assert "top_p=0.95" in error.value.hint
+    config.updated(top_p=0.5).check_supported()
+
+
+def test_values_of_a_file_that_contradict_each_other():
+    with pytest.raises(
+        CheckpointError, match=r"generation_config.json: num_return_sequences=3 is more than num_beams=2"
+    ):
+        GenerationConfig.from_configs({}, {"num_beams": 2, "num_return_sequences": 3})
+
+
+def test_a_temperature_of_zero_without_sampling():
+    assert GenerationConfig().updated(temperature=0.0, do_sample=False).temperature == 0
 
 
 def test_values_in_files_that_mean_nothing():

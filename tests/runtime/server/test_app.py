@@ -45,6 +45,22 @@ def test_an_answer_equals_the_answer_of_the_pipeline(server, sentiment):
         assert [item["score"] for item in result] == pytest.approx(scores, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "truncated"),
+    [
+        ("/models/sentiment", body(TEXT, truncation=True, max_length=4), "1"),
+        ("/models/sentiment", body([2 * LONG, TEXT, 2 * LONG], truncation=True), "2"),
+        ("/models/sentiment", body([TEXT, "A film."], truncation=True), None),
+        ("/predict", {"inputs": [[2 * LONG], [TEXT]], "truncate": True}, "1"),
+        ("/predict", {"inputs": TEXT, "truncate": True}, None),
+    ],
+)
+def test_a_header_counts_truncated_texts(server, path, content, truncated):
+    answer = httpx.post(server.url + path, json=content, timeout=20)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers.get("x-torchless-truncated") == truncated
+
+
 def test_concurrent_requests_have_different_options(server):
     def ask(index):
         return httpx.post(f"{server.url}/models/sentiment", json=body([TEXT], top_k=1 + index % 2), timeout=20).json()
