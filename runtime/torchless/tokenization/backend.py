@@ -73,7 +73,7 @@ def adapt_backend(backend: Tokenizer, settings: Mapping[str, Any], frame: Langua
         backend.pre_tokenizer, backend.decoder = map(_with_spaces, (backend.pre_tokenizer, backend.decoder))
     if name in _BEGIN_AND_END:
         _begin_and_end(backend, settings)
-    if frame is not None:
+    if frame is not None and frame.required:
         _frame(backend, settings, frame)
 
 
@@ -136,10 +136,12 @@ def _begin_and_end(backend: Tokenizer, settings: Mapping[str, Any]) -> None:
 def _frame(backend: Tokenizer, settings: Mapping[str, Any], frame: LanguageFrame) -> None:
     """Put the language of the settings, or else the class's default, beside each text; see `LanguageFrame`."""
     language = frame.token(settings.get("src_lang") or frame.default)
+    if backend.token_to_id(language) is None and not frame.marked:  # then the reference names no language, either
+        language = content_of(settings["unk_token"])
     tokens = [language if role == "language" else content_of(settings["eos_token"]) for role in frame.tokens]
-    before, after = tokens[: frame.before], tokens[frame.before :]
-    if None in tokens or any(backend.token_to_id(token) is None for token in tokens):
+    if any(token is None or backend.token_to_id(token) is None for token in tokens):
         return
+    before, after = tokens[: frame.before], tokens[frame.before :]
     backend.post_processor = processors.TemplateProcessing(
         single=[*before, "$A", *after],
         pair=[*before, "$A", "$B", *after],

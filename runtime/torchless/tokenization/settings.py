@@ -69,6 +69,7 @@ def read_settings(folder: ModelFolder, backend: Tokenizer) -> dict[str, Any]:
 
     settings = {**_defaults(defaults, backend), **declared}
     settings["tokenizer_class"] = name
+    settings["pad_token_type_id"] = defaults.pad_token_type_id
     settings["model_input_names"] = config.get("model_input_names") or list(defaults.model_input_names)
     settings["additional_special_tokens"] = _additional(name, settings)
     settings["added_tokens"] = [added[index] for index in sorted(added)] if name != "Pegasus" else []

@@ -19,12 +19,12 @@ ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_t
 _ALL_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 _NO_TYPES = ("input_ids", "attention_mask")
 
-# How a class adds a token that its files give as a string: a mask takes the space before it along, and some tokens are
-# looked for after the text was normalized. Others are added only where the vocabulary does not have them as a token yet.
-_MASK = {"mask_token": {"lstrip": True, "normalized": False}}
+# How a class adds a token that its files give as a string: a mask takes the space before it along. What has no row is added
+# only where the vocabulary does not have it as a token yet.
+_MASK = {"mask_token": {"lstrip": True}}
 _NORMALIZED_MASK = {"mask_token": {"lstrip": True, "normalized": True}}
-_NORMALIZED = {role: {"normalized": True} for role in ROLES} | _NORMALIZED_MASK
-_PLAIN = {role: {"normalized": False} for role in ROLES if role not in {"sep_token", "cls_token", "mask_token"}}
+_ADDED: dict[str, dict[str, bool]] = {role: {} for role in ROLES}
+_ALL_AND_MASK = _ADDED | _MASK
 
 
 class TokenizerClass(NamedTuple):
@@ -75,7 +75,7 @@ _BERT = TokenizerClass(_BERT_TOKENS, settings=_UNCASED)
 _DISTILBERT = TokenizerClass(_BERT_TOKENS, _NO_TYPES, _UNCASED)
 _ROBERTA = TokenizerClass(_ROBERTA_TOKENS, _NO_TYPES, _TRIMMED, _MASK)
 _BART = TokenizerClass(_ROBERTA_TOKENS, _NO_TYPES, _TRIMMED, _NORMALIZED_MASK)
-_XLM_ROBERTA = TokenizerClass(_ROBERTA_TOKENS, _NO_TYPES, flags=_NORMALIZED_MASK)
+_XLM_ROBERTA = TokenizerClass(_ROBERTA_TOKENS, _NO_TYPES, flags=_MASK)
 _T5 = TokenizerClass(_T5_TOKENS, _NO_TYPES, {"add_prefix_space": None})
 _GPT2 = TokenizerClass(_GPT2_TOKENS, _NO_TYPES, _NO_PREFIX_SPACE)
 _LLAMA = TokenizerClass("<s> </s> <unk> - - - -", _NO_TYPES, _BEGINS)
@@ -85,7 +85,7 @@ _CLASSES: Mapping[str, TokenizerClass] = {
     "Bart": _BART,
     "Barthez": _XLM_ROBERTA,
     "Bert": _BERT,
-    "BigBird": TokenizerClass("<s> </s> <unk> [SEP] <pad> [CLS] [MASK]", _NO_TYPES, flags=_NORMALIZED),
+    "BigBird": TokenizerClass("<s> </s> <unk> [SEP] <pad> [CLS] [MASK]", _NO_TYPES, flags=_ALL_AND_MASK),
     "Blenderbot": _ROBERTA,
     "BlenderbotSmall": TokenizerClass(_GPT2_TOKENS, settings=_NO_PREFIX_SPACE),
     "Bloom": TokenizerClass(_BLOOM_TOKENS, _NO_TYPES, _NO_PREFIX_SPACE),
@@ -102,7 +102,7 @@ _CLASSES: Mapping[str, TokenizerClass] = {
         "<BOS_TOKEN> <|END_OF_TURN_TOKEN|> <UNK> - - - -", _NO_TYPES, {**_BEGINS, "add_prefix_space": False}
     ),
     "ConvBert": _BERT,
-    "Cpm": TokenizerClass(_XLNET_TOKENS, settings=_XLNET_SPECIAL, flags=_NORMALIZED_MASK, pad_token_type_id=3),
+    "Cpm": TokenizerClass(_XLNET_TOKENS, settings=_XLNET_SPECIAL, flags=_MASK, pad_token_type_id=3),
     "DPRContextEncoder": _BERT,
     "DPRQuestionEncoder": _BERT,
     "DPRReader": _DISTILBERT,
@@ -113,7 +113,7 @@ _CLASSES: Mapping[str, TokenizerClass] = {
     "FNet": TokenizerClass(
         "- - <unk> [SEP] <pad> [CLS] [MASK]",
         ("input_ids", "token_type_ids"),
-        flags={role: _NORMALIZED[role] for role in ("sep_token", "cls_token", "mask_token")},
+        flags={"sep_token": {}, "cls_token": {}, **_MASK},
     ),
     "Funnel": TokenizerClass(_XLNET_TOKENS, settings=_UNCASED),
     "GPT2": _GPT2,
@@ -131,22 +131,22 @@ _CLASSES: Mapping[str, TokenizerClass] = {
     "Longformer": _ROBERTA,
     "Lxmert": _BERT,
     "MBart": _XLM_ROBERTA,
-    "MBart50": TokenizerClass("- </s> <unk> </s> <pad> <s> <mask>", _NO_TYPES, flags=_NORMALIZED_MASK),
-    "MPNet": TokenizerClass("<s> </s> [UNK] </s> <pad> <s> <mask>", _NO_TYPES, _UNCASED, _NORMALIZED),
+    "MBart50": TokenizerClass("- </s> <unk> </s> <pad> <s> <mask>", _NO_TYPES, flags=_MASK),
+    "MPNet": TokenizerClass("<s> </s> [UNK] </s> <pad> <s> <mask>", _NO_TYPES, _UNCASED, _ALL_AND_MASK),
     "MT5": _T5,
-    "MarkupLM": TokenizerClass(_ROBERTA_TOKENS, settings=_NO_PREFIX_SPACE, flags=_NORMALIZED),
+    "MarkupLM": TokenizerClass(_ROBERTA_TOKENS, settings=_NO_PREFIX_SPACE, flags=_ALL_AND_MASK),
     "MobileBert": _BERT,
-    "Mvp": TokenizerClass(_ROBERTA_TOKENS, _NO_TYPES, _TRIMMED, _NORMALIZED),
-    "Nllb": _XLM_ROBERTA,
+    "Mvp": TokenizerClass(_ROBERTA_TOKENS, _NO_TYPES, _TRIMMED, _ALL_AND_MASK),
+    "Nllb": TokenizerClass(_ROBERTA_TOKENS, _NO_TYPES, flags=_NORMALIZED_MASK),
     "Nougat": TokenizerClass(_BLOOM_TOKENS, _NO_TYPES),
     "OpenAIGPT": TokenizerClass("- - <unk> - - - -", _NO_TYPES),
     "Parakeet": _GENERIC,
     "Pegasus": TokenizerClass("- </s> <unk> - <pad> - <mask_2>", _NO_TYPES),
     "PreTrained": _GENERIC,
-    "Qwen2": TokenizerClass("- <|endoftext|> <|endoftext|> - <|endoftext|> - -", _NO_TYPES, flags=_PLAIN),
+    "Qwen2": TokenizerClass("- <|endoftext|> <|endoftext|> - <|endoftext|> - -", _NO_TYPES, flags=_ADDED),
     "Realm": _BERT,
     "Reformer": TokenizerClass("- </s> <unk> - - - -", _NO_TYPES),
-    "RemBert": TokenizerClass(_ALBERT_TOKENS, flags=_NORMALIZED_MASK),
+    "RemBert": TokenizerClass(_ALBERT_TOKENS, flags=_MASK),
     "RetriBert": _DISTILBERT,
     "RoFormer": _BERT,
     "Roberta": _ROBERTA,
@@ -155,13 +155,13 @@ _CLASSES: Mapping[str, TokenizerClass] = {
     "SqueezeBert": _BERT,
     "T5": _T5,
     "Udop": TokenizerClass("- </s> <unk> </s> <pad> - -", _NO_TYPES),
-    "Whisper": TokenizerClass(_GPT2_TOKENS, _NO_TYPES, _NO_PREFIX_SPACE, _PLAIN),
+    "Whisper": TokenizerClass(_GPT2_TOKENS, _NO_TYPES, _NO_PREFIX_SPACE, _ADDED),
     "XGLM": TokenizerClass("<s> </s> <unk> </s> <pad> <s> -", _NO_TYPES),
     "XLMRoberta": _XLM_ROBERTA,
     "XLNet": TokenizerClass(
         _XLNET_TOKENS,
         settings={**_XLNET_SPECIAL, "padding_side": "left"},
-        flags=_NORMALIZED_MASK,
+        flags=_MASK,
         pad_token_type_id=3,
     ),
     # Those that have no fast version, whose tokenizer.json others made.
