@@ -1,6 +1,7 @@
 """What a tokenizer's class says where files are silent, and what the files beside `tokenizer.json` change, class by class."""
 
 import json
+from typing import Any
 
 import pytest
 import transformers
@@ -22,7 +23,7 @@ SWITCHED = {"SeamlessM4T"}
 FAST = sorted(name.removesuffix("TokenizerFast") for name in dir(transformers) if name.endswith("TokenizerFast"))
 LOADABLE = sorted(set(FAST) - UNLOADABLE - SWITCHED)
 BEGINS = {"CodeLlama", "Cohere", "Gemma", "Llama"}
-CONFIGS = {
+CONFIGS: dict[str, Any] = {
     "silent": {},
     "nothing": None,
     "tokens": {"unk_token": "[UNK]", "pad_token": "<p>", "mask_token": "<m>", "additional_special_tokens": ["<x>", "film"]},
@@ -146,7 +147,7 @@ def test_prefix_space(byte_level, name, prefix_space, tmp_path):
 @pytest.mark.parametrize("name", sorted(set(LOADABLE) - {"Splinter", "Pegasus"}))
 @pytest.mark.parametrize("decoder", [True, False], ids=["added_tokens_decoder", "older files"])
 def test_older_files(word_pieces, name, decoder, tmp_path):
-    config = {"tokenizer_class": f"{name}Tokenizer", "mask_token": "[MASK]", "unk_token": "power"}
+    config: dict[str, Any] = {"tokenizer_class": f"{name}Tokenizer", "mask_token": "[MASK]", "unk_token": "power"}
     if decoder:
         config["added_tokens_decoder"] = CONFIGS["added"]["added_tokens_decoder"]
     _, ours = assert_same(folder_of(tmp_path / "a", word_pieces, config, **FILES))

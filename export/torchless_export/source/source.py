@@ -8,10 +8,11 @@ from typing import Any
 from torchless.errors import ExportError
 from torchless.folder.hub import is_path, snapshot
 from torchless.folder.json_files import read_json
+from torchless.folder.layout import SENTENCE_FILES
 from torchless.tasks import Task, find_task, task_of_architectures
 from torchless_export.hashes import sha256_of
 
-__all__ = ["SENTENCE_FILES", "ReadOptions", "Source", "find_source"]
+__all__ = ["ReadOptions", "Source", "find_source"]
 
 _ADAPTER_CONFIG = "adapter_config.json"
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
@@ -27,14 +28,6 @@ _ADAPTER_TASKS = {
     "SEQ_CLS": "text-classification",
     "TOKEN_CLS": "token-classification",
 }
-
-# What a sentence-transformers folder says about embeddings, beside the weights.
-SENTENCE_FILES = (
-    "modules.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-    "1_Pooling/config.json",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

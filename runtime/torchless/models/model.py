@@ -150,7 +150,7 @@ class Model:
 
         Returns:
             The graph's outputs; their first axis is the texts. Where a graph takes positions, they count the tokens that
-            the mask lets count: padding on either side changes nothing.
+            the mask lets count, from where the model's family begins: padding on either side changes nothing.
 
         Raises:
             InputError: The shapes do not fit each other, or the texts are longer than the model takes.
@@ -188,9 +188,16 @@ class Model:
                 )
         feeds: dict[str, NDArray[Any]] = {name: given[name] for name in given.keys() & self.session.inputs.keys()}
         if "position_ids" in self.session.inputs:
-            counts = given["attention_mask"] == 1
-            feeds["position_ids"] = np.where(counts, counts.cumsum(axis=-1) - 1, 1)
+            feeds["position_ids"] = self._position_ids(given["input_ids"], given["attention_mask"])
         return self._answered(feeds)
+
+    def _position_ids(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions of tokens, of the shape of both: padding takes none."""
+        counts, padding = attention_mask == 1, self.config.counted_from
+        if padding is not None:
+            counts &= input_ids != padding
+        positions = counts.cumsum(axis=-1) - 1 + self.config.first_position
+        return np.where(counts, positions, 1 if padding is None else padding)
 
     def _answered(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
         return ModelOutput(dict(zip(self.session.outputs, self.session.run(feeds), strict=True)))

@@ -135,7 +135,7 @@ def _begin_and_end(backend: Tokenizer, settings: Mapping[str, Any]) -> None:
 
 def _frame(backend: Tokenizer, settings: Mapping[str, Any], frame: LanguageFrame) -> None:
     """Put the language of the settings, or else the class's default, beside each text; see `LanguageFrame`."""
-    language = frame.token(settings.get("src_lang") or frame.default)
+    language: str | None = frame.token(settings.get("src_lang") or frame.default)
     if backend.token_to_id(language) is None and not frame.marked:  # then the reference names no language, either
         language = content_of(settings["unk_token"])
     tokens = [language if role == "language" else content_of(settings["eos_token"]) for role in frame.tokens]
