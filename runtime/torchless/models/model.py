@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torchless.errors import CheckpointError, InputError
 from torchless.folder.hub import open_folder
 from torchless.folder.model_folder import ModelFolder
+from torchless.models.positions import position_ids
 from torchless.ort.session import Session
 from torchless.tasks import Task
 
@@ -188,16 +189,8 @@ class Model:
                 )
         feeds: dict[str, NDArray[Any]] = {name: given[name] for name in given.keys() & self.session.inputs.keys()}
         if "position_ids" in self.session.inputs:
-            feeds["position_ids"] = self._position_ids(given["input_ids"], given["attention_mask"])
+            feeds["position_ids"] = position_ids(given["input_ids"], given["attention_mask"], self.config)
         return self._answered(feeds)
-
-    def _position_ids(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the positions of tokens, of the shape of both: padding takes none."""
-        counts, padding = attention_mask == 1, self.config.counted_from
-        if padding is not None:
-            counts &= input_ids != padding
-        positions = counts.cumsum(axis=-1) - 1 + self.config.first_position
-        return np.where(counts, positions, 1 if padding is None else padding)
 
     def _answered(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
         return ModelOutput(dict(zip(self.session.outputs, self.session.run(feeds), strict=True)))
