@@ -71,7 +71,7 @@ def adapt_backend(backend: Tokenizer, settings: Mapping[str, Any], frame: Langua
         _change(backend, "post_processor", processors, given)
     if name in _SPACES_ANYWHERE and prefix_space:
         backend.pre_tokenizer, backend.decoder = map(_with_spaces, (backend.pre_tokenizer, backend.decoder))
-    if name in _BEGIN_AND_END:
+    if name in _BEGIN_AND_END and "backend" not in settings:  # transformers 5 takes them from tokenizer.json
         _begin_and_end(backend, settings)
     if frame is not None and frame.required:
         _frame(backend, settings, frame)

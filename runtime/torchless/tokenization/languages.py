@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
+from tokenizers import Tokenizer
+
 __all__ = ["MBART50_LANGUAGES", "MBART_LANGUAGES", "NLLB_LANGUAGES", "LanguageFrame", "language_frame"]
 
 
@@ -80,12 +82,12 @@ MBART50_LANGUAGES = MBART_LANGUAGES + tuple(_MBART50.split())
 NLLB_LANGUAGES = tuple(_NLLB_200.split())
 
 
-def language_frame(settings: Mapping[str, Any], tokens: Iterable[str], model_type: str | None) -> LanguageFrame | None:
+def language_frame(settings: Mapping[str, Any], backend: Tokenizer, model_type: str | None) -> LanguageFrame | None:
     """Return where a tokenizer puts the language of a text; None of a tokenizer that knows none.
 
     Args:
         settings: The tokenizer's, with its class as `tokenizer_class`.
-        tokens: The special tokens of its vocabulary.
+        backend: The tokenizer of `tokenizer.json`.
         model_type: The model's type, which says it where the tokenizer's class is a general one. Such a tokenizer, which
             the reference gives no languages, has them here where the caller names them.
     """
@@ -96,6 +98,6 @@ def language_frame(settings: Mapping[str, Any], tokens: Iterable[str], model_typ
         return _FRAMES[name]
     if model_type not in {"m2m_100", "nllb-moe"}:
         return None
-    known = set(tokens)
-    frame = next((frame for frame in (_M2M100, _NLLB) if frame.token(frame.default) in known), None)
+    frames = (frame for frame in (_M2M100, _NLLB) if backend.token_to_id(frame.token(frame.default)) is not None)
+    frame = next(frames, None)
     return frame and frame._replace(required=False)

@@ -35,7 +35,8 @@ def read_settings(folder: ModelFolder, backend: Tokenizer) -> dict[str, Any]:
     Returns:
         All that the files say, over the defaults of the class. `tokenizer_class` is the class's name without `Tokenizer`
         and `Fast`; `added_tokens` is a list of the tokens that the vocabulary must have, each a `tokenizers.AddedToken`;
-        special tokens are strings, or such objects where something says how they are found in a text.
+        special tokens are strings, or such objects where something says how they are found in a text. `backend` is there
+        where transformers 5 wrote the files.
 
     Raises:
         CheckpointError: A file is damaged.
@@ -68,6 +69,8 @@ def read_settings(folder: ModelFolder, backend: Tokenizer) -> dict[str, Any]:
             declared[role] = by_content.get(str(content_of(token)), token)
 
     settings = {**_defaults(defaults, backend), **declared}
+    if "backend" in config and "add_prefix_space" not in config:
+        settings["add_prefix_space"] = None  # transformers 5 takes this from tokenizer.json
     settings["tokenizer_class"] = name
     settings["pad_token_type_id"] = defaults.pad_token_type_id
     settings["model_input_names"] = config.get("model_input_names") or list(defaults.model_input_names)

@@ -104,7 +104,7 @@ class Tokenizer(Vocabulary):
         """
         backend = read_backend(folder)
         settings = read_settings(folder, backend)
-        frame = language_frame(settings, backend.get_vocab(), folder.config.get("model_type"))
+        frame = language_frame(settings, backend, folder.config.get("model_type"))
         adapt_backend(backend, settings, frame)
         return cls(backend, settings, chat_template=read_templates(folder, settings), language_frame=frame)
 

@@ -154,6 +154,7 @@ _CLASSES: Mapping[str, TokenizerClass] = {
     "Splinter": TokenizerClass(_BERT_TOKENS, settings={**_UNCASED, "additional_special_tokens": ["[QUESTION]"]}),
     "SqueezeBert": _BERT,
     "T5": _T5,
+    "TokenizersBackend": TokenizerClass(model_input_names=_NO_TYPES),  # of transformers 5
     "Udop": TokenizerClass("- </s> <unk> </s> <pad> - -", _NO_TYPES),
     "Whisper": TokenizerClass(_GPT2_TOKENS, _NO_TYPES, _NO_PREFIX_SPACE, _ADDED),
     "XGLM": TokenizerClass("<s> </s> <unk> </s> <pad> <s> -", _NO_TYPES),

@@ -80,6 +80,14 @@ def test_a_space_before_a_text(loaded, byte_level, name, prefix_space, token):
     assert loaded(byte_level, config).tokenize("a") == [token]
 
 
+def test_files_of_transformers_5(loaded, byte_level):
+    """There tokenizer.json alone says what begins a text, and whether a space does."""
+    spaced = byte_level.replace('"add_prefix_space":false', '"add_prefix_space":true')
+    for name in ("LlamaTokenizer", "TokenizersBackend"):
+        config = {"tokenizer_class": name, "backend": "tokenizers", "bos_token": "<s>"}
+        assert loaded(spaced, config).tokenize("a", add_special_tokens=True) == ["Ġa"]
+
+
 def test_added_tokens(loaded, byte_level):
     token = {"content": "power", "lstrip": True, "rstrip": False, "normalized": False, "single_word": True}
     config = {"tokenizer_class": "GPT2Tokenizer", "added_tokens_decoder": {"9000": token}}

@@ -78,6 +78,7 @@ def test_extra_special_tokens_of_transformers_5(loaded):
         "model_specific_special_tokens": {"image_token": "<image>"},
     }
     ours = loaded(config)
+    assert ours.model_input_names == ["input_ids", "attention_mask"]
     assert ours.all_special_tokens == ["<a>", "<b>", "<image>"]
     assert ours.tokenize("x<a><b>") == ["x", "<a>", "<b>"]
     assert ours.image_token == "<image>"
