@@ -273,6 +273,7 @@ def test_sentence_files_travel(tiny, out, tmp_path):
         (checkpoint / name).write_text(content)
     run(checkpoint, out)
     assert {name: (out / name).read_text() for name in files} == files
+    assert files.keys() <= Manifest.read(out).source["files"].keys()
 
 
 def test_the_task_is_that_of_the_head(tiny, out):

@@ -50,7 +50,7 @@ def adapt_backend(backend: Tokenizer, settings: Mapping[str, Any], frame: Langua
         frame: Where the language of a text stands, if the tokenizer's class puts it there.
 
     Raises:
-        CheckpointError: The settings ask for a token before or after each text, and name none.
+        CheckpointError: The settings ask for a token before or after each text and name none, or a value is not possible.
 
     Source: `__init__` of the fast tokenizers in transformers 4.57.6.
     """
@@ -66,9 +66,9 @@ def adapt_backend(backend: Tokenizer, settings: Mapping[str, Any], frame: Langua
         characters = {"handle_chinese_chars": settings["tokenize_chinese_chars"]} if name in _CHINESE_CHARACTERS else {}
         _change(backend, "normalizer", normalizers, lowercase | characters)
     if name in _SPACES_IN_OFFSETS:
-        names = ("add_prefix_space", "trim_offsets")
-        given = {name: settings[name] for name in names if settings.get(name) is not None}
-        _change(backend, "post_processor", processors, given)
+        keys = ("add_prefix_space", "trim_offsets")
+        spaces = {key: settings[key] for key in keys if settings.get(key) is not None}
+        _change(backend, "post_processor", processors, spaces)
     if name in _SPACES_ANYWHERE and prefix_space:
         backend.pre_tokenizer, backend.decoder = map(_with_spaces, (backend.pre_tokenizer, backend.decoder))
     if name in _BEGIN_AND_END and "backend" not in settings:  # transformers 5 takes them from tokenizer.json
@@ -105,7 +105,13 @@ def _change(backend: Tokenizer, name: str, module: Any, values: Mapping[str, Any
     if any(state.get(key, value) != value for key, value in values.items()):
         kind = getattr(module, state.pop("type"))
         pairs = {key: tuple(state[key]) for key in ("sep", "cls") if key in state}
-        setattr(backend, name, kind(**{**state, **pairs, **values}))
+        try:
+            setattr(backend, name, kind(**{**state, **pairs, **values}))
+        except TypeError as error:
+            raise CheckpointError(
+                f"tokenizer_config.json has values that no {kind.__name__} takes: {error}.",
+                hint=f"Write true or false for what becomes {', '.join(values)}, or export the checkpoint again.",
+            ) from error
 
 
 def _with_spaces(part: Any) -> Any:

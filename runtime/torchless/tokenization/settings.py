@@ -47,21 +47,12 @@ def read_settings(folder: ModelFolder, backend: Tokenizer) -> dict[str, Any]:
     config = folder.read_optional_json(_CONFIG)
     name = class_name_of(config, folder.config)
     defaults = tokenizer_class(name)
-    declared = {key: _as_token(value) if key in ROLES else value for key, value in config.items()}
-    for key in ("additional_special_tokens", "extra_special_tokens"):
-        if isinstance(config.get(key), list):  # transformers 5 calls the additional tokens extra
-            declared["additional_special_tokens"] = [*map(_as_token, config[key])]
-    # The files of transformers 5 name tokens of other roles by the second key.
-    keys = ("extra_special_tokens", "model_specific_special_tokens")
-    named = [config[key] for key in keys if isinstance(config.get(key), dict)]
-    declared["extra_special_tokens"] = {role: _as_token(token) for tokens in named for role, token in tokens.items()}
-
-    in_backend = backend.get_added_tokens_decoder()
-    if "added_tokens_decoder" in config:
+    declared = _declared(config)
+    if isinstance(config.get("added_tokens_decoder"), dict):
         added = {int(index): _added_token(token) for index, token in config["added_tokens_decoder"].items()}
     else:
         declared |= _special_tokens_map(folder, declared.get("additional_special_tokens") or [])
-        added = {**_added_tokens_file(folder, declared), **in_backend}
+        added = {**_added_tokens_file(folder, declared), **backend.get_added_tokens_decoder()}
     by_content = {token.content: token for token in added.values()}
     for role in ROLES:
         token = declared.get(role)
@@ -80,6 +71,19 @@ def read_settings(folder: ModelFolder, backend: Tokenizer) -> dict[str, Any]:
         if isinstance(settings[role], str):
             settings[role] = AddedToken(settings[role], **flags)
     return settings
+
+
+def _declared(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of `tokenizer_config.json`, its tokens read."""
+    declared = {key: _as_token(value) if key in ROLES else value for key, value in config.items()}
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        if isinstance(config.get(key), list):  # transformers 5 calls the additional tokens extra
+            declared["additional_special_tokens"] = [*map(_as_token, config[key])]
+    # The files of transformers 5 name tokens of other roles by the second key.
+    keys = ("extra_special_tokens", "model_specific_special_tokens")
+    named = [config[key] for key in keys if isinstance(config.get(key), dict)]
+    declared["extra_special_tokens"] = {role: _as_token(token) for tokens in named for role, token in tokens.items()}
+    return declared
 
 
 def _as_token(value: Any) -> Any:

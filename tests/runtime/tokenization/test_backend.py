@@ -51,6 +51,11 @@ def test_how_texts_are_normalized(loaded, uncased, name, config, tokens):
     assert general.tokenize("The café 我") == ["the", "cafe", "我"]
 
 
+def test_a_value_that_is_not_possible(loaded, uncased):
+    with pytest.raises(CheckpointError, match=r"no BertNormalizer takes[\s\S]*true or false[\s\S]*lowercase"):
+        loaded(uncased, {"tokenizer_class": "BertTokenizer", "do_lower_case": "yes"})
+
+
 @pytest.mark.parametrize(
     ("config", "first", "last"),
     [
