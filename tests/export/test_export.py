@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification
 
 import torchless_export.converters.optimum
 from torchless import CheckpointError, ExportError, ExportWarning, OptionError, TaskError, pipeline
+from torchless.folder.layout import SENTENCE_FILES
 from torchless.folder.manifest import Manifest
 from torchless_export.export import Silent, export
 from torchless_export.source.source import ReadOptions, find_source
@@ -267,11 +268,12 @@ class TestAdapters:
 def test_sentence_files_travel(tiny, out, tmp_path):
     checkpoint = shutil.copytree(tiny.checkpoint("bert", "feature-extraction"), tmp_path / "checkpoint")
     (checkpoint / "1_Pooling").mkdir()
-    files = {"modules.json": "[]", "sentence_bert_config.json": "{}", "1_Pooling/config.json": "{}"}
+    files = dict.fromkeys(SENTENCE_FILES, "{}") | {"modules.json": "[]"}
     for name, content in files.items():
         (checkpoint / name).write_text(content)
     run(checkpoint, out)
     assert {name: (out / name).read_text() for name in files} == files
+    assert files.keys() <= Manifest.read(out).source["files"].keys()
 
 
 def test_the_task_is_that_of_the_head(tiny, out):

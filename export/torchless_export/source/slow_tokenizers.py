@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -196,4 +197,36 @@ def _marian_decoder(slow: Any) -> decoders.Decoder:
     )
 
 
-_CONVERTERS: Mapping[str, Callable[[Any], Tokenizer]] = {"MarianTokenizer": _marian}
+def _m2m100(slow: Any) -> Tokenizer:
+    """Return what encodes as M2M100's sentencepiece model does, with the ids of `vocab.json`.
+
+    The tokens of its languages follow that vocabulary, and stand before each text.
+
+    Source: `M2M100Tokenizer` of transformers 4.57.6, models/m2m_100/tokenization_m2m_100.py.
+    """
+    from transformers.convert_slow_tokenizer import SpmConverter
+
+    class Converter(SpmConverter):  # type: ignore[misc]
+        """The pieces of a sentencepiece model, in the order of another vocabulary."""
+
+        def vocab(self, proto: Any) -> list[tuple[str, float]]:
+            scores = {piece.piece: piece.score for piece in proto.pieces}
+            lowest = min(scores.values())
+            return [(piece, scores.get(piece, lowest)) for piece in sorted(slow.encoder, key=slow.encoder.__getitem__)]
+
+        def unk_id(self, _proto: Any) -> int:
+            return int(slow.unk_token_id)
+
+    tokenizer: Tokenizer = Converter(SimpleNamespace(vocab_file=slow.spm_file)).converted()
+    languages = sorted(slow.lang_token_to_id, key=slow.lang_token_to_id.__getitem__)
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in languages])
+    language = slow.get_lang_token(slow.src_lang)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=[language, "$A", slow.eos_token],
+        pair=[language, "$A", "$B", slow.eos_token],
+        special_tokens=[(language, slow.get_lang_id(slow.src_lang)), (slow.eos_token, slow.eos_token_id)],
+    )
+    return tokenizer
+
+
+_CONVERTERS: Mapping[str, Callable[[Any], Tokenizer]] = {"M2M100Tokenizer": _m2m100, "MarianTokenizer": _marian}

@@ -8,10 +8,11 @@ from typing import Any
 from torchless.errors import ExportError
 from torchless.folder.hub import is_path, snapshot
 from torchless.folder.json_files import read_json
+from torchless.folder.layout import POOLING_CONFIG, SENTENCE_FILES
 from torchless.tasks import Task, find_task, task_of_architectures
 from torchless_export.hashes import sha256_of
 
-__all__ = ["SENTENCE_FILES", "ReadOptions", "Source", "find_source"]
+__all__ = ["ReadOptions", "Source", "find_source"]
 
 _ADAPTER_CONFIG = "adapter_config.json"
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
@@ -27,14 +28,6 @@ _ADAPTER_TASKS = {
     "SEQ_CLS": "text-classification",
     "TOKEN_CLS": "token-classification",
 }
-
-# What a sentence-transformers folder says about embeddings, beside the weights.
-SENTENCE_FILES = (
-    "modules.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-    "1_Pooling/config.json",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +127,8 @@ class Source:
 
     def record(self) -> dict[str, Any]:
         """Return what the manifest says of this source: its name, its revision, the SHA-256 of its files."""
-        files = {path.name: sha256_of(path) for path in sorted(self._files()) if path.is_file()}
+        paths = (path for path in sorted(self._files()) if path.is_file())
+        files = {path.relative_to(self.folder).as_posix(): sha256_of(path) for path in paths}
         record: dict[str, Any] = {"name": self.name, "files": files}
         if self.commit is not None:
             record["revision"] = self.commit
@@ -145,7 +139,9 @@ class Source:
     def _files(self) -> Iterator[Path]:
         weights = (*_WEIGHTS, *_PICKLED_WEIGHTS) if self.options.allow_pickle else _WEIGHTS
         code = _CODE if self.options.trust_remote_code else ()
-        return (path for pattern in {*weights, *_OTHER_FILES, *code} for path in self.folder.glob(pattern))
+        return (
+            path for pattern in {*weights, *_OTHER_FILES, POOLING_CONFIG, *code} for path in self.folder.glob(pattern)
+        )
 
 
 def find_source(name: str, options: ReadOptions = ReadOptions()) -> Source:

@@ -8,15 +8,19 @@ __all__ = ["ModelConfig"]
 
 # Families whose position embeddings are a table: a text longer than the table has no answer.
 # Those of the second set count positions from the padding id, which costs them that many rows and one more.
+# Source: `create_position_ids_from_input_ids` and `position_ids` of the models in transformers 4.57.6.
 _COUNTED_FROM_ZERO = frozenset({
-    "albert", "bart", "bert", "big_bird", "blenderbot", "blenderbot-small", "convbert", "data2vec-text", "deberta",
+    "albert", "bart", "bert", "big_bird", "blenderbot", "blenderbot-small", "convbert", "deberta",
     "deberta-v2", "distilbert", "electra", "ernie", "gpt2", "gpt_bigcode", "gpt_neo", "marian", "mbart", "mobilebert",
     "nystromformer", "opt", "pegasus", "roformer", "squeezebert",
 })  # fmt: skip
 _COUNTED_FROM_PADDING = frozenset({
-    "camembert", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
-    "xmod",
+    "camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
+    "xlm-roberta", "xlm-roberta-xl", "xmod",
 })  # fmt: skip
+_COUNTED_FROM_TWO = frozenset({"mra", "nystromformer", "yoso"})
+# The padding id that positions are counted from where config.json names none; MPNet asks for this one alone.
+_PADDING_ID = 1
 
 # Families that compute their past anew where their rotary frequencies change.
 _RECOMPUTES = frozenset({"phi3", "phimoe"})
@@ -81,12 +85,29 @@ class ModelConfig:
         model_type, positions = self.get("model_type"), self.get("max_position_embeddings", self.get("n_positions"))
         if not isinstance(positions, int) or not self.get("position_biased_input", True):
             return None
-        if model_type in _COUNTED_FROM_ZERO:
+        if self.get("position_embedding_type") in {"rotary", "alibi"}:
+            return None
+        if model_type in _COUNTED_FROM_ZERO | _COUNTED_FROM_TWO:  # the tables of the latter have two more rows
             return positions
-        if model_type in _COUNTED_FROM_PADDING:
-            padding_id = self.get("pad_token_id")
-            return positions - (1 if padding_id is None else int(padding_id)) - 1
-        return None
+        return None if self.counted_from is None else positions - self.counted_from - 1
+
+    @cached_property
+    def counted_from(self) -> int | None:
+        """The padding id that positions are counted from: those of padding, and the first token has the next.
+
+        None where they are counted from `first_position`, whatever a token is.
+        """
+        if self.get("model_type") not in _COUNTED_FROM_PADDING:
+            return None
+        padding_id = None if self.get("model_type") == "mpnet" else self.get("pad_token_id")
+        return _PADDING_ID if padding_id is None else int(padding_id)
+
+    @property
+    def first_position(self) -> int:
+        """The position of a text's first token."""
+        if self.counted_from is not None:
+            return self.counted_from + 1
+        return 2 if self.get("model_type") in _COUNTED_FROM_TWO else 0
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a value of `config.json`, or a default."""

@@ -12,6 +12,8 @@ __all__ = [
     "LIMIT_FILES",
     "MANIFEST_NAME",
     "POOLING_CONFIG",
+    "SENTENCE_CONFIG",
+    "SENTENCE_FILES",
     "SETTINGS",
     "check_graph_choice",
     "data_files",
@@ -24,6 +26,7 @@ __all__ = [
 
 MANIFEST_NAME = "torchless.json"
 POOLING_CONFIG = "1_Pooling/config.json"
+SENTENCE_CONFIG = "config_sentence_transformers.json"
 
 # A model's chat template, and the folder of those that have another name.
 CHAT_TEMPLATE = "chat_template.jinja"
@@ -47,16 +50,17 @@ LIMIT_FILES = tuple(
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 
+# What sentence-transformers says of embeddings and of ranking, beside the weights.
+SENTENCE_FILES = ("modules.json", SENTENCE_CONFIG, *LIMIT_FILES, POOLING_CONFIG)
+
 # All that the runtime reads beside graphs. The tokenizer comes last: where it is, a download brought the others.
 SETTINGS = (
     "config.json",
     MANIFEST_NAME,
     "generation_config.json",
     CHAT_TEMPLATE,
-    "modules.json",
-    "config_sentence_transformers.json",
-    *LIMIT_FILES,
-    POOLING_CONFIG,
+    *SENTENCE_FILES,
+    "added_tokens.json",
     "special_tokens_map.json",
     "tokenizer_config.json",
     "tokenizer.json",

@@ -14,6 +14,7 @@ from torchless.errors import CheckpointError, InputError
 from torchless.folder.hub import open_folder
 from torchless.folder.model_folder import ModelFolder
 from torchless.models.batch_dependence import padding_changes_answers
+from torchless.models.positions import position_ids
 from torchless.ort.session import Session
 from torchless.tasks import Task
 
@@ -189,7 +190,7 @@ class Model:
 
         Returns:
             The graph's outputs; their first axis is the texts. Where a graph takes positions, they count the tokens that
-            the mask lets count: padding on either side changes nothing.
+            the mask lets count, from where the model's family begins: padding on either side changes nothing.
 
         Raises:
             InputError: The shapes do not fit each other, or the texts are longer than the model takes.
@@ -227,8 +228,7 @@ class Model:
                 )
         feeds: dict[str, NDArray[Any]] = {name: given[name] for name in given.keys() & self.session.inputs.keys()}
         if "position_ids" in self.session.inputs:
-            counts = given["attention_mask"] == 1
-            feeds["position_ids"] = np.where(counts, counts.cumsum(axis=-1) - 1, 1)
+            feeds["position_ids"] = position_ids(given["input_ids"], given["attention_mask"], self.config)
         return self._answered(feeds)
 
     def _answered(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:

@@ -12,6 +12,7 @@ from torchless.pipelines.generation import GenerationOptions, GenerationPipeline
 from torchless.pipelines.inputs import text_input
 from torchless.pipelines.options import without_none
 from torchless.tasks import find_task
+from torchless.tokenization.languages import LanguageFrame
 from torchless.tokenization.tokenizer import Encoding, Tokenizer
 
 __all__ = [
@@ -151,40 +152,45 @@ class TranslationPipeline(Text2TextGenerationPipeline):
 
     def _preprocess(self, text: str, options: Text2TextOptions) -> list[Prompt]:
         """Turn a text into its prompt, with the tokens of the languages if the model has many languages."""
-        frame = self.tokenizer.language_frame
-        if frame is None:
+        frame, languages = self.tokenizer.language_frame, self._languages(options)
+        if frame is None or (languages == (None, None) and not frame.required):
             return super()._preprocess(text, options)
-        languages = self._languages(options)
-        _, target = map(self._language_id, languages)
+        source, target = self._language_tokens(frame, *languages)
         truncation = self.tokenizer.truncation(options.truncation)
         shorter = truncation and replace(truncation, max_length=truncation.max_length - len(frame.tokens))
-        tokens = [languages[0] if role == "language" else self.tokenizer.eos_token for role in frame.tokens]
+        tokens = [source if role == "language" else self.tokenizer.eos_token for role in frame.tokens]
         encoded, *encoded_tokens = self.tokenizer.encode_batch(
             [text_input(text), *tokens], truncation=shorter, add_special_tokens=False
         )
         before, after = encoded_tokens[: frame.before], encoded_tokens[frame.before :]
         encoding = Encoding.merge([*before, encoded, *after], growing_offsets=False)
-        config = self.generation_config.updated(**{**options.generation, "forced_bos_token_id": target})
+        first = self.tokenizer.token_id(target)
+        config = self.generation_config.updated(**{**options.generation, "forced_bos_token_id": first})
         return [Prompt(encoding, cut=bool(encoded.overflowing), config=config)]
 
-    def _languages(self, options: Text2TextOptions) -> tuple[str, str]:
+    def _languages(self, options: Text2TextOptions) -> tuple[str | None, str | None]:
         source, target = (getattr(options, name) for name in ("src_lang", "tgt_lang"))
         named = self.task_name.split("_")
         if source is None and target is None and len(named) == 4:  # translation_xx_to_yy
             return named[1], named[3]
-        if source is None or target is None:
-            raise OptionError(
-                f"src_lang={source!r} and tgt_lang={target!r} do not name both languages, and this model has many.",
-                hint='Give both as language codes of the model: src_lang="en_XX", tgt_lang="fr_XX"',
-            )
         return source, target
 
-    def _language_id(self, language: str) -> int:
-        found = self.tokenizer.token_id(language)
-        if found not in self.tokenizer.skipped_ids:
-            codes = self.tokenizer.convert_ids_to_tokens(sorted(self.tokenizer.skipped_ids))
-            raise OptionError(f"This model has no language {language!r}.", hint=nearest(language, codes))
-        return found
+    def _language_tokens(self, frame: LanguageFrame, *languages: str | None) -> list[str]:
+        """Return the tokens of the languages of a text and of its translation."""
+        tokenizer = self.tokenizer
+        special = set(tokenizer.convert_ids_to_tokens(sorted(tokenizer.skipped_ids)))
+        roles = {token for token in tokenizer.special_tokens_map.values() if isinstance(token, str)}
+        known = frame.codes(special - roles)
+        if None in languages:
+            raise OptionError(
+                f"src_lang={languages[0]!r} and tgt_lang={languages[1]!r} do not name both languages, and this model has many.",
+                hint=f"Give both as language codes of the model. {nearest(frame.default, known)}",
+            )
+        tokens = {language: frame.token(language) for language in languages if language is not None}
+        for language, token in tokens.items():
+            if token not in special - roles or not frame.codes([token]):
+                raise OptionError(f"This model has no language {language!r}.", hint=nearest(language, known))
+        return [tokens[language] for language in languages if language is not None]
 
 
 def _first_translation(model: GenerativeModel) -> str:

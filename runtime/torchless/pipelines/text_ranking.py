@@ -9,6 +9,7 @@ import numpy as np
 
 from torchless.batching.rows import Row, RowOutput
 from torchless.errors import CheckpointError, OptionError, check_whole_number, nearest
+from torchless.folder.layout import SENTENCE_CONFIG
 from torchless.folder.model_folder import ModelFolder
 from torchless.models.auto import Model
 from torchless.numerics import sigmoid
@@ -48,10 +49,14 @@ class TextRankingOptions(TokenizerOptions):
         function_to_apply: `sigmoid` gives scores from 0 to 1, `none` the logits of the model; by default the folder's
             setting, or else `sigmoid`.
         top_k: The number of documents to return; None returns all.
+        prompt: The text before each query; by default the folder's default prompt.
+        prompt_name: The name of one of the folder's prompts.
     """
 
     function_to_apply: FunctionToApply | None = None
     top_k: int | None = None
+    prompt: str | None = None
+    prompt_name: str | None = None
 
     def __post_init__(self) -> None:
         if self.function_to_apply not in (None, *get_args(FunctionToApply)):
@@ -60,6 +65,8 @@ class TextRankingOptions(TokenizerOptions):
                 hint=nearest(self.function_to_apply, get_args(FunctionToApply)),
             )
         check_whole_number("top_k", self.top_k, at_least=1, hint="Give a number of documents, or None for all.")
+        if self.prompt is not None and not isinstance(self.prompt, str):
+            raise OptionError(f"prompt={self.prompt!r} is not a string.", hint='Give a text: prompt="query: "')
 
 
 class TextRankingPipeline(Pipeline[TextRankingOptions]):
@@ -73,6 +80,7 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
     options_class = TextRankingOptions
 
     def __init__(self, model: Model, tokenizer: Tokenizer, **options: Any) -> None:
+        self._prompts, self._default_prompt = _declared_prompts(model.folder)
         super().__init__(model, tokenizer, **options)
         if model.config.num_labels != 1:
             raise CheckpointError(
@@ -114,7 +122,25 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
         """Turn a query into a row for each document."""
         pairs = text_pairs(text, "query", "document")
         truncation = options.read_truncation(self.tokenizer)
-        return [self.encode(pair, truncation, add_special_tokens=options.add_special_tokens) for pair in pairs]
+        prompt = self._prompt(options)
+        return [
+            self.encode((prompt + query, document), truncation, add_special_tokens=options.add_special_tokens)
+            for query, document in pairs
+        ]
+
+    def _prompt(self, options: TextRankingOptions) -> str:
+        """Return the text before a query.
+
+        Source: `_resolve_prompt` in sentence-transformers 5.7.0, base/model.py.
+        """
+        if options.prompt is not None:
+            return options.prompt
+        name = options.prompt_name or self._default_prompt
+        if name is None:
+            return ""
+        if name not in self._prompts:
+            raise OptionError(f"This model has no prompt {name!r}.", hint=nearest(name, self._prompts))
+        return self._prompts[name]
 
     def _postprocess(
         self, text: RankingInput, rows: Sequence[Row], outputs: Sequence[RowOutput], options: TextRankingOptions
@@ -128,13 +154,26 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
         return sorted(ranked, key=itemgetter("score"), reverse=True)[: options.top_k]
 
 
+def _declared_prompts(folder: ModelFolder) -> tuple[dict[str, str], str | None]:
+    """Return the prompts that a folder has by name, and the name of the default one."""
+    settings = folder.read_optional_json(SENTENCE_CONFIG)
+    prompts = {name: prompt or "" for name, prompt in (settings.get("prompts") or {}).items()}
+    name = settings.get("default_prompt_name")
+    if name is not None and name not in prompts:
+        raise CheckpointError(
+            f"{SENTENCE_CONFIG} in {str(folder.path)!r} has the default prompt {name!r}, and no prompt of that name.",
+            hint=nearest(name, prompts),
+        )
+    return prompts, name
+
+
 def _declared_function(folder: ModelFolder) -> FunctionToApply:
     """Return the function of a folder's sentence-transformers files that turns logits into scores; by default a sigmoid.
 
     Source: `get_default_activation_fn` and `_parse_model_config` of `CrossEncoder` in sentence-transformers 5.7.0.
     """
-    name, config = "config_sentence_transformers.json", folder.config
-    places = [folder.read_optional_json(name), config.get("sentence_transformers") or {}]
+    config = folder.config
+    places = [folder.read_optional_json(SENTENCE_CONFIG), config.get("sentence_transformers") or {}]
     declared = [place.get("activation_fn") for place in places] + [config.get("sbert_ce_default_activation_function")]
     path = next((path for path in declared if path), "torch.nn.Sigmoid")
     function = _ACTIVATIONS.get(path.rpartition(".")[2])

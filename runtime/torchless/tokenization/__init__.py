@@ -1,4 +1,4 @@
-"""Texts to token ids and back: the tokenizer, its special tokens, truncation, padding, and chat templates.
+"""Texts to token ids and back: the tokenizer, its settings and special tokens, truncation, padding, and chat templates.
 
 It may import `folder` and what `folder` may import. It alone imports tokenizers and jinja2.
 """

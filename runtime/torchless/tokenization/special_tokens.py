@@ -1,59 +1,61 @@
-"""A tokenizer's special tokens by their roles, read from `tokenizer_config.json`, and the inputs that its model takes."""
+"""A tokenizer's special tokens by their roles, read from its settings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["all_special_tokens", "model_input_names", "special_tokens", "special_tokens_map"]
+from tokenizers import AddedToken
 
-_ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+from torchless.tokenization.tokenizer_classes import ROLES
 
-# Tokenizer classes whose models take no token_type_ids. Source: `model_input_names` of the classes in
-# transformers 4.57.6; every other class keeps the base class's three names.
-_WITHOUT_TOKEN_TYPES = frozenset({
-    "Bart", "Barthez", "BigBird", "Blenderbot", "BlenderbotSmall", "Bloom", "CLIP", "Camembert", "CodeGen",
-    "CodeLlama", "Cohere", "DPRReader", "DistilBert", "GPT2", "GPTNeoX", "Gemma", "LED", "Llama", "Longformer",
-    "MBart", "MBart50", "MPNet", "Marian", "Mvp", "Nllb", "OpenAIGPT", "Pegasus", "Qwen2", "Reformer", "Roberta",
-    "T5", "Whisper", "XGLM", "XLMRoberta",
-})  # fmt: skip
+__all__ = ["all_special_tokens", "content_of", "special_token_values", "special_tokens", "special_tokens_map"]
 
 
-def special_tokens(config: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return the token of each role, None where the tokenizer has none.
+def special_tokens(settings: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the token of each role, the usual roles first; None where the tokenizer has none.
 
     Args:
-        config: The values of `tokenizer_config.json`; a token is a string, or an object with its `content`.
+        settings: A token is a string, an `AddedToken`, or an object with its `content`.
     """
-    return {role: _content(config.get(role)) for role in _ROLES}
+    named = settings.get("extra_special_tokens")
+    roles = {role: settings.get(role) for role in ROLES} | (named if isinstance(named, dict) else {})
+    return {role: content_of(token) for role, token in roles.items()}
 
 
-def all_special_tokens(config: Mapping[str, Any]) -> list[str]:
-    """Return every special token, those with a role first, each once."""
-    additional = [_content(token) for token in config.get("additional_special_tokens") or ()]
-    return list(dict.fromkeys(token for token in (*special_tokens(config).values(), *additional) if token))
+def special_token_values(settings: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield every special token as the settings hold it, each once: the usual roles, the additional ones, other roles."""
+    named = settings.get("extra_special_tokens")
+    values = [
+        *(settings.get(role) for role in ROLES),
+        *(settings.get("additional_special_tokens") or ()),
+        *(named.values() if isinstance(named, dict) else ()),
+    ]
+    seen = set()
+    for value in values:
+        content = content_of(value)
+        if content and content not in seen:
+            seen.add(content)
+            yield value
 
 
-def special_tokens_map(config: Mapping[str, Any]) -> dict[str, str | list[str]]:
+def all_special_tokens(settings: Mapping[str, Any]) -> list[str]:
+    """Return every special token as text, each once."""
+    return [str(content_of(token)) for token in special_token_values(settings)]
+
+
+def special_tokens_map(settings: Mapping[str, Any]) -> dict[str, str | list[str]]:
     """Return the special tokens that there are by role, the additional ones as a list."""
-    additional = [_content(token) or "" for token in config.get("additional_special_tokens") or ()]
-    extra = config.get("extra_special_tokens")
-    named = {role: _content(token) for role, token in extra.items()} if isinstance(extra, dict) else {}
-    by_role = {**special_tokens(config), **named, "additional_special_tokens": additional}
+    named = special_tokens(settings)
+    additional = [content_of(token) or "" for token in settings.get("additional_special_tokens") or ()]
+    by_role = {
+        **{role: named.pop(role) for role in ROLES},
+        "additional_special_tokens": additional,
+        **named,
+    }
     return {role: token for role, token in by_role.items() if token}
 
 
-def model_input_names(config: Mapping[str, Any]) -> list[str]:
-    """Return what a tokenizer returns by default: as the checkpoint declares, or else as its class does.
-
-    Args:
-        config: The values of `tokenizer_config.json`.
-    """
-    declared: list[str] | None = config.get("model_input_names")
-    family = str(config.get("tokenizer_class", "")).removesuffix("Fast").removesuffix("Tokenizer")
-    by_class = ["input_ids", "attention_mask"] if family in _WITHOUT_TOKEN_TYPES else [
-        "input_ids", "token_type_ids", "attention_mask",
-    ]  # fmt: skip
-    return declared or by_class
-
-
-def _content(token: Any) -> str | None:
+def content_of(token: Any) -> str | None:
+    """Return a token as text."""
+    if isinstance(token, AddedToken):
+        return str(token.content)
     return token.get("content") if isinstance(token, dict) else token

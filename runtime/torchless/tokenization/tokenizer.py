@@ -8,9 +8,10 @@ from typing import Any, Literal, Self
 import tokenizers
 from tokenizers import Encoding
 
-from torchless.errors import CheckpointError, InputError, OptionError
+from torchless.errors import InputError, OptionError
 from torchless.folder.hub import open_folder
 from torchless.folder.model_folder import ModelFolder
+from torchless.tokenization.backend import adapt_backend, read_backend
 from torchless.tokenization.chat_template import (
     check_chat_options,
     choose_template,
@@ -19,9 +20,9 @@ from torchless.tokenization.chat_template import (
     render,
 )
 from torchless.tokenization.encoding import BatchEncoding, as_array, encoding_columns, spans_mask
-from torchless.tokenization.languages import language_frame
+from torchless.tokenization.languages import LanguageFrame, language_frame
 from torchless.tokenization.padding import NO_LIMIT_ABOVE, Padding, pad_encodings, padded_width
-from torchless.tokenization.special_tokens import model_input_names
+from torchless.tokenization.settings import read_settings
 from torchless.tokenization.text_batch import text_batch
 from torchless.tokenization.truncation import (
     Truncation,
@@ -38,6 +39,7 @@ __all__ = ["Encoding", "Padding", "Tokenizer"]
 _NOT_PICKLED = frozenset({"_backend", "_lock", "_truncation"})
 # `transformers` writes 1e30 for a tokenizer without a limit.
 _NO_LIMIT = int(1e30)
+_INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")
 
 
 class Tokenizer(Vocabulary):
@@ -45,8 +47,9 @@ class Tokenizer(Vocabulary):
 
     Args:
         backend: The tokenizer of `tokenizer.json`.
-        config: The values of `tokenizer_config.json`, `special_tokens_map.json` beneath them.
+        config: Its settings, as `tokenizer_config.json` names them.
         chat_template: How chats become texts: a Jinja template, or several by name.
+        language_frame: Where the language of a text to translate is said; None of a tokenizer that knows none.
 
     Attributes:
         model_max_length: The longest input in tokens that the checkpoint declares, or 1e30.
@@ -67,6 +70,7 @@ class Tokenizer(Vocabulary):
         config: Mapping[str, Any],
         *,
         chat_template: str | Mapping[str, str] | None = None,
+        language_frame: LanguageFrame | None = None,
     ) -> None:
         super().__init__(backend, config)
         self._lock = Lock()
@@ -74,12 +78,12 @@ class Tokenizer(Vocabulary):
         backend.no_truncation()
         backend.no_padding()
         self.chat_template = chat_template
-        self.model_max_length = int(config.get("model_max_length") or _NO_LIMIT)
+        self.model_max_length = int(config.get("model_max_length") or config.get("max_len") or _NO_LIMIT)
         self.padding_side: str = config.get("padding_side", "right")
         self.truncation_side: str = config.get("truncation_side", "right")
         self.pad_token_type_id = int(config.get("pad_token_type_id", 0))
-        self.model_input_names = model_input_names(config)
-        self.language_frame = language_frame(config)
+        self.model_input_names: list[str] = config.get("model_input_names") or list(_INPUT_NAMES)
+        self.language_frame = language_frame
         self.max_positions: int | None = None
         self._location: tuple[str, str | None] | None = None
         self._config = dict(config)
@@ -104,18 +108,11 @@ class Tokenizer(Vocabulary):
         Raises:
             CheckpointError: A file is missing or damaged.
         """
-        path = folder.file("tokenizer.json")
-        try:
-            backend = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises a bare Exception
-            raise CheckpointError(
-                f"{path} is not a tokenizer: {error}",
-                hint=f"Export the checkpoint again: {folder.export_command}",
-            ) from error
-        names = ("special_tokens_map.json", "tokenizer_config.json")
-        special_tokens, settings = map(folder.read_optional_json, names)
-        config = special_tokens | settings
-        tokenizer = cls(backend, config, chat_template=read_templates(folder, config))
+        backend = read_backend(folder)
+        settings = read_settings(folder, backend)
+        frame = language_frame(settings, backend, folder.config.get("model_type"))
+        adapt_backend(backend, settings, frame)
+        tokenizer = cls(backend, settings, chat_template=read_templates(folder, settings), language_frame=frame)
         tokenizer.max_positions = folder.config.max_tokens
         tokenizer._location = folder.location
         return tokenizer

@@ -18,7 +18,7 @@ class Vocabulary:
 
     Args:
         backend: The tokenizer of `tokenizer.json`.
-        config: The values of `tokenizer_config.json`, `special_tokens_map.json` beneath them.
+        config: Its settings, as `tokenizer_config.json` names them.
 
     Attributes:
         all_special_tokens: The model's own tokens, each once.

@@ -12,6 +12,7 @@ import transformers
 from fixtures.checkpoints import ROBERTA_TOKENS, byte_level_bpe
 from fixtures.texts import HARD_TEXTS
 from transformers.convert_slow_tokenizer import SLOW_TO_FAST_CONVERTERS
+from transformers.models.m2m_100.tokenization_m2m_100 import FAIRSEQ_LANGUAGE_CODES
 
 from torchless import AutoTokenizer, ExportError, MissingExtraError
 from torchless_export.sample import sample_texts
@@ -238,3 +239,29 @@ def test_a_missing_package_is_named(folder, monkeypatch, missing):
     monkeypatch.setattr(slow_tokenizers, "find_spec", lambda name: None if name == missing else find_spec(name))
     with pytest.raises(MissingExtraError, match=r"sentencepiece tokenizer[\s\S]*pip install 'torchless\[export\]'"):
         load_tokenizer(folder("t5"))
+
+
+class TestM2M100:
+    """A sentencepiece model whose pieces have the ids of another file, which languages follow."""
+
+    @pytest.fixture(params=["unigram", "bpe"])
+    def folder(self, request, tmp_path):
+        train(tmp_path / "sentencepiece.bpe.model", sample_texts(400), model_type=request.param)
+        shared = [piece for piece in pieces(tmp_path / "sentencepiece.bpe.model") if not piece.startswith("<")]
+        vocabulary = ["<s>", "<pad>", "</s>", "<unk>", *reversed(shared), "madeupword0000"]
+        (tmp_path / "vocab.json").write_text(json.dumps({piece: index for index, piece in enumerate(vocabulary)}))
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "m2m_100"}))
+        languages = [f"__{code}__" for code in FAIRSEQ_LANGUAGE_CODES["m2m100"]]
+        config = {"tokenizer_class": "M2M100Tokenizer", "additional_special_tokens": languages}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+        return tmp_path
+
+    def test_the_same_ids_and_texts(self, folder):
+        slow = transformers.AutoTokenizer.from_pretrained(folder)
+        load_tokenizer(folder).save_pretrained(folder)
+        ours = AutoTokenizer.from_pretrained(folder)
+        assert (ours.language_frame.default, ours.token_id("__zu__")) == ("en", slow.get_lang_id("zu"))
+        for text in (*sample_texts(200), *HARD_TEXTS.values(), "äöü 我爱", "__fr__ a"):
+            ids = slow(text)["input_ids"]
+            assert ours(text)["input_ids"] == ids
+            assert ours.decode(ids, skip_special_tokens=True).strip() == slow.decode(ids, skip_special_tokens=True)
