@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from torchless.errors import InputError
+from torchless.errors import InputError, OptionError
 
-__all__ = ["BatchEncoding", "as_array", "encoding_columns", "spans_mask"]
+__all__ = ["BatchEncoding", "as_array", "encoding_columns", "encoding_error", "spans_mask"]
 
 _ENCODING_FIELDS = {
     "input_ids": "ids",
@@ -94,3 +94,23 @@ def as_array(rows: list[Any]) -> NDArray[np.int64]:
             hint="Give padding=True, and truncation=True where texts may be too long.",
         )
     return np.array(rows, dtype=np.int64)
+
+
+def encoding_error(error: BaseException, *, stride: int) -> BaseException:
+    """Return what to raise for an error of the package tokenizers; errors that are not its own stay as they are.
+
+    Args:
+        error: The error.
+        stride: The stride of the truncation, in tokens.
+    """
+    if type(error).__name__ == "PanicException":
+        return OptionError(
+            f"A stride of {stride} tokens leaves no window of this text.",
+            hint="Give a smaller stride or a larger max_length.",
+        )
+    if not isinstance(error, Exception):
+        return error
+    return InputError(
+        f"The tokenizer cannot encode this: {error}.",
+        hint="Give strings; if the pair is longer than the limit, truncation='longest_first'.",
+    )

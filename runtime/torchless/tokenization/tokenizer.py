@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import tokenizers
 from tokenizers import Encoding
 
-from torchless.errors import InputError, OptionError
+from torchless.errors import OptionError
 from torchless.folder.hub import open_folder
 from torchless.folder.model_folder import ModelFolder
 from torchless.tokenization.backend import adapt_backend, read_backend
@@ -19,9 +19,10 @@ from torchless.tokenization.chat_template import (
     read_templates,
     render,
 )
-from torchless.tokenization.encoding import BatchEncoding, as_array, encoding_columns, spans_mask
+from torchless.tokenization.encoding import BatchEncoding, as_array, encoding_columns, encoding_error, spans_mask
 from torchless.tokenization.languages import LanguageFrame, language_frame
 from torchless.tokenization.padding import NO_LIMIT_ABOVE, Padding, pad_encodings, padded_width
+from torchless.tokenization.pickling import reduced
 from torchless.tokenization.settings import read_settings
 from torchless.tokenization.text_batch import text_batch
 from torchless.tokenization.truncation import (
@@ -35,10 +36,7 @@ from torchless.tokenization.vocabulary import Vocabulary
 
 __all__ = ["Encoding", "Padding", "Tokenizer"]
 
-# What a tokenizer makes for itself.
-_NOT_PICKLED = frozenset({"_backend", "_lock", "_truncation"})
-# `transformers` writes 1e30 for a tokenizer without a limit.
-_NO_LIMIT = int(1e30)
+_NO_LIMIT = int(1e30)  # what `transformers` writes for a tokenizer without a limit
 _INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")
 
 
@@ -118,11 +116,7 @@ class Tokenizer(Vocabulary):
         return tokenizer
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what to load, and what the caller may have set since; a tokenizer without a folder is pickled whole."""
-        state = {name: value for name, value in vars(self).items() if name not in _NOT_PICKLED}
-        if self._location is not None:
-            return _loaded, self._location, state
-        return _rebuilt, (self._backend.to_str(), self._config), state
+        return reduced(self, self._location, self._backend, self._config)
 
     def __call__(
         self,
@@ -262,18 +256,8 @@ class Tokenizer(Vocabulary):
                         list(texts), add_special_tokens=add_special_tokens, is_pretokenized=is_split_into_words
                     )
                 )
-            except BaseException as error:  # tokenizers raises a bare Exception, and where it panics no Exception
-                if type(error).__name__ == "PanicException":
-                    raise OptionError(
-                        f"A stride of {truncation.stride if truncation else 0} tokens leaves no window of this text.",
-                        hint="Give a smaller stride or a larger max_length.",
-                    ) from error
-                if not isinstance(error, Exception):
-                    raise
-                raise InputError(
-                    f"The tokenizer cannot encode this: {error}.",
-                    hint="Give strings; if the pair is longer than the limit, truncation='longest_first'.",
-                ) from error
+            except BaseException as error:  # tokenizers raises a bare Exception, and if it panics no Exception
+                raise encoding_error(error, stride=truncation.stride if truncation else 0) from error
 
     def truncation(
         self,
@@ -414,11 +398,3 @@ class Tokenizer(Vocabulary):
             listed = masks[0] if is_single else masks
             encoded["assistant_masks"] = listed if return_tensors is None else as_array(masks)
         return encoded if return_dict else encoded["input_ids"]
-
-
-def _loaded(source: str, revision: str | None) -> Tokenizer:
-    return Tokenizer.from_pretrained(source, revision=revision)
-
-
-def _rebuilt(backend: str, config: Mapping[str, Any]) -> Tokenizer:
-    return Tokenizer(tokenizers.Tokenizer.from_str(backend), config)
