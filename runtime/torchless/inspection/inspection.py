@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from torchless.errors import CheckpointError
-from torchless.folder.layout import DTYPE_SUFFIXES, POOLING_CONFIG, data_files, find_graphs
+from torchless.folder.layout import DTYPE_SUFFIXES, POOLING_CONFIG, find_graphs
 from torchless.folder.manifest import Verification
 from torchless.folder.model_folder import ModelFolder
 from torchless.models.pooling import Pooling
@@ -170,7 +170,7 @@ def _variants(folder: ModelFolder) -> Iterator[VariantInspection]:
     named = {names: dtype for dtype in DTYPE_SUFFIXES if (names := find_graphs(graphs.__contains__, dtype))}
     own_named = {(name,): None for name in graphs.difference(*named)}
     for names, own_dtype in sorted((named | own_named).items()):
-        files = [file for name in names for file in (name, *data_files(present, name))]
+        files = [file for name in names for file in (name, *_data_files(folder, name))]
         yield VariantInspection(
             dtype=own_dtype,
             files={file: _size(folder.path / file) for file in files},
@@ -178,6 +178,13 @@ def _variants(folder: ModelFolder) -> Iterator[VariantInspection]:
             batch_dependent=any(folder.batch_dependent(folder.path / name) for name in names),
             verification=None,
         )
+
+
+def _data_files(folder: ModelFolder, graph: str) -> list[str]:
+    try:
+        return folder.data_files(graph)
+    except CheckpointError:  # `_problems` says so
+        return []
 
 
 def _size(path: Path) -> int | None:
@@ -210,6 +217,15 @@ def _problems(folder: ModelFolder) -> Iterator[str]:
         yield "tokenizer.json is missing."
     if not any(folder.path.rglob("*.onnx")) and not folder.hub_name:
         yield "There is no graph."
+    for graph in sorted(path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*.onnx")):
+        try:
+            missing = [name for name in folder.data_files(graph) if not folder.has(name)]
+        except CheckpointError as error:
+            yield error.problem
+            continue
+        listed = folder.variant_of(graph)
+        for name in missing if not listed else ():  # of a graph that the manifest lists, what it lists is checked below
+            yield f"{name} is missing, which holds weights of {graph}."
     for part in folder.manifest.parts if folder.manifest else ():
         damage = part.damage(folder.path)
         if damage and not (folder.hub_name and not folder.has(part.file)):  # of which no graph is downloaded

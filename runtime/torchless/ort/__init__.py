@@ -1,6 +1,6 @@
 """ONNX Runtime: graphs, loaded and run. The one package that imports onnxruntime.
 
-It may import `errors`.
+It may import `errors` and `folder`.
 """
 
 import os
