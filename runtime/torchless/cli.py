@@ -60,7 +60,7 @@ def _app() -> Any:
             providers=provider,
         )
         for text in texts or pipe.example_inputs():
-            output = pipe(text, **({} if texts else pipe.task.options))
+            output = pipe(text, **({} if texts else pipe.example_options))
             line = json.dumps({"input": text, "output": output}, ensure_ascii=False)
             typer.echo(line if texts else shorten(line))
 

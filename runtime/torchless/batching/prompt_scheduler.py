@@ -35,8 +35,8 @@ class PromptScheduler:
         tokenizer: It finds stop strings.
         max_batch_tokens: The most tokens in a batch of prompts, padding included: what the first step reads.
         max_batch_sequences: The most sequences that are generated together; a beam is one.
-        max_batch_rows: The most prompts in a batch. None sets no other bound, but each prompt is alone if an answer depends
-            on the rows that share its batch.
+        max_batch_rows: The most prompts in a batch. None sets no other bound, but a prompt is alone if an answer depends
+            on the rows that share its batch, or if the graph takes one.
 
     Attributes:
         max_chunk_inputs: The most inputs in a chunk.
@@ -58,7 +58,7 @@ class PromptScheduler:
         self._has_encoder = model.task.encoder_decoder
         self._max_batch_tokens = max_batch_tokens
         self._max_batch_sequences = max_batch_sequences
-        self._max_batch_rows = 1 if max_batch_rows is None and model.batch_dependent else max_batch_rows
+        self._max_batch_rows = model.max_batch_rows(max_batch_tokens) if max_batch_rows is None else max_batch_rows
 
     def run(
         self,

@@ -12,7 +12,7 @@ from torchless.tokenization.tokenizer import Encoding
 
 __all__ = ["Prompt", "Row", "RowChunk", "RowOutput"]
 
-# The arrays that the model answers for one row, padding cut off: floats, in the order of `Task.outputs`; or the token ids
+# The arrays that the model answers for one row, padding cut off: floats, in the order of `Model.outputs`; or the token ids
 # of each sequence that a prompt was answered with.
 RowOutput: TypeAlias = tuple[NDArray[Any], ...]
 

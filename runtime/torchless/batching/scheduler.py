@@ -21,7 +21,7 @@ class Scheduler:
         tokenizer: It knows how rows are padded.
         max_batch_tokens: The most tokens in a batch, padding included: what the batch costs.
         max_batch_rows: The most rows in a batch. None sets no bound, but each row runs alone if an answer depends on the
-            rows that share its batch.
+            rows that share its batch, and a graph's static axes bound them.
 
     Attributes:
         max_chunk_inputs: The most inputs in a chunk: enough to sort by length, few enough to stay lazy and small.
@@ -34,7 +34,7 @@ class Scheduler:
     ) -> None:
         self._runner = BatchRunner(model, tokenizer)
         self._max_batch_tokens = max_batch_tokens
-        self._max_batch_rows = 1 if max_batch_rows is None and model.batch_dependent else max_batch_rows
+        self._max_batch_rows = model.max_batch_rows(max_batch_tokens) if max_batch_rows is None else max_batch_rows
         self._workers = ThreadPoolExecutor(model.session.workers, thread_name_prefix="torchless")
 
     def run(self, rows: Sequence[Row], *, max_batch_rows: int | None = None) -> list[RowOutput]:

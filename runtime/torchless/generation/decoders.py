@@ -10,7 +10,7 @@ from torchless.errors import CheckpointError, InputError
 from torchless.generation.cache import Cache
 from torchless.ort.session import Session
 
-__all__ = ["DecoderSteps", "empty_past"]
+__all__ = ["DecoderSteps", "empty_past", "is_decoder_input"]
 
 _PAST, _PRESENT = "past_key_values.", "present."
 _OF_ENCODER = ".encoder."
@@ -51,8 +51,7 @@ class DecoderSteps:
         self._encoded = encoded or {}
         self._limit = limit
         self._past = tuple(name for name in session.inputs if name.startswith(_PAST))
-        others = session.inputs.keys() - set(self._past)
-        if not self._past or not others <= _GIVEN:
+        if not self._past or not all(map(is_decoder_input, session.inputs)):
             raise CheckpointError(
                 f"{session.graph} is no decoder that can be run token by token: it takes {', '.join(session.inputs)}.",
                 hint="Export the model with its past: torchless export MODEL OUT",
@@ -128,6 +127,11 @@ class DecoderSteps:
                 f"The text has {counts.max()} tokens, and this model takes {self._limit}.",
                 hint=f"Cut the prompt, or ask for less: prompt and continuation have room for {self._limit} tokens.",
             )
+
+
+def is_decoder_input(name: str) -> bool:
+    """Whether an input of a decoder's graph, by its name, is given something at each step."""
+    return name in _GIVEN or name.startswith(_PAST)
 
 
 def empty_past(session: Session, names: Iterable[str], *, rows: int) -> dict[str, NDArray[Any]]:

@@ -66,9 +66,7 @@ def _located(content: mmap.mmap, initializer: Field, name: str) -> bytes:
         return content[initializer.start : initializer.end]
     where = {"location": name, "offset": str(raw.content), "length": str(raw.end - raw.content)}
     entries = (
-        _delimited(
-            TENSOR_EXTERNAL_DATA, _delimited(ENTRY_KEY, key.encode()) + _delimited(ENTRY_VALUE, value.encode())
-        )
+        _delimited(TENSOR_EXTERNAL_DATA, _delimited(ENTRY_KEY, key.encode()) + _delimited(ENTRY_VALUE, value.encode()))
         for key, value in where.items()
     )
     kept = (content[field.start : field.end] for field in fields if field is not raw)

@@ -173,7 +173,7 @@ class Pipeline(ABC, Generic[OptionsT]):
     @property
     def max_tokens(self) -> int | None:
         """The most tokens of a row that both the tokenizer and the model declare; None if neither has a limit."""
-        limits = (self.tokenizer.max_tokens, self.model.config.max_tokens)
+        limits = (self.tokenizer.max_tokens, self.model.max_tokens)
         return min((limit for limit in limits if limit is not None), default=None)
 
     def with_options(self, options: OptionsT, changes: Mapping[str, Any]) -> OptionsT:
@@ -188,6 +188,11 @@ class Pipeline(ABC, Generic[OptionsT]):
         """Return inputs to try the pipeline with."""
         mask = self.tokenizer.mask_token or ""
         return [example.format(mask=mask) if isinstance(example, str) else example for example in self.task.examples]
+
+    @property
+    def example_options(self) -> Mapping[str, Any]:
+        """The options to try the pipeline with."""
+        return self.task.options
 
     def encode(
         self, text: Any, truncation: Truncation | None, *, add_special_tokens: bool = True, **encoding: bool

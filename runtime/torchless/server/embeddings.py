@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 
 from torchless.errors import InputError, OptionError, nearest
-from torchless.folder.layout import POOLING_CONFIG
 from torchless.folder.model_folder import ModelFolder
+from torchless.models.pooling import declares_pooling
 from torchless.pipelines.inputs import text_input
 from torchless.server.models import ServedModel
 
@@ -81,8 +81,8 @@ def prompted(served: ServedModel, texts: Sequence[Any], prompt_name: str | None)
 
 
 def pools(served: ServedModel) -> bool:
-    """Whether a model's folder says how texts become embeddings."""
-    return bool(served.pipeline.model.folder.has(POOLING_CONFIG))
+    """Whether a model's graph or folder says how texts become embeddings."""
+    return declares_pooling(served.pipeline.model)
 
 
 def check_some(inputs: Sequence[Any], name: str) -> None:

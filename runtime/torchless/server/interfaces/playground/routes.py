@@ -9,8 +9,8 @@ from litestar import Response, get
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
-from torchless.folder.layout import POOLING_CONFIG
-from torchless.folder.model_folder import ModelFolder
+from torchless.models.model import Model
+from torchless.models.pooling import declares_pooling
 from torchless.server.interface import Interface
 from torchless.server.models import ServedModel
 from torchless.server.server_request import ServerRequest
@@ -59,7 +59,7 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
         pipeline = model.pipeline
         options = dict(pipeline.task.options)
         if model.task == "feature-extraction":
-            options |= _embedding_options(pipeline.model.folder)
+            options |= _embedding_options(pipeline.model)
         return cls(
             name=model.name,
             task=model.task,
@@ -108,6 +108,6 @@ def _file(name: str) -> Response[bytes]:
     return Response(_CONTENTS[name], media_type=_MEDIA_TYPES[Path(name).suffix], headers=_HEADERS)
 
 
-def _embedding_options(folder: ModelFolder) -> dict[str, Any]:
-    """Return what makes one embedding a text: as the folder says, else as most models do."""
-    return {"pooling": "auto"} if folder.has(POOLING_CONFIG) else {"pooling": "mean", "normalize": True}
+def _embedding_options(model: Model) -> dict[str, Any]:
+    """Return what makes one embedding a text: as the graph or the folder says, else as most models do."""
+    return {"pooling": "auto"} if declares_pooling(model) else {"pooling": "mean", "normalize": True}

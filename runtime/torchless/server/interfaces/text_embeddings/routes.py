@@ -257,7 +257,8 @@ def _model_type(served: ServedModel) -> dict[str, dict[str, Any]]:
         "label2id": dict(config.label2id),
     }
     if served.task == "feature-extraction":
-        return {"embedding": {"pooling": Pooling.read(served.pipeline.model.folder).mode} if pools(served) else {}}
+        mode = Pooling.of(served.pipeline.model).mode if pools(served) else None
+        return {"embedding": {} if mode is None else {"pooling": mode}}
     if served.task == "text-ranking":
         return {"reranker": labels}
     if served.task == "text-classification":
