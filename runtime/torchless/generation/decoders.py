@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.errors import CheckpointError, InputError
+from torchless.errors import CheckpointError, InputError, ScoreError
 from torchless.generation.cache import Cache
 from torchless.ort.session import Session
 
@@ -106,7 +106,11 @@ class DecoderSteps:
         return logits if cache.in_order else logits[cache.slots]
 
     def _run(self, ids: NDArray[np.int64], past: tuple[str, ...], *, cached: bool) -> NDArray[np.float32]:
-        """Run the graph on tokens and the cache, take over what past it answers, and return the last logits, (slots, vocabulary)."""
+        """Run the graph on tokens and the cache, take over what past it answers, and return the last logits, (slots, vocabulary).
+
+        Raises:
+            ScoreError: A row's logits are not numbers.
+        """
         cache = self._cache
         offered = {
             **cache.shared,
@@ -119,7 +123,12 @@ class DecoderSteps:
         logits, *present = self._session.run(feeds, self._asked[past])
         cache.kept.update(zip(past, present, strict=True))
         # Where a prompt's logits all come back, the copy lets go of the others. Of one token it is none.
-        return np.ascontiguousarray(logits[:, -1], np.float32)
+        last = np.ascontiguousarray(logits[:, -1], np.float32)
+        if not np.isfinite(
+            last.max(axis=-1)
+        ).all():  # minus infinity bars a token; the maximum of NaN and others is NaN
+            raise ScoreError
+        return last
 
     def _check_length(self, counts: NDArray[np.int64]) -> None:
         if self._limit is not None and counts.max(initial=0) > self._limit:

@@ -2,18 +2,20 @@
 
 import warnings
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from torchless.batching.policy import chunks
 from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.rows import Row, RowChunk, RowOutput
 from torchless.batching.scheduler import Scheduler
-from torchless.errors import TruncationWarning, check_whole_number
+from torchless.errors import ScoreError, TruncationWarning, check_whole_number
 from torchless.models.model import Model
+from torchless.pipelines.finiteness import outputs_are_finite, scores_are_finite
 from torchless.pipelines.options import updated
 from torchless.tasks import Task
 from torchless.tokenization.tokenizer import Tokenizer
@@ -94,9 +96,10 @@ class Pipeline(ABC, Generic[OptionsT]):
         _check_batch_size(batch_size)
         largest = self._scheduler.max_chunk_inputs
         if isinstance(inputs, Iterator):
-            return self._lazy_results(self._answer(chunks(inputs, largest=largest), chosen, batch_size))
+            return self._lazy_results(self._answer(chunks(inputs, largest=largest), chosen, batch_size, counted=True))
         items = inputs if isinstance(inputs, list) else [inputs]
-        answers = list(self._answer(chunks(items, first=largest, largest=largest), chosen, batch_size))
+        in_chunks = chunks(items, first=largest, largest=largest)
+        answers = list(self._answer(in_chunks, chosen, batch_size, counted=isinstance(inputs, list)))
         _warn_of_truncation(_Truncated.total(truncated for truncated, _ in answers), stacklevel=4)
         results = list(chain.from_iterable(results for _, results in answers))
         return results if isinstance(inputs, list) else results[0]
@@ -115,7 +118,8 @@ class Pipeline(ABC, Generic[OptionsT]):
         chosen = self.with_options(self.options, options)
         rows_of_inputs = self._rows_of_inputs(inputs, chosen)
         rows = list(chain.from_iterable(rows_of_inputs))
-        return Prepared(rows, lambda outputs: self._results(inputs, rows_of_inputs, outputs, chosen))
+        first = 0 if len(inputs) > 1 else None
+        return Prepared(rows, lambda outputs: self._results(inputs, rows_of_inputs, outputs, chosen, first=first))
 
     def preprocess(self, text: Any, options: OptionsT | None = None) -> Sequence[Row]:
         """Turn one input into its rows.
@@ -219,9 +223,10 @@ class Pipeline(ABC, Generic[OptionsT]):
         return [Row(whole), *(map(Row, whole.overflowing) if truncation else ())]
 
     def _answer(
-        self, input_chunks: Iterable[list[Any]], options: OptionsT, batch_size: int | None
+        self, input_chunks: Iterable[list[Any]], options: OptionsT, batch_size: int | None, *, counted: bool
     ) -> Iterator[tuple["_Truncated", list[Any]]]:
-        """Yield the results of each chunk of inputs."""
+        """Yield the results of each chunk of inputs; an error says an input's index where they are `counted`."""
+        first = 0 if counted else None
         encoded: deque[tuple[list[Any], list[Sequence[Row]]]] = deque()
 
         def row_chunks() -> Iterator[RowChunk]:
@@ -231,9 +236,20 @@ class Pipeline(ABC, Generic[OptionsT]):
                 is_full = len(inputs) == self._scheduler.max_chunk_inputs
                 yield RowChunk(list(chain.from_iterable(rows_of_inputs)), is_full)
 
-        for outputs in self._scheduler.run_chunks(row_chunks(), max_batch_rows=batch_size):
+        chunks_of_outputs = self._scheduler.run_chunks(row_chunks(), max_batch_rows=batch_size)
+        while True:
+            try:
+                outputs = next(chunks_of_outputs)
+            except StopIteration:
+                return
+            except ScoreError as error:  # of a generation
+                inputs, rows_of_inputs = encoded[0]
+                index = bisect_right(list(accumulate(map(len, rows_of_inputs))), error.row)
+                raise ScoreError(inputs[index], index=None if first is None else first + index) from error
             inputs, rows_of_inputs = encoded.popleft()
-            yield _Truncated.of(rows_of_inputs), self._results(inputs, rows_of_inputs, outputs, options)
+            results = self._results(inputs, rows_of_inputs, outputs, options, first=first)
+            yield _Truncated.of(rows_of_inputs), results
+            first = None if first is None else first + len(inputs)
 
     def _lazy_results(self, answers: Iterable[tuple["_Truncated", list[Any]]]) -> Iterator[Any]:
         for truncated, results in answers:
@@ -252,12 +268,25 @@ class Pipeline(ABC, Generic[OptionsT]):
         rows_of_inputs: Sequence[Sequence[Row]],
         outputs: Sequence[RowOutput],
         options: OptionsT,
+        *,
+        first: int | None,
     ) -> list[Any]:
+        """Return the result of each input. The first has the index `first`, which errors say; None says no index.
+
+        Raises:
+            ScoreError: The model answered an input with values that are not numbers.
+        """
         remaining = iter(outputs)
-        return [
-            self._postprocess(text, rows, [next(remaining) for _ in rows], options)
-            for text, rows in zip(inputs, rows_of_inputs, strict=True)
-        ]
+        results = []
+        for index, (text, rows) in enumerate(zip(inputs, rows_of_inputs, strict=True)):
+            outputs_of_rows = [next(remaining) for _ in rows]
+            if self.task.cached or outputs_are_finite(outputs_of_rows, tuple(self.model.outputs.values())):
+                result = self._postprocess(text, rows, outputs_of_rows, options)
+                if scores_are_finite(result):
+                    results.append(result)
+                    continue
+            raise ScoreError(text, index=None if first is None else first + index)
+        return results
 
     def _check_lengths(self, rows: Sequence[Row]) -> None:
         for row in rows:
