@@ -156,8 +156,6 @@ def _declared(tensor: Tensor) -> str:
 def _variants(folder: ModelFolder) -> Iterator[VariantInspection]:
     """Yield the variants that the manifest lists, there or not, and then the other graphs that are there."""
     listed = folder.manifest.variants if folder.manifest else {}
-    found = (path for path in folder.path.rglob("*.onnx*") if path.is_file())
-    present = {path.relative_to(folder.path).as_posix() for path in found}
     for dtype, variant in listed.items():
         yield VariantInspection(
             dtype=dtype,
@@ -166,7 +164,7 @@ def _variants(folder: ModelFolder) -> Iterator[VariantInspection]:
             batch_dependent=variant.batch_dependent,
             verification=variant.verification,
         )
-    graphs = {name for name in present if name.endswith(".onnx") and not folder.variant_of(name)}
+    graphs = {name for name in _graphs(folder) if not folder.variant_of(name)}
     named = {names: dtype for dtype in DTYPE_SUFFIXES if (names := find_graphs(graphs.__contains__, dtype))}
     own_named = {(name,): None for name in graphs.difference(*named)}
     for names, own_dtype in sorted((named | own_named).items()):
@@ -178,6 +176,12 @@ def _variants(folder: ModelFolder) -> Iterator[VariantInspection]:
             batch_dependent=any(folder.batch_dependent(folder.path / name) for name in names),
             verification=None,
         )
+
+
+def _graphs(folder: ModelFolder) -> list[str]:
+    """Return the graphs that are there, by their paths in the folder."""
+    found = (path for path in folder.path.rglob("*.onnx") if path.is_file())
+    return sorted(path.relative_to(folder.path).as_posix() for path in found)
 
 
 def _data_files(folder: ModelFolder, graph: str) -> list[str]:
@@ -215,9 +219,10 @@ def _embeddings(folder: ModelFolder) -> tuple[Pooling | None, tuple[str, ...]]:
 def _problems(folder: ModelFolder) -> Iterator[str]:
     if not folder.has("tokenizer.json"):
         yield "tokenizer.json is missing."
-    if not any(folder.path.rglob("*.onnx")) and not folder.hub_name:
+    graphs = _graphs(folder)
+    if not graphs and not folder.hub_name:
         yield "There is no graph."
-    for graph in sorted(path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*.onnx")):
+    for graph in graphs:
         try:
             missing = [name for name in folder.data_files(graph) if not folder.has(name)]
         except CheckpointError as error:
