@@ -190,8 +190,13 @@ def large():
 
 
 def test_a_connection_that_is_cut_is_resumed(client, hub, files, large, expected):
-    data = "onnx/model_quantized.onnx_data"
-    hub.repositories[NAME] = Repository({FIRST: {**files, data: large}})
+    graph, data = "onnx/model_quantized.onnx", "onnx/model_quantized.onnx_data"
+    model = onnx.load_from_string(files[graph])
+    tensor = model.graph.initializer.add(
+        name="large", dims=[len(large)], data_type=onnx.TensorProto.UINT8, data_location="EXTERNAL"
+    )
+    tensor.external_data.add(key="location", value="model_quantized.onnx_data")
+    hub.repositories[NAME] = Repository({FIRST: {**files, graph: model.SerializeToString(), data: large}})
     hub.cuts, hub.cut_after = {data: 1}, 11_000_000
     assert client(CLASSIFY) == expected
     ranges = [wanted for name, wanted in hub.contents if name == data]

@@ -69,7 +69,7 @@ def test_branches_constants_and_sparse_tensors(tmp_path, number):
 
 def test_graphs_that_are_nested_deeply(tmp_path):
     graph = graph_of(initializer=[tensor_in("w")])
-    for _ in range(60):
+    for _ in range(25):
         graph = graph_of(node_with("then", graph))
     assert external_files(written(tmp_path, graph)) == ["w"]
 
