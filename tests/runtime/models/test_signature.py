@@ -3,7 +3,7 @@ import json
 import numpy as np
 import onnx
 import pytest
-from fixtures.graphs import changed, set_dtypes
+from fixtures.graphs import changed, pooled, set_dtypes
 from onnx import TensorProto, helper
 
 from torchless import (
@@ -143,25 +143,6 @@ def test_an_encoder_without_hidden_states(tiny, tmp_path):
     onnx.save(model, path)
     with pytest.raises(CheckpointError, match="has no output 'last_hidden_state'; it has: encoded"):
         AutoModelForSeq2SeqLM.from_pretrained(folder)
-
-
-def pooled(*, alone):
-    """Let a graph give the first token's hidden state as the embedding of a text, twice as long; and that `alone`."""
-
-    def change(model):
-        graph = model.graph
-        (hidden,) = graph.output
-        two, zero = np.float32(2), np.int64(0)
-        graph.initializer.extend(
-            onnx.numpy_helper.from_array(np.asarray(x), n) for n, x in {"two": two, "zero": zero}.items()
-        )
-        graph.node.append(helper.make_node("Gather", [hidden.name, "zero"], ["first"], axis=1))
-        graph.node.append(helper.make_node("Mul", ["first", "two"], ["sentence_embedding"]))
-        if alone:
-            graph.output.remove(hidden)
-        graph.output.append(helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["batch", 32]))
-
-    return change
 
 
 @pytest.mark.parametrize("alone", [False, True])
