@@ -57,7 +57,7 @@ def _app() -> Any:
             providers=provider,
         )
         for text in texts or pipe.example_inputs():
-            output = pipe(text, **({} if texts else pipe.task.options))
+            output = pipe(text, **({} if texts else pipe.example_options))
             line = json.dumps({"input": text, "output": output}, ensure_ascii=False)
             if not texts and len(line) > _MAX_EXAMPLE_CHARACTERS:
                 line = line[: _MAX_EXAMPLE_CHARACTERS - 1] + "…"

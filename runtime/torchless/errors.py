@@ -12,12 +12,16 @@ __all__ = [
     "InputError",
     "MissingExtraError",
     "OptionError",
+    "ScoreError",
     "TaskError",
     "TorchlessError",
     "TruncationWarning",
     "check_whole_number",
     "nearest",
 ]
+
+
+_SHOWN_CHARACTERS = 100  # of an input
 
 
 class TorchlessError(Exception):
@@ -47,6 +51,25 @@ class TaskError(TorchlessError, ValueError):
 
 class InputError(TorchlessError, ValueError):
     """An input that a tokenizer, model or pipeline cannot process."""
+
+
+class ScoreError(InputError):
+    """A model answers an input with NaN or infinite values.
+
+    Args:
+        text: The input, if it is known.
+        index: Its place in the list that it is from, if it is from one.
+        row: Its place among the rows that ran.
+    """
+
+    def __init__(self, text: object = None, *, index: int | None = None, row: int = 0) -> None:
+        shown = "" if text is None else f" {_shortened(repr(text))}"
+        place = "" if index is None else f" (index {index} of the inputs)"
+        super().__init__(
+            f"The model answers{shown}{place} with NaN or infinite values.",
+            hint="Try another variant of the model, for example dtype='fp32'; or export the checkpoint again.",
+        )
+        self.row = row
 
 
 class OptionError(TorchlessError, ValueError):
@@ -79,6 +102,10 @@ class ExportWarning(UserWarning):
 
 class TruncationWarning(UserWarning):
     """Texts were longer than the limit and were cut; the results do not cover the rest."""
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ class Task:
         auto_class: The class of the lower-level API, in `torchless.models.auto`; `transformers` has a class of this name.
         outputs: The required outputs of the ONNX graph, each with the names of its axes. After a batch, the axis `tokens`
             is cut to the length of the row. The axis `labels` is as long as `config.id2label`.
+        further_outputs: The outputs that the graph may have in addition, or instead, each with the names of its axes.
         pipeline: The pipeline class, as `module:class`.
         cached: Whether the graph takes and returns the keys and values of past tokens.
         encoder_decoder: Whether there are two graphs, an encoder and a decoder; the outputs are those of the decoder.
@@ -38,6 +39,7 @@ class Task:
     pipeline: str
     examples: tuple[Any, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    further_outputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cached: bool = False
     encoder_decoder: bool = False
     heads: tuple[str, ...] = ()
@@ -66,6 +68,7 @@ TASKS: tuple[Task, ...] = (
         name="feature-extraction",
         auto_class="AutoModel",
         outputs={"last_hidden_state": ("batch", "tokens", "hidden")},
+        further_outputs={"sentence_embedding": ("batch", "hidden")},
         default_model="Xenova/all-MiniLM-L6-v2",
         pipeline="torchless.pipelines.feature_extraction:FeatureExtractionPipeline",
         examples=("This is a simple test.",),

@@ -12,6 +12,8 @@ import torch
 import transformers
 from fixtures.comparison import assert_same
 from optimum.exporters.onnx import main_export
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer import modules
 
 import torchless
 
@@ -163,3 +165,26 @@ def test_the_command_of_optimum(tiny, tmp_path):
     assert_same(
         expected(COURSE_TEXTS, top_k=None), torchless.pipeline(model=tmp_path / "out")(COURSE_TEXTS, top_k=None)
     )
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_a_sentence_transformers_folder_that_optimum_exported(pooling, tiny, tmp_path):
+    base = modules.Transformer(str(tiny.checkpoint("bert", "feature-extraction")), max_seq_length=16)
+    parts = [base, modules.Pooling(32, pooling_mode=pooling), modules.Normalize()]
+    SentenceTransformer(modules=parts, device="cpu").save(str(tmp_path / "checkpoint"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        main_export(
+            str(tmp_path / "checkpoint"),
+            tmp_path / "theirs",
+            task="feature-extraction",
+            library_name="sentence_transformers",
+            do_validation=False,
+        )
+    texts = [*COURSE_TEXTS, "A text of more tokens than this model reads. " * 5]
+    expected = SentenceTransformer(str(tmp_path / "checkpoint"), device="cpu").encode(texts)
+    embed = torchless.pipeline("feature-extraction", tmp_path / "theirs")
+    np.testing.assert_allclose(embed(texts[:2], pooling="auto", return_tensors="np"), expected[:2], atol=1e-5)
+    with pytest.warns(torchless.TruncationWarning, match="cut to 16 tokens"):
+        cut = embed(texts[2:], pooling="auto", return_tensors="np")
+    np.testing.assert_allclose(cut, expected[2:], atol=1e-5)

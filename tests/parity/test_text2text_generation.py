@@ -135,11 +135,13 @@ def multilingual(kind):
 class ModelStub:
     """A model that only holds its folder and its configuration."""
 
-    batch_dependent = False
     task = find_task("text2text-generation")
 
     def __init__(self, folder, config):
         self.folder, self.config, self.generation_config = folder, folder.config, config
+
+    def max_batch_rows(self, _):
+        return None
 
 
 @pytest.mark.parametrize("kind", ["mbart", "mbart50", "nllb"])

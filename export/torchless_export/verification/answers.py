@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.errors import ExportError, InputError, TorchlessError, TruncationWarning
+from torchless.errors import ExportError, InputError, ScoreError, TorchlessError, TruncationWarning
 from torchless.tasks import Task
 from torchless_export.verification.cases import CASES, Answerer
 from torchless_export.verification.samples import Sample, cut_to
@@ -49,7 +49,7 @@ class ReferencePipe:
 
 @dataclass(frozen=True, slots=True)
 class ExportedPipe:
-    """Answers with torchless; a pair that the graph has no input for is refused, here as by every pipeline."""
+    """Answers with torchless. It returns the error of a pair that the graph has no input for, and of scores that are no numbers."""
 
     pipe: Answerer
 
@@ -60,6 +60,8 @@ class ExportedPipe:
     def __call__(self, inputs: Any, **options: Any) -> Any:
         try:
             return self.pipe(inputs, **options)
+        except ScoreError as error:  # the gate counts them
+            return error
         except InputError as error:
             if isinstance(inputs, Mapping) and "text_pair" in inputs:
                 return error

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from torchless.errors import ExportError, InputError
+from torchless.errors import ExportError, InputError, ScoreError
 from torchless.folder.manifest import Verification
 from torchless.tasks import Task
 from torchless_export.source.loading import LoadedModel
@@ -310,6 +310,6 @@ def _worst(
 
 
 def _difference(case: Case, expected: Any, got: Any, *, finite: bool) -> Difference:
-    if isinstance(got, InputError):
-        return Difference(1.0, np.zeros(0))
-    return case.compare(expected, got) if finite else Difference(0.0, np.array([np.nan]))
+    if isinstance(got, ScoreError) or not finite:
+        return Difference(0.0, np.array([np.nan]))
+    return Difference(1.0, np.zeros(0)) if isinstance(got, InputError) else case.compare(expected, got)

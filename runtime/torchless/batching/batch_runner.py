@@ -28,7 +28,7 @@ class BatchRunner:
         self._has_types = "token_type_ids" in tokenizer.model_input_names
         self._needs_types = "token_type_ids" in model.session.inputs
         self._has_choices = "choices" in model.task.input_axes
-        self._axes = tuple(model.task.outputs.items())
+        self._axes = tuple(model.outputs.items())
 
     def run(self, rows: Sequence[Row]) -> list[RowOutput]:
         """Return the outputs of each row, in the order of the rows.

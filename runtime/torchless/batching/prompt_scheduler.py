@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from torchless.batching.policy import in_order, plan
 from torchless.batching.rows import Prompt, Row, RowChunk, RowOutput
+from torchless.errors import ScoreError
 from torchless.generation.config import GenerationConfig
 from torchless.generation.stopping import ShouldContinue
 from torchless.models.generative import GenerativeModel
@@ -31,7 +32,7 @@ class PromptScheduler:
         max_batch_tokens: The most tokens in a batch of prompts, padding included.
         max_batch_sequences: The most sequences that are generated together; each beam counts as a sequence.
         max_batch_rows: The most prompts in a batch. None sets no further limit, but each prompt runs alone if its output
-            depends on the other rows of a batch.
+            depends on the other rows of a batch, or if the graph takes one row.
 
     Attributes:
         max_chunk_inputs: The most inputs in a chunk.
@@ -71,15 +72,14 @@ class PromptScheduler:
 
         Raises:
             InputError: A prompt leaves no room for new tokens.
+            ScoreError: The model's scores for a prompt are not numbers; `row` is the prompt's index.
         """
         prompts = [row for row in rows if isinstance(row, Prompt)]
         most = max_batch_rows or self._max_batch_rows
-        if most is None and len(prompts) > 1 and self._model.batch_dependent:
-            most = 1
+        if most is None and len(prompts) > 1:
+            most = self._model.max_batch_rows(self._max_batch_tokens)
         batches = self._plan(prompts, most)
-        return in_order(
-            batches, (self._generate([prompts[index] for index in batch], should_continue) for batch in batches)
-        )
+        return in_order(batches, (self._batch_sequences(prompts, batch, should_continue) for batch in batches))
 
     def run_chunks(
         self, row_chunks: Iterable[RowChunk], *, max_batch_rows: int | None = None
@@ -107,6 +107,18 @@ class PromptScheduler:
                 planned = [list(same) for batch in planned for _, same in groupby(batch, key=lengths.__getitem__)]
             batches.extend([indices[position] for position in batch] for batch in planned)
         return batches
+
+    def _batch_sequences(
+        self, prompts: Sequence[Prompt], batch: Sequence[int], should_continue: ShouldContinue | None
+    ) -> list[RowOutput]:
+        """Return the sequences of a batch's prompts. Of several, the one whose scores are not numbers is looked for."""
+        try:
+            return self._generate([prompts[index] for index in batch], should_continue)
+        except ScoreError as error:
+            if len(batch) > 1:
+                return [self._batch_sequences(prompts, [index], should_continue)[0] for index in batch]
+            text = self._tokenizer.decode(prompts[batch[0]].ids, skip_special_tokens=True)
+            raise ScoreError(text, row=batch[0]) from error
 
     def _generate(self, prompts: Sequence[Prompt], should_continue: ShouldContinue | None) -> list[RowOutput]:
         """Generate the sequences of prompts with the same configuration together."""

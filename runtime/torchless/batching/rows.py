@@ -12,7 +12,7 @@ from torchless.tokenization.tokenizer import Encoding
 
 __all__ = ["Prompt", "Row", "RowChunk", "RowOutput"]
 
-# The outputs of the model for one row, without padding: float arrays in the order of `Task.outputs`. For a prompt, the token
+# The outputs of the model for one row, without padding: float arrays in the order of `Model.outputs`. For a prompt, the token
 # ids of each generated sequence.
 RowOutput: TypeAlias = tuple[NDArray[Any], ...]
 

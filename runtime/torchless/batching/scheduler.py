@@ -21,7 +21,7 @@ class Scheduler:
         tokenizer: The tokenizer, which defines the padding.
         max_batch_tokens: The most tokens in a batch, padding included.
         max_batch_rows: The most rows in a batch. None sets no limit, but each row runs alone if its output depends on the
-            other rows of a batch.
+            other rows of a batch, and static axes of the graph limit the rows.
 
     Attributes:
         max_chunk_inputs: The most inputs in a chunk: enough to sort rows by length, but few in memory.
@@ -87,7 +87,7 @@ class Scheduler:
 
     def _submit(self, rows: Sequence[Row], max_batch_rows: int | None) -> Callable[[], list[RowOutput]]:
         """Start to run rows on other threads, and return a function that waits for their outputs."""
-        most = max_batch_rows or self._max_batch_rows or (1 if self._model.batch_dependent else None)
+        most = max_batch_rows or self._max_batch_rows or self._model.max_batch_rows(self._max_batch_tokens)
         batches = plan([len(row) for row in rows], max_batch_tokens=self._max_batch_tokens, max_batch_rows=most)
         futures = [self._workers.submit(self._runner.run, [rows[index] for index in batch]) for batch in batches]
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from torchless.errors import CheckpointError, MissingExtraError, OptionError, TorchlessError
 from torchless.folder.layout import CHAT_TEMPLATES, SETTINGS, check_graph_choice, data_files, find_graphs, missing_graph
 from torchless.folder.model_folder import ModelFolder
+from torchless.folder.onnx_file import external_files
 
 __all__ = ["is_path", "open_folder", "snapshot"]
 
@@ -115,18 +116,37 @@ def _completed(name: str, revision: str | None, dtype: str | None, file_name: st
             f"The repository {name!r} has no config.json.", hint="Name one that holds a model of transformers."
         )
     first, *others = (file for file in SETTINGS if file in listing)
+    graphs: tuple[str, ...] = ()
     files = [first, *sorted(file for file in listing if file.startswith(f"{CHAT_TEMPLATES}/")), *others]
     if dtype is not None:
         graphs = find_graphs(listing.__contains__, dtype, file_name)
         if not graphs:
             otherwise = f"export the checkpoint: torchless export {name} OUT"
             raise missing_graph(f"The repository {name!r}", listing, dtype, file_name, otherwise=otherwise)
-        # The graphs last: where they are, nothing else is missing.
-        files += [*(data for graph in graphs for data in data_files(listing, graph)), *graphs]
+        # The graphs last: where they are, only the files that they name can be missing.
+        files += graphs
     paths = [_path_of(name, listing[file], info.sha) for file in files]
     folder = paths[0].parent  # that of config.json
+    for graph, data in _data_files(name, folder, graphs):
+        if data not in listing:
+            raise CheckpointError(
+                f"The repository {name!r} has no {data}, which holds weights of {graph}.",
+                hint=f"Choose another graph, or export the checkpoint: torchless export {name} OUT",
+            )
+        _path_of(name, listing[data], info.sha)
     _remember(folder, revision)
     return folder
+
+
+def _data_files(name: str, folder: Path, graphs: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each graph of a snapshot's folder with each file that it names for its weights."""
+    for graph in graphs:
+        try:
+            locations = external_files(folder / graph)
+        except ValueError:  # no graph: ONNX Runtime says how
+            continue
+        for data in data_files(f"The repository {name!r}", graph, locations):
+            yield graph, data
 
 
 def _path_of(name: str, listed: Any, commit: str) -> Path:
@@ -177,7 +197,14 @@ def _cached(name: str, revision: str | None, dtype: str | None, file_name: str |
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     why = _unreachable(reason)
     last = ("tokenizer.json",) if dtype is None else find_graphs(files.__contains__, dtype, file_name)
-    if last and files.issuperset(last):  # they are downloaded after all others
+    if last and files.issuperset(last):  # they are downloaded after all others, but for the files that graphs name
+        for graph, data in _data_files(name, folder, () if dtype is None else last):
+            if data not in files:
+                raise CheckpointError(
+                    f"{why[0].upper()}{why[1:]}, and the copy of {name!r} in the cache {folder} has no {data}, which "
+                    f"holds weights of {graph}.",
+                    hint="Try again when it can be reached.",
+                ) from reason
         _LOGGER.info("%s; %r is answered from the cache %s.", why, name, folder)
         return folder
     if _status(reason) in {401, 403, 404}:

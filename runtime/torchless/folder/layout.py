@@ -152,14 +152,25 @@ def missing_graph(
     )
 
 
-def data_files(files: Collection[str], graph: str) -> list[str]:
-    """Return the files that hold the weights of a graph that is too large to hold them itself.
+def data_files(home: str, graph: str, locations: Iterable[str]) -> list[str]:
+    """Return the files that hold weights of a graph, by their paths relative to the root.
 
     Args:
-        files: What is in the folder or repository.
-        graph: The graph's name in it.
+        home: The folder or repository, as a message calls it.
+        graph: The graph's path relative to the root.
+        locations: The files as the graph names them, relative to its own folder.
+
+    Raises:
+        CheckpointError: A file is outside of the graph's folder, or is native code.
     """
-    return sorted(name for name in files if name.startswith((f"{graph}_data", f"{graph}.data")))
+    for location in locations:
+        if leads_outside(location) or is_library(location):
+            what = "native code" if is_library(location) else "a file outside of its folder"
+            raise CheckpointError(
+                f"{home} has a graph, {graph}, whose weights are in {what}: {location!r}.",
+                hint="Do not use a graph that you cannot trust; export the checkpoint again.",
+            )
+    return [(PurePosixPath(graph).parent / location).as_posix() for location in locations]
 
 
 def is_library(name: str) -> bool:

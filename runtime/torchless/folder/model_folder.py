@@ -1,6 +1,5 @@
 """An exported folder, or one of the Hub's cache: configuration, manifest, graphs, and what can be checked at once."""
 
-import mmap
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -9,8 +8,16 @@ from typing import Any
 from torchless.errors import CheckpointError
 from torchless.folder.config import ModelConfig
 from torchless.folder.json_files import read_json, read_json_list
-from torchless.folder.layout import DTYPE_SUFFIXES, check_graph_choice, find_graphs, is_library, missing_graph
+from torchless.folder.layout import (
+    DTYPE_SUFFIXES,
+    check_graph_choice,
+    data_files,
+    find_graphs,
+    is_library,
+    missing_graph,
+)
 from torchless.folder.manifest import Manifest, Variant
+from torchless.folder.onnx_file import external_files, opened
 from torchless.tasks import Task, find_task, task_of_architectures
 
 __all__ = ["ModelFolder"]
@@ -162,7 +169,8 @@ class ModelFolder:
 
         Raises:
             OptionError: There is no such dtype, or the name leads out of the folder.
-            CheckpointError: The folder has no such graphs, or a file is not as long as the manifest says.
+            CheckpointError: The folder has no such graphs, a file is not as long as the manifest says, or a file that a
+                graph names for its weights is missing, native code or outside of the folder.
         """
         check_graph_choice(dtype, file_name)
         names = find_graphs(self.has, dtype, file_name)
@@ -180,7 +188,32 @@ class ModelFolder:
                     f"{path} {damage}.",
                     hint=f"Copy the folder again, or export it again: {self.export_command}",
                 )
+        for name in names:
+            for data in self.data_files(name):
+                if not self.has(data):
+                    raise CheckpointError(
+                        f"{self._title} has no {data}, which holds weights of {name}.",
+                        hint=f"Copy that file too, under this name, or export the checkpoint: {self.export_command}",
+                    )
         return tuple(self.path / name for name in names)
+
+    def data_files(self, graph: str) -> list[str]:
+        """Return the files that hold weights of a graph, as the graph names them; none if it holds all itself.
+
+        Args:
+            graph: The graph's path in the folder.
+
+        Returns:
+            Their paths in the folder, there or not.
+
+        Raises:
+            CheckpointError: A file is outside of the graph's folder, or is native code.
+        """
+        try:
+            locations = external_files(self.path / graph)
+        except ValueError:  # damaged: ONNX Runtime says how
+            return []
+        return data_files(self._title, graph, locations)
 
     def variant_of(self, name: str) -> Variant | None:
         """Return what the manifest says of a graph's file; None where it says nothing."""
@@ -203,5 +236,5 @@ class ModelFolder:
 def _holds(path: Path, name: bytes) -> bool:
     if not path.stat().st_size:  # which cannot be mapped
         return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with opened(path) as content:
         return content.find(name) >= 0

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.errors import CheckpointError, InputError
+from torchless.errors import CheckpointError, InputError, ScoreError
 from torchless.generation.cache import Cache
 from torchless.ort.session import Session
 
-__all__ = ["DecoderSteps", "empty_past"]
+__all__ = ["DecoderSteps", "empty_past", "is_decoder_input"]
 
 _PAST, _PRESENT = "past_key_values.", "present."
 _OF_ENCODER = ".encoder."
@@ -55,7 +55,7 @@ class DecoderSteps:
         self._limit = limit
         self._recompute_above = recompute_above
         self._past = tuple(name for name in session.inputs if name.startswith(_PAST))
-        if not self._past or not session.inputs.keys() <= {*self._past, *_INPUTS}:
+        if not self._past or not all(map(is_decoder_input, session.inputs)):
             raise CheckpointError(
                 f"{session.graph} cannot be run token by token as a decoder: its inputs are {', '.join(session.inputs)}.",
                 hint="Export the model with its past: torchless export MODEL OUT",
@@ -138,9 +138,9 @@ class DecoderSteps:
     def _run(
         self, ids: NDArray[np.int64], past: tuple[str, ...], *, cached: bool, all_logits: bool = False
     ) -> NDArray[np.floating]:
-        """Run the graph on tokens and the cache, keep the past that it answers, and return logits, (slots, tokens, vocabulary).
+        """Run the graph with tokens and the cache, update the cache, and return logits, (slots, tokens, vocabulary).
 
-        The logits are those of the last token, unless all are asked for or the graph gives no other.
+        The logits are those of the last token, unless all are requested or the graph has no other.
         """
         cache = self._cache
         values = {
@@ -164,8 +164,21 @@ class DecoderSteps:
 
 
 def _last(logits: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the logits of the last token, (slots, vocabulary). A copy of them lets go of those of a whole prompt."""
-    return np.ascontiguousarray(logits[:, -1], np.float32)
+    """Return the logits of the last token, (slots, vocabulary); the copy frees those of a whole prompt.
+
+    Raises:
+        ScoreError: A row's logits are not numbers.
+    """
+    last = np.ascontiguousarray(logits[:, -1], np.float32)
+    # Minus infinity bars a token. The maximum of NaN and others is NaN.
+    if not np.isfinite(last.max(axis=-1)).all():
+        raise ScoreError
+    return last
+
+
+def is_decoder_input(name: str) -> bool:
+    """Return whether generation fills an input of a decoder's graph, by the input's name."""
+    return name in _INPUTS or name.startswith(_PAST)
 
 
 def empty_past(session: Session, names: Iterable[str], *, rows: int) -> dict[str, NDArray[Any]]:

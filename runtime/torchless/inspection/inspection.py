@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from torchless.errors import CheckpointError
-from torchless.folder.layout import DTYPE_SUFFIXES, POOLING_CONFIG, data_files, find_graphs
+from torchless.folder.layout import DTYPE_SUFFIXES, POOLING_CONFIG, find_graphs
 from torchless.folder.manifest import Verification
 from torchless.folder.model_folder import ModelFolder
 from torchless.models.pooling import Pooling
@@ -156,8 +156,6 @@ def _declared(tensor: Tensor) -> str:
 def _variants(folder: ModelFolder) -> Iterator[VariantInspection]:
     """Yield the variants in the manifest, even if files are missing, and then the other graphs in the folder."""
     listed = folder.manifest.variants if folder.manifest else {}
-    files = (path for path in folder.path.rglob("*.onnx*") if path.is_file())
-    present = {path.relative_to(folder.path).as_posix() for path in files}
     for dtype, variant in listed.items():
         yield VariantInspection(
             dtype=dtype,
@@ -166,17 +164,31 @@ def _variants(folder: ModelFolder) -> Iterator[VariantInspection]:
             batch_dependent=variant.batch_dependent,
             verification=variant.verification,
         )
-    graphs = {name for name in present if name.endswith(".onnx") and not folder.variant_of(name)}
+    graphs = {name for name in _graphs(folder) if not folder.variant_of(name)}
     with_dtype = {names: dtype for dtype in DTYPE_SUFFIXES if (names := find_graphs(graphs.__contains__, dtype))}
     without_dtype = {(name,): None for name in graphs.difference(*with_dtype)}
     for names, dtype_or_none in sorted((with_dtype | without_dtype).items()):
+        files = [file for name in names for file in (name, *_data_files(folder, name))]
         yield VariantInspection(
             dtype=dtype_or_none,
-            files={file: _size(folder.path / file) for name in names for file in (name, *data_files(present, name))},
+            files={file: _size(folder.path / file) for file in files},
             scheme="",
             batch_dependent=any(folder.batch_dependent(folder.path / name) or False for name in names),
             verification=None,
         )
+
+
+def _graphs(folder: ModelFolder) -> list[str]:
+    """Return the graphs that are there, by their paths in the folder."""
+    found = (path for path in folder.path.rglob("*.onnx") if path.is_file())
+    return sorted(path.relative_to(folder.path).as_posix() for path in found)
+
+
+def _data_files(folder: ModelFolder, graph: str) -> list[str]:
+    try:
+        return folder.data_files(graph)
+    except CheckpointError:  # `_problems` says so
+        return []
 
 
 def _size(path: Path) -> int | None:
@@ -206,8 +218,18 @@ def _embeddings(folder: ModelFolder) -> tuple[Pooling | None, tuple[str, ...]]:
 def _problems(folder: ModelFolder) -> Iterator[str]:
     if not folder.has("tokenizer.json"):
         yield "tokenizer.json is missing."
-    if not any(folder.path.rglob("*.onnx")) and not folder.hub_name:
+    graphs = _graphs(folder)
+    if not graphs and not folder.hub_name:
         yield "There is no graph."
+    for graph in graphs:
+        try:
+            missing = [name for name in folder.data_files(graph) if not folder.has(name)]
+        except CheckpointError as error:
+            yield error.problem
+            continue
+        listed = folder.variant_of(graph)
+        for name in missing if not listed else ():  # of a graph that the manifest lists, what it lists is checked below
+            yield f"{name} is missing, which holds weights of {graph}."
     for part in folder.manifest.parts if folder.manifest else ():
         damage = part.damage(folder.path)
         if damage and (not folder.hub_name or folder.has(part.file)):  # no graph of a repository is downloaded

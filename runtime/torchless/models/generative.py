@@ -10,22 +10,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from torchless.errors import InputError, OptionError
+from torchless.errors import CheckpointError, InputError, OptionError
 from torchless.folder.model_folder import ModelFolder
 from torchless.generation.config import GenerationConfig
-from torchless.generation.decoders import DecoderSteps, empty_past
+from torchless.generation.decoders import DecoderSteps, empty_past, is_decoder_input
 from torchless.generation.generation import Generation, Prompts
 from torchless.generation.stopping import ShouldContinue
 from torchless.models.model import Model, ModelOutput
+from torchless.models.signature import check_inputs
+from torchless.models.static_axes import StaticAxes
 from torchless.ort.session import Session
 from torchless.tasks import find_task
 from torchless.tokenization.tokenizer import Tokenizer
 
 __all__ = ["AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "GenerativeModel"]
 
+_ENCODER_INPUTS = frozenset({"attention_mask", "input_ids"})
+_ENCODED = "last_hidden_state"
+
 
 class GenerativeModel(Model):
     """A model that generates token ids: a decoder, alone or after an encoder."""
+
+    def __init__(self, folder: ModelFolder, session: Session) -> None:
+        super().__init__(folder, session)
+        _check_axes(session, self._static_axes)
 
     @cached_property
     def generation_config(self) -> GenerationConfig:
@@ -113,6 +122,10 @@ class GenerativeModel(Model):
         prompts = self.prompts(input_ids, attention_mask, config)
         return Generation(prompts, config, decode=decode, should_continue=should_continue)
 
+    @staticmethod
+    def _fills(name: str) -> bool:
+        return is_decoder_input(name)
+
     @abstractmethod
     def prompts(
         self, input_ids: ArrayLike | None, attention_mask: ArrayLike | None, config: GenerationConfig
@@ -160,7 +173,7 @@ class GenerativeModel(Model):
             InputError: The text is too long.
         """
         self.check_length(tokens)
-        limit = self.config.max_tokens
+        limit = self.max_tokens
         if limit is not None and tokens + new_tokens - 1 > limit:
             raise InputError(
                 f"{new_tokens} new tokens after {tokens} are more than this model takes, {limit}.",
@@ -185,7 +198,7 @@ class AutoModelForCausalLM(GenerativeModel):
                 "A text is padded on the right, where it is to be continued.",
                 hint='Pad on the left: tokenizer(texts, padding=True, padding_side="left", return_tensors="np")',
             )
-        limit, width = self.config.max_tokens, ids.shape[1]
+        limit, width = self.max_tokens, ids.shape[1]
         self._check_room(int(mask.sum(axis=1).max()), config.max_total_length(width, max_positions=limit) - width)
         self._warn_of_context(int(mask.sum(axis=1).max()), config.max_total_length(width, max_positions=limit) - width)
         steps = DecoderSteps(self.session, limit=limit, recompute_above=self.config.recompute_above)
@@ -221,7 +234,14 @@ class AutoModelForSeq2SeqLM(GenerativeModel):
 
     def __init__(self, folder: ModelFolder, encoder: Session, decoder: Session) -> None:
         super().__init__(folder, decoder)
+        check_inputs(encoder, fills=_ENCODER_INPUTS.__contains__)
+        if _ENCODED not in encoder.outputs:
+            raise CheckpointError(
+                f"{encoder.graph} has no output {_ENCODED!r}; it has: {', '.join(encoder.outputs)}.",
+                hint="Export the encoder with its decoder: torchless export MODEL OUT",
+            )
         self.encoder = encoder
+        _check_axes(encoder, StaticAxes.of(encoder.inputs, self.task.input_axes))
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -292,7 +312,7 @@ class AutoModelForSeq2SeqLM(GenerativeModel):
         self, input_ids: ArrayLike | None, attention_mask: ArrayLike | None, config: GenerationConfig
     ) -> Prompts:
         ids, mask = self._ids_and_mask(input_ids, attention_mask, config)
-        limit = self.config.max_tokens
+        limit = self.max_tokens
         self._check_room(1, config.max_total_length(1, max_positions=limit) - 1)
         start = _start(len(ids), config)
         return Prompts(
@@ -305,8 +325,26 @@ class AutoModelForSeq2SeqLM(GenerativeModel):
 
     def _encode(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         self.check_length(ids.shape[1])
-        (hidden,) = self.encoder.run({"input_ids": ids, "attention_mask": mask}, ["last_hidden_state"])
+        offered = {"input_ids": ids, "attention_mask": mask}
+        feeds = {name: offered[name] for name in self.encoder.inputs}
+        if "attention_mask" not in feeds and not mask.all():
+            raise InputError(
+                f"{self.encoder.graph} takes no attention_mask, and these texts are padded.",
+                hint="Give texts of different lengths one by one.",
+            )
+        (hidden,) = self.encoder.run(feeds, [_ENCODED])
         return {"encoder_hidden_states": hidden, "encoder_attention_mask": mask}
+
+
+def _check_axes(session: Session, static: StaticAxes) -> None:
+    """Raise if a graph that generates has axes of one length, but for a batch of one text."""
+    if static.tokens is None and static.batch in (None, 1):
+        return
+    length = f"{static.batch} texts" if static.tokens is None else f"{static.tokens} tokens"
+    raise CheckpointError(
+        f"{session.graph} takes exactly {length} at each step, which generation cannot keep to.",
+        hint="Export it with axes of any length: torchless export MODEL OUT",
+    )
 
 
 def _start(texts: int, config: GenerationConfig) -> NDArray[np.int64]:
@@ -325,6 +363,8 @@ def _token(name: str, token: int | None) -> int:
 
 def _without_past(model: Model, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
     """Run a decoder's graph where there is no past: no keys and values, and no branch for them."""
+    taken = model.session.inputs.keys() | model.session.optional_inputs.keys()
+    feeds = {name: array for name, array in feeds.items() if name in taken}
     missing = model.session.inputs.keys() - feeds.keys()
     feeds |= empty_past(model.session, missing, rows=len(feeds["input_ids"]))
     names = list(model.task.outputs)

@@ -10,11 +10,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from torchless.errors import CheckpointError, InputError
+from torchless.errors import InputError
 from torchless.folder.hub import open_folder
 from torchless.folder.model_folder import ModelFolder
 from torchless.models.batch_dependence import padding_changes_answers
 from torchless.models.positions import position_ids
+from torchless.models.signature import check_inputs, checked_outputs, output_names
+from torchless.models.static_axes import StaticAxes
 from torchless.ort.session import Session
 from torchless.tasks import Task
 
@@ -22,6 +24,7 @@ __all__ = ["Model", "ModelOutput"]
 
 # Token ids below this one are in any vocabulary, where the configuration does not say its size.
 _FEW_TOKENS = 64
+_INPUTS = frozenset({"attention_mask", "input_ids", "position_ids", "token_type_ids"})
 
 
 class ModelOutput(Mapping[str, NDArray[Any]]):
@@ -66,9 +69,10 @@ class Model:
     Attributes:
         task: The row of the table that this class serves.
         config: The model's configuration.
+        outputs: The outputs of the task that the graph has, by the task's names, each with the names of its axes.
 
     Raises:
-        CheckpointError: The graph's outputs do not fit the task or the labels.
+        CheckpointError: The graph's outputs do not fit the task or the labels, or it takes what nothing fills.
     """
 
     task: ClassVar[Task]
@@ -76,10 +80,13 @@ class Model:
     _load_options: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, folder: ModelFolder, session: Session) -> None:
-        _check_outputs(self.task, folder, session, type(self).__name__)
+        check_inputs(session, fills=self._fills)
+        self._names = output_names(self.task, session)
+        self.outputs = checked_outputs(self.task, folder, session, self._names, class_name=type(self).__name__)
         self.folder = folder
         self.config = folder.config
         self.session = session
+        self._static_axes = StaticAxes.of(session.inputs, self.task.input_axes)
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -100,7 +107,7 @@ class Model:
             vocab_size=self.config.get("vocab_size") or _FEW_TOKENS,
             pad_token_id=self.config.get("pad_token_id") or 0,
             padding_side="left" if self.task.cached and not self.task.encoder_decoder else "right",
-            max_tokens=self.config.max_tokens,
+            max_tokens=self.max_tokens,
         )
 
     def _answer_row(self, ids: NDArray[np.int64], mask: NDArray[np.int64], tokens: int) -> Sequence[NDArray[Any]]:
@@ -110,8 +117,7 @@ class Model:
             given = {name: array[:, None] for name, array in given.items()}
         output = self.run(given)
         return [
-            output[name][0, :tokens] if "tokens" in axes else output[name][0]
-            for name, axes in self.task.outputs.items()
+            output[name][0, :tokens] if "tokens" in axes else output[name][0] for name, axes in self.outputs.items()
         ]
 
     @classmethod
@@ -231,11 +237,61 @@ class Model:
             feeds["position_ids"] = position_ids(given["input_ids"], given["attention_mask"], self.config)
         return self._answered(feeds)
 
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of a row, special ones included: what positions or the graph's shape allow; None without a limit."""
+        limits = (self.config.max_tokens, self.static_tokens)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @property
+    def static_tokens(self) -> int | None:
+        """How many tokens the graph's shape says that each row has, padding included; None if it may be any number."""
+        return self._static_axes.tokens
+
+    def max_batch_rows(self, max_batch_tokens: int) -> int | None:
+        """Return the most rows that share a batch: 1 if an answer depends on them, else what the graph's shape says.
+
+        Args:
+            max_batch_tokens: The most tokens that a batch may cost, padding included.
+
+        Returns:
+            None where the rows' lengths say how many share a batch.
+        """
+        if self.batch_dependent:
+            return 1
+        if self._static_axes.batch is not None:
+            return self._static_axes.batch * (self._static_axes.choices or 1)
+        return None if self.static_tokens is None else max(1, max_batch_tokens // self.static_tokens)
+
+    @staticmethod
+    def _fills(name: str) -> bool:
+        """Whether an input of the graph, by its name, is given something."""
+        return name in _INPUTS
+
     def _answered(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
-        return ModelOutput(dict(zip(self.session.outputs, self.session.run(feeds), strict=True)))
+        names = [self._names.get(name, name) for name in self.session.outputs]
+        if not self._static_axes:
+            return ModelOutput(dict(zip(names, self.session.run(feeds), strict=True)))
+        shape = feeds["input_ids"].shape
+        if not shape[0]:
+            raise InputError("input_ids has no texts.", hint="Give at least one.")
+        if "attention_mask" not in feeds and self.static_tokens not in (None, shape[-1]):
+            raise InputError(
+                f"The text has {shape[-1]} tokens, and {self.session.graph} takes exactly {self.static_tokens}: "
+                "it has no attention_mask, so padding would count.",
+                hint="Export the graph with an attention_mask, or with axes of any length: torchless export MODEL OUT",
+            )
+        runs = self._static_axes.runs(feeds, pad_id=self.config.get("pad_token_id") or 0)
+        outputs = zip(*map(self.session.run, runs), strict=True)  # the arrays of all runs, output by output
+        return ModelOutput(
+            {
+                name: self._static_axes.joined(arrays, self.outputs.get(name, ("batch",)), shape)
+                for name, arrays in zip(names, outputs, strict=True)
+            }
+        )
 
     def check_length(self, tokens: int, *, hint: str = "Cut it with truncation=True, max_length={limit}.") -> None:
-        """Raise if a row of this many tokens is longer than the model's positions.
+        """Raise if a row of this many tokens is longer than the model's positions, or than its graph's shape.
 
         Args:
             tokens: A row's length, special tokens included.
@@ -244,11 +300,10 @@ class Model:
         Raises:
             InputError: It is.
         """
-        limit = self.config.max_tokens
+        limit = self.max_tokens
         if limit is not None and tokens > limit:
-            raise InputError(
-                f"The text has {tokens} tokens, and this model takes {limit}.", hint=hint.format(limit=limit)
-            )
+            model = "the graph of this model" if limit == self.static_tokens else "this model"
+            raise InputError(f"The text has {tokens} tokens, and {model} takes {limit}.", hint=hint.format(limit=limit))
 
     def _as_ids(self, name: str, values: ArrayLike, *, like: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         axes = ", ".join(self.task.input_axes).replace("batch", "texts")
@@ -270,31 +325,3 @@ class Model:
 
 def _loaded(model_class: type[Model], source: str, revision: str | None, load_options: Mapping[str, Any]) -> Model:
     return model_class.from_pretrained(source, revision=revision, **load_options)
-
-
-def _check_outputs(task: Task, folder: ModelFolder, session: Session, asked_by: str) -> None:
-    present = ", ".join(session.outputs)
-    for name, axes in task.outputs.items():
-        tensor = session.outputs.get(name)
-        if tensor is None:
-            folder_task = folder.task()
-            use = (
-                f"Load it with {folder_task.auto_class}, or e"
-                if folder_task.outputs.keys() <= session.outputs.keys()
-                else "E"
-            )
-            raise CheckpointError(
-                f"{asked_by} needs the output {name!r}, and {session.graph} has: {present}.",
-                hint=f"{use}xport the graph that has it: torchless export MODEL OUT --task {task.name}",
-            )
-        if tensor.shape and len(tensor.shape) != len(axes):
-            raise CheckpointError(
-                f"The output {name!r} of {session.graph} has {len(tensor.shape)} axes; {task.name} needs {len(axes)}.",
-                hint=f"Export the checkpoint for its task: torchless export MODEL OUT --task {task.name}",
-            )
-        if axes[-1] == "labels" and tensor.shape and tensor.shape[-1] not in {None, folder.config.num_labels}:
-            raise CheckpointError(
-                f"The output {name!r} of {session.graph} has {tensor.shape[-1]} labels, and id2label in config.json "
-                f"has {folder.config.num_labels}.",
-                hint="The folder mixes files of two models; export the checkpoint again.",
-            )

@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 from torchless.errors import CheckpointError, OptionError, nearest
 from torchless.folder.layout import LIMIT_FILES, POOLING_CONFIG
 from torchless.folder.model_folder import ModelFolder
+from torchless.models.model import Model
 
-__all__ = ["Pooling", "PoolingMode"]
+__all__ = ["HIDDEN_STATES", "SENTENCE_EMBEDDING", "Pooling", "PoolingMode", "declares_pooling"]
+
+SENTENCE_EMBEDDING = "sentence_embedding"
+"""The output of a graph that pools by itself, as `optimum` exports a sentence-transformers folder."""
+HIDDEN_STATES = "last_hidden_state"
+"""The output that other poolings read."""
 
 PoolingMode: TypeAlias = Literal["mean", "cls", "max", "last"]
 
@@ -34,24 +40,39 @@ class Pooling:
     """How hidden states become an embedding.
 
     Attributes:
-        mode: `mean` of the tokens, the first (`cls`), the `max` of each dimension, or the `last` token.
+        mode: `mean` of the tokens, the first (`cls`), the `max` of each dimension, or the `last` token; None where the
+            graph pools by itself.
         normalize: Scale to length 1.
         max_tokens: What texts are cut to, in tokens; None says nothing.
     """
 
-    mode: PoolingMode
+    mode: PoolingMode | None
     normalize: bool = False
     max_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if self.mode not in get_args(PoolingMode):
+        if self.mode not in (None, *get_args(PoolingMode)):
             raise OptionError(
                 f"pooling={self.mode!r} is not possible.", hint=nearest(self.mode, {*get_args(PoolingMode), "auto"})
             )
 
     @classmethod
-    def read(cls, folder: ModelFolder) -> Self:
+    def of(cls, model: Model) -> Self:
+        """Read how a model makes embeddings: its graph by itself, or else as its folder says.
+
+        Raises:
+            OptionError: Neither the graph nor the folder says.
+            CheckpointError: The folder asks for something that this class does not do.
+        """
+        return cls.read(model.folder, pooled=SENTENCE_EMBEDDING in model.outputs)
+
+    @classmethod
+    def read(cls, folder: ModelFolder, *, pooled: bool = False) -> Self:
         """Read what a sentence-transformers folder says.
+
+        Args:
+            folder: The folder.
+            pooled: The graph pools by itself: then the folder need not say how.
 
         Raises:
             OptionError: The folder is none.
@@ -60,17 +81,17 @@ class Pooling:
         Source: `SentenceTransformer` of sentence-transformers 5.7.0: `modules.json`, `1_Pooling/config.json`,
             `sentence_bert_config.json`.
         """
-        if not folder.has(POOLING_CONFIG):
+        if not folder.has(POOLING_CONFIG) and not pooled:
             raise OptionError(
                 f"The folder {str(folder.path)!r} does not say how to pool: it has no {POOLING_CONFIG}.",
                 hint="Name a pooling: " + ", ".join(f"pooling={mode!r}" for mode in get_args(PoolingMode)) + ".",
             )
         modules = _modules(folder)
-        modes = _modes(folder.read_json(POOLING_CONFIG))
+        modes = [] if pooled else _modes(folder.read_json(POOLING_CONFIG))
         limits = next((folder.read_json(name) for name in LIMIT_FILES if folder.has(name)), {})
         unsupported = [
-            *([] if modules in _MODULES else [f"the modules {', '.join(modules)}"]),
-            *([] if len(modes) == 1 and modes[0] in _MODES else [f"the pooling {', '.join(modes)}"]),
+            *([] if modules in _MODULES or pooled else [f"the modules {', '.join(modules)}"]),
+            *([] if (len(modes) == 1 and modes[0] in _MODES) or pooled else [f"the pooling {', '.join(modes)}"]),
             *_unsupported_settings(folder, limits),
         ]
         if unsupported:
@@ -81,18 +102,22 @@ class Pooling:
                 "To pool by hand, name it: pooling='mean'.",
             )
         return cls(
-            mode=_MODES[modes[0]], normalize="Normalize" in modules, max_tokens=limits.get("max_seq_length") or None
+            mode=None if pooled else _MODES[modes[0]],
+            normalize="Normalize" in modules,
+            max_tokens=limits.get("max_seq_length") or None,
         )
 
     def pooled(self, hidden: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return the vector of a text.
 
         Args:
-            hidden: (tokens, hidden), without padding.
+            hidden: (tokens, hidden), without padding; (hidden,) where the graph pools by itself.
 
         Returns:
             (hidden,).
         """
+        if self.mode is None:
+            return hidden
         if self.mode == "mean":
             return np.asarray(hidden.mean(axis=0))
         if self.mode == "max":
@@ -102,6 +127,11 @@ class Pooling:
     def normalized(self, embedding: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return an embedding of (hidden,), scaled to length 1 if that was asked for."""
         return np.asarray(embedding / max(float(np.linalg.norm(embedding)), 1e-12)) if self.normalize else embedding
+
+
+def declares_pooling(model: Model) -> bool:
+    """Whether a model's graph or its folder says how texts become embeddings."""
+    return SENTENCE_EMBEDDING in model.outputs or model.folder.has(POOLING_CONFIG)
 
 
 def _modules(folder: ModelFolder) -> list[str]:

@@ -1,6 +1,6 @@
 """ONNX Runtime sessions: the package loads and runs graphs, and is the only package of the runtime that imports onnxruntime.
 
-It may import `torchless.errors`.
+It may import `torchless.errors` and `torchless.folder`.
 """
 
 import os

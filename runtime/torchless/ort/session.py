@@ -13,8 +13,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from torchless.errors import CheckpointError, InputError, check_whole_number
+from torchless.folder.onnx_file import external_files
 from torchless.ort.cpu_cores import CPU_CORES
-from torchless.ort.mapped_graph import has_weights_outside, mapped_graph
+from torchless.ort.mapped_graph import mapped_graph
 from torchless.ort.providers import CPU, check_providers, chosen_providers, use_providers
 from torchless.ort.saturation import eight_bit_products_saturate
 
@@ -22,12 +23,21 @@ __all__ = ["Session", "Tensor", "single_threaded"]
 
 _NUMPY_DTYPES = {
     "tensor(bool)": np.dtype(np.bool_),
+    "tensor(double)": np.dtype(np.float64),
     "tensor(float)": np.dtype(np.float32),
     "tensor(float16)": np.dtype(np.float16),
+    "tensor(int8)": np.dtype(np.int8),
+    "tensor(int16)": np.dtype(np.int16),
     "tensor(int32)": np.dtype(np.int32),
     "tensor(int64)": np.dtype(np.int64),
+    "tensor(uint8)": np.dtype(np.uint8),
+    "tensor(uint16)": np.dtype(np.uint16),
+    "tensor(uint32)": np.dtype(np.uint32),
+    "tensor(uint64)": np.dtype(np.uint64),
 }
-_ERRORS_ONLY = 3
+_UNKNOWN_DTYPE = np.dtype(object)
+# ONNX Runtime writes an error to stderr before it raises the same error; the lines would stand beside ours.
+_FATAL_ONLY = 4
 _AFTER_FORK = Lock()
 # Loading a graph again costs as much as some runs, so the single-threaded session is loaded after as many contended runs.
 _CONTENDED_RUNS = 8
@@ -99,7 +109,7 @@ class Session:
         """Run the graph once.
 
         Args:
-            feeds: An array for each input, by name, with the dtype and the axes that `inputs` declares.
+            feeds: An array for each input, by name, with the axes that `inputs` declares; it is cast to the declared dtype.
             outputs: The names of the outputs to compute; by default all.
 
         Returns:
@@ -110,6 +120,7 @@ class Session:
         """
         if self._pid != os.getpid():
             self._load_after_fork()
+        feeds = {name: self._cast(name, array) for name, array in feeds.items()}
         if not self.on_cpu:  # the run needs no CPU cores
             return self._run_session(self._session, feeds, outputs)
         if CPU_CORES.contended:
@@ -134,6 +145,12 @@ class Session:
             if self._pid != os.getpid():
                 _never_destroy(self._session, self._single_threaded)
                 self._load_sessions()
+
+    def _cast(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        tensor = self.inputs.get(name) or self.optional_inputs.get(name)
+        if tensor is None or tensor.dtype in (array.dtype, _UNKNOWN_DTYPE):  # ONNX Runtime raises with the reason
+            return array
+        return array.astype(tensor.dtype)
 
     def prepare_for_contention(self) -> None:
         """Load the single-threaded session now, so that no run has to wait for it later."""
@@ -164,7 +181,7 @@ class Session:
     def _load(self, threads: int, *, plan_memory: bool) -> ort.InferenceSession:
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = threads
-        settings.log_severity_level = _ERRORS_ONLY
+        settings.log_severity_level = _FATAL_ONLY
         settings.enable_mem_pattern = plan_memory
         # Waiting threads spin, which makes a run faster; after the run they would slow down other threads.
         settings.add_session_config_entry("session.force_spinning_stop", "1")
@@ -175,7 +192,11 @@ class Session:
         slow = ["SkipLayerNormFusion"] if self.on_cpu else None
         try:
             session = ort.InferenceSession(
-                self._model(settings), settings, providers=providers, disabled_optimizers=slow
+                self._model(settings),
+                settings,
+                providers=providers,
+                disabled_optimizers=slow,
+                enable_fallback=not self.on_cpu,  # it prints that it tries the CPU next
             )
         except Exception as error:  # as above
             raise CheckpointError(
@@ -192,7 +213,7 @@ class Session:
         graph = self.graph.resolve()
         try:
             # In the Hub's cache, links point to files with other names: ONNX Runtime looks for weights beside the link.
-            if self.graph.is_symlink() and has_weights_outside(graph):
+            if self.graph.is_symlink() and external_files(graph):
                 return str(self.graph)
             model = mapped_graph(graph)
         except ValueError:  # the file is damaged: ONNX Runtime raises with the reason
@@ -228,7 +249,7 @@ def _never_destroy(*sessions: ort.InferenceSession | None) -> None:
 def _tensor(node: Any) -> Tensor:
     shape = tuple(axis if isinstance(axis, int) else None for axis in node.shape)
     axes = tuple("?" if axis is None else str(axis) for axis in node.shape)
-    return Tensor(_NUMPY_DTYPES.get(node.type, np.dtype(object)), shape, axes)
+    return Tensor(_NUMPY_DTYPES.get(node.type, _UNKNOWN_DTYPE), shape, axes)
 
 
 def _first_line(error: Exception) -> str:

@@ -133,10 +133,13 @@ def pipeline(
         )
     module, _, name = (chosen or model.task).pipeline.partition(":")
     pipeline_class: type[Pipeline[Any]] = getattr(import_module(module), name)
-    if tokenizer is None or tokenizer == source:
-        tokenizer = Tokenizer.from_folder(model.folder)
-    elif not isinstance(tokenizer, Tokenizer):
-        tokenizer = Tokenizer.from_pretrained(tokenizer)
+    if not isinstance(tokenizer, Tokenizer):
+        if tokenizer is None or tokenizer == source:
+            tokenizer = Tokenizer.from_folder(model.folder)
+        else:
+            tokenizer = Tokenizer.from_pretrained(tokenizer)
+        if model.static_tokens is not None:  # truncation=True then cuts to what the graph takes
+            tokenizer.model_max_length = min(tokenizer.model_max_length, model.static_tokens)
     return pipeline_class(model, tokenizer, task_name=task, **options)
 
 

@@ -2,18 +2,20 @@
 
 import warnings
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torchless.batching.policy import chunks
 from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.rows import Row, RowChunk, RowOutput
 from torchless.batching.scheduler import Scheduler
-from torchless.errors import TruncationWarning, check_whole_number
+from torchless.errors import ScoreError, TruncationWarning, check_whole_number
 from torchless.models.model import Model
+from torchless.pipelines.finiteness import outputs_are_finite, scores_are_finite
 from torchless.pipelines.options import updated
 from torchless.pipelines.pickling import load_once, recipe_of
 from torchless.tasks import Task
@@ -110,12 +112,13 @@ class Pipeline(ABC, Generic[OptionsT]):
         _check_batch_size(batch_size)
         largest = self._scheduler.max_chunk_inputs
         if isinstance(inputs, Iterator):
-            return self._lazy_results(self._run(chunks(inputs, largest=largest), chosen, batch_size))
+            return self._lazy_results(self._run(chunks(inputs, largest=largest), chosen, batch_size, has_index=True))
         items = inputs if isinstance(inputs, list) else [inputs]
         results: list[Any] = []
         cut_lengths: list[int] = []
+        item_chunks = chunks(items, first=largest, largest=largest)
         for chunk_results, chunk_cut_lengths in self._run(
-            chunks(items, first=largest, largest=largest), chosen, batch_size
+            item_chunks, chosen, batch_size, has_index=isinstance(inputs, list)
         ):
             results += chunk_results
             cut_lengths += chunk_cut_lengths
@@ -136,7 +139,8 @@ class Pipeline(ABC, Generic[OptionsT]):
         chosen = self.with_options(self.options, options)
         rows_of_inputs = self._rows_of_inputs(inputs, chosen)
         rows = list(chain.from_iterable(rows_of_inputs))
-        return Prepared(rows, lambda outputs: self._results(inputs, rows_of_inputs, outputs, chosen))
+        first = 0 if len(inputs) > 1 else None
+        return Prepared(rows, lambda outputs: self._results(inputs, rows_of_inputs, outputs, chosen, first=first))
 
     def preprocess(self, text: Any, options: OptionsT | None = None) -> Sequence[Row]:
         """Turn one input into its rows.
@@ -194,7 +198,7 @@ class Pipeline(ABC, Generic[OptionsT]):
     @property
     def max_tokens(self) -> int | None:
         """The most tokens of a row that both the tokenizer and the model declare; None if neither has a limit."""
-        limits = (self.tokenizer.max_tokens, self.model.config.max_tokens)
+        limits = (self.tokenizer.max_tokens, self.model.max_tokens)
         return min((limit for limit in limits if limit is not None), default=None)
 
     @property
@@ -215,6 +219,11 @@ class Pipeline(ABC, Generic[OptionsT]):
         """Return inputs to try the pipeline with."""
         mask = self.tokenizer.mask_token or ""
         return [example.format(mask=mask) if isinstance(example, str) else example for example in self.task.examples]
+
+    @property
+    def example_options(self) -> Mapping[str, Any]:
+        """The options to try the pipeline with."""
+        return self.task.options
 
     def encode(self, text: Any, truncation: Truncation | None, **encode_options: bool) -> Row:
         """Return the row of a text or of a (text, pair) tuple; the row records whether the text was cut.
@@ -245,9 +254,13 @@ class Pipeline(ABC, Generic[OptionsT]):
         return [Row(first), *(map(Row, first.overflowing) if truncation else ())]
 
     def _run(
-        self, input_chunks: Iterable[list[Any]], options: OptionsT, batch_size: int | None
+        self, input_chunks: Iterable[list[Any]], options: OptionsT, batch_size: int | None, *, has_index: bool
     ) -> Iterator[tuple[list[Any], list[int]]]:
-        """Yield the results of each chunk of inputs, and the number of tokens of each input that was cut."""
+        """Yield the results of each chunk of inputs, and the number of tokens of each input that was cut.
+
+        If the inputs have an index, errors name it.
+        """
+        first = 0 if has_index else None
         encoded: deque[tuple[list[Any], list[Sequence[Row]]]] = deque()
 
         def row_chunks() -> Iterator[RowChunk]:
@@ -257,10 +270,20 @@ class Pipeline(ABC, Generic[OptionsT]):
                 is_full = len(inputs) == self._scheduler.max_chunk_inputs
                 yield RowChunk(list(chain.from_iterable(rows_of_inputs)), is_full)
 
-        for outputs in self._scheduler.run_chunks(row_chunks(), max_batch_rows=batch_size):
+        chunks_of_outputs = self._scheduler.run_chunks(row_chunks(), max_batch_rows=batch_size)
+        while True:
+            try:
+                outputs = next(chunks_of_outputs)
+            except StopIteration:
+                return
+            except ScoreError as error:  # of a generation
+                inputs, rows_of_inputs = encoded[0]
+                index = bisect_right(list(accumulate(map(len, rows_of_inputs))), error.row)
+                raise ScoreError(inputs[index], index=None if first is None else first + index) from error
             inputs, rows_of_inputs = encoded.popleft()
             cut_lengths = [max(map(len, rows)) for rows in rows_of_inputs if any(row.cut for row in rows)]
-            yield self._results(inputs, rows_of_inputs, outputs, options), cut_lengths
+            yield self._results(inputs, rows_of_inputs, outputs, options, first=first), cut_lengths
+            first = None if first is None else first + len(inputs)
 
     def _lazy_results(self, result_chunks: Iterable[tuple[list[Any], list[int]]]) -> Iterator[Any]:
         for results, cut_lengths in result_chunks:
@@ -279,12 +302,25 @@ class Pipeline(ABC, Generic[OptionsT]):
         rows_of_inputs: Sequence[Sequence[Row]],
         outputs: Sequence[RowOutput],
         options: OptionsT,
+        *,
+        first: int | None,
     ) -> list[Any]:
+        """Return the result of each input. The first has the index `first`, which errors say; None says no index.
+
+        Raises:
+            ScoreError: The model answered an input with values that are not numbers.
+        """
         remaining = iter(outputs)
-        return [
-            self._postprocess(text, rows, [next(remaining) for _ in rows], options)
-            for text, rows in zip(inputs, rows_of_inputs, strict=True)
-        ]
+        results = []
+        for index, (text, rows) in enumerate(zip(inputs, rows_of_inputs, strict=True)):
+            outputs_of_rows = [next(remaining) for _ in rows]
+            if self.task.cached or outputs_are_finite(outputs_of_rows, tuple(self.model.outputs.values())):
+                result = self._postprocess(text, rows, outputs_of_rows, options)
+                if scores_are_finite(result):
+                    results.append(result)
+                    continue
+            raise ScoreError(text, index=None if first is None else first + index)
+        return results
 
     def _check_lengths(self, rows: Sequence[Row]) -> None:
         for row in rows:

@@ -6,10 +6,11 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from torchless.batching.rows import Row, RowOutput
 from torchless.errors import InputError, OptionError
-from torchless.models.pooling import Pooling, PoolingMode
+from torchless.models.pooling import HIDDEN_STATES, SENTENCE_EMBEDDING, Pooling, PoolingMode
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import text_input
 from torchless.pipelines.options import TokenizerOptions, updated, without_none
@@ -29,8 +30,9 @@ class FeatureExtractionOptions(TokenizerOptions):
     Attributes:
         return_tensors: True or `np` returns NumPy arrays instead of nested lists; with `pooling`, one array for a list.
         tokenize_kwargs: The tokenizer's options as a mapping.
-        pooling: Return one embedding for each text: `mean`, `cls`, `max`, `last`, or `auto`. `auto` follows the folder's
-            sentence-transformers files, which also set the length to which texts are cut. Not in the reference.
+        pooling: Return one embedding for each text: `mean`, `cls`, `max`, `last`, or `auto`. `auto` takes the embedding of
+            the graph, or else follows the folder's sentence-transformers files, which also set the length to which texts
+            are cut. Not in the reference.
         normalize: Scale embeddings to length 1; by default only if `pooling` is `auto` and the files request it. Not in the
             reference.
         windows: Cover the whole of a long text: `mean`, `max` or `Windows` combines the embeddings of its windows. Not in
@@ -104,6 +106,11 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
     def _preprocess(self, text: str, options: FeatureExtractionOptions) -> list[Row]:
         """Turn a text into its row, or into its windows."""
         text_input(text)
+        if options.pooling != "auto" and HIDDEN_STATES not in self.model.outputs:
+            raise OptionError(
+                f"pooling={options.pooling!r} needs the features of tokens, and the graph gives one embedding a text.",
+                hint="Take it: pooling='auto'",
+            )
         windows = read_windows(options.windows)
         if windows is None:
             cut = self._truncation(options)
@@ -128,10 +135,11 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         """Return the hidden states of a text, `[1][tokens][hidden]`, or its embedding, `[hidden]`."""
         pooling = self._pooling(options)
         if pooling is None:
-            ((hidden,),) = outputs  # (tokens, hidden)
+            (hidden,) = self._arrays(HIDDEN_STATES, outputs)  # (tokens, hidden)
             features = hidden[None]  # (1, tokens, hidden)
         else:
-            pooled = [pooling.pooled(hidden) for (hidden,) in outputs]  # (hidden,) each
+            arrays = self._arrays(SENTENCE_EMBEDDING if pooling.mode is None else HIDDEN_STATES, outputs)
+            pooled = [pooling.pooled(array) for array in arrays]  # (hidden,) each
             features = pooling.normalized((read_windows(options.windows) or Windows()).combined(rows, pooled))
         return features if options.return_tensors else features.tolist()
 
@@ -154,6 +162,11 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         if chosen.pooling == "auto":
             _ = self._declared_pooling  # a folder that does not define the pooling raises here, not at the first text
         return chosen
+
+    def _arrays(self, name: str, outputs: Sequence[RowOutput]) -> list[NDArray[np.float32]]:
+        """Return the output of a name of each row."""
+        index = list(self.model.outputs).index(name)
+        return [output[index] for output in outputs]
 
     def _pooling(self, options: FeatureExtractionOptions) -> Pooling | None:
         if options.pooling is None:
@@ -183,6 +196,11 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
             )
 
     @property
+    def example_options(self) -> Mapping[str, Any]:
+        """The options to try the pipeline with."""
+        return self.task.options if HIDDEN_STATES in self.model.outputs else {"pooling": "auto"}
+
+    @property
     def _declared_length(self) -> int | None:
         """The most tokens of a text by the folder's sentence-transformers files."""
         declared = self._declared_pooling.max_tokens or self.model.config.get("max_position_embeddings")
@@ -190,4 +208,4 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
 
     @cached_property
     def _declared_pooling(self) -> Pooling:
-        return Pooling.read(self.model.folder)
+        return Pooling.of(self.model)

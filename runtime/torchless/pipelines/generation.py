@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.rows import Prompt, Row, RowOutput
-from torchless.errors import OptionError, nearest
+from torchless.errors import OptionError, ScoreError, nearest
 from torchless.generation.config import OPTION_NAMES, GenerationConfig
 from torchless.generation.stopping import FinishReason, ending
 from torchless.generation.streaming import TextStream
@@ -171,7 +171,7 @@ class GenerationPipeline(Pipeline[OptionsT]):
         steps = self.model.stream(
             [prompt.ids], [[1] * len(prompt.ids)], generation_config=config, tokenizer=self.tokenizer
         )
-        pieces = self._streamed_pieces(steps, prompt, chosen)
+        pieces = _naming(text, self._streamed_pieces(steps, prompt, chosen))
         return pieces if return_details else (piece["text"] for piece in pieces if piece["text"])
 
     def _make_scheduler(self, *, max_batch_rows: int | None) -> PromptScheduler:
@@ -259,3 +259,11 @@ class GenerationPipeline(Pipeline[OptionsT]):
             "finish_reason": reason,
             "prompt_tokens": len(prompt.ids),
         }
+
+
+def _naming(text: Any, pieces: Iterator[StreamedText]) -> Iterator[StreamedText]:
+    """Yield pieces; an error about the model's scores says which text they are for."""
+    try:
+        yield from pieces
+    except ScoreError as error:
+        raise ScoreError(text) from error

@@ -136,7 +136,7 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
                 f"{question!r}: {error.problem}",
                 hint="Shorten the question, or give a smaller doc_stride or a larger max_seq_len.",
             ) from error
-        limit, max_tokens = self.model.config.max_tokens, max(map(len, rows))
+        limit, max_tokens = self.model.max_tokens, max(map(len, rows))
         if limit is not None and max_tokens > limit:
             raise OptionError(
                 f"max_seq_len={options.max_seq_len} makes a window of {max_tokens} tokens, and this model takes {limit}.",

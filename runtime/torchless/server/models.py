@@ -59,7 +59,7 @@ class ServedModel:
         self.task = pipeline.task.name
         self.pipeline = pipeline
         self.dtype = dtype
-        limits = (pipeline.model.config.max_tokens, settings.max_input_length)
+        limits = (pipeline.model.max_tokens, settings.max_input_length)
         self.max_input_tokens = min((limit for limit in limits if limit is not None), default=_DEFAULT_MAX_TOKENS)
         self._max_inputs = settings.max_client_batch_size
         self._timeout_s = settings.request_timeout_s
@@ -74,7 +74,7 @@ class ServedModel:
                 self._run,
                 workers=1,
                 max_batch_tokens=max(settings.max_batch_tokens, _MAX_PROMPTS),
-                max_batch_rows=1 if model.batch_dependent else _MAX_PROMPTS,
+                max_batch_rows=model.max_batch_rows(settings.max_batch_tokens) or _MAX_PROMPTS,
                 run_tokens=_GENERATION_TOKENS,
                 group=_generation_config,
                 on_batch=self._metrics.count_batch,
@@ -86,7 +86,7 @@ class ServedModel:
                 self._run,
                 workers=model.session.workers,
                 max_batch_tokens=settings.max_batch_tokens,
-                max_batch_rows=1 if model.batch_dependent else None,
+                max_batch_rows=model.max_batch_rows(settings.max_batch_tokens),
                 on_batch=self._metrics.count_batch,
             )
         self._decode = partial(tokenizer.decode, clean_up_tokenization_spaces=False)
@@ -170,7 +170,7 @@ class ServedModel:
         Raises:
             TorchlessError: The model cannot answer.
         """
-        options = dict(self.pipeline.task.options) | ({"max_new_tokens": 1} if self.pipeline.task.cached else {})
+        options = dict(self.pipeline.example_options) | ({"max_new_tokens": 1} if self.pipeline.task.cached else {})
         prepared = self.pipeline.prepare(self.pipeline.example_inputs(), **options)
         prepared.results(self._queue.submit(prepared.rows).result())
         with single_threaded(*self.pipeline.model.sessions):

@@ -25,6 +25,9 @@ class Repeats:
         self.batch_dependent = batch_dependent
         self.batches = []
 
+    def max_batch_rows(self, _):
+        return 1 if self.batch_dependent else None
+
     def generate(self, ids, mask, *, generation_config, tokenizer, should_continue):
         eos_token_id = generation_config.eos_token_id
         num_return_sequences = generation_config.num_return_sequences

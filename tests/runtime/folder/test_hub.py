@@ -115,12 +115,13 @@ def test_both_graphs_of_an_encoder_decoder(one_client, hub, files):
     graphs = [f"onnx/{stem}_quantized.onnx" for stem in ("encoder_model", "decoder_model_merged")]
     others = ["onnx/encoder_model.onnx", "onnx/decoder_model_merged.onnx", "onnx/decoder_model_quantized.onnx"]
     settings = {name: files[name] for name in SETTINGS}
-    content = {**settings, **{name: name.encode() for name in (*graphs, *others, f"{graphs[1]}_data")}}
+    content = {**settings, **{name: name.encode() for name in (*graphs, *others, "onnx/weights.pb")}}
+    content[graphs[1]] = graph_with_weights_in("weights.pb")
     hub.repositories[NAME] = Repository({FIRST: content})
     look = f'[path.name for path in folder.hub.open_folder("{NAME}", dtype="q8").graphs("q8")]'
     names = ["encoder_model_quantized.onnx", "decoder_model_merged_quantized.onnx"]
     assert one_client(look) == names
-    assert hub.sent() == sorted([*SETTINGS, *graphs, f"{graphs[1]}_data"])
+    assert hub.sent() == sorted([*SETTINGS, *graphs, "onnx/weights.pb"])
     assert one_client(look, HF_HUB_OFFLINE="1") == names
 
 
@@ -189,8 +190,13 @@ def large():
 
 
 def test_a_connection_that_is_cut_is_resumed(client, hub, files, large, expected):
-    data = "onnx/model_quantized.onnx_data"
-    hub.repositories[NAME] = Repository({FIRST: {**files, data: large}})
+    graph, data = "onnx/model_quantized.onnx", "onnx/model_quantized.onnx_data"
+    model = onnx.load_from_string(files[graph])
+    tensor = model.graph.initializer.add(
+        name="large", dims=[len(large)], data_type=onnx.TensorProto.UINT8, data_location="EXTERNAL"
+    )
+    tensor.external_data.add(key="location", value="model_quantized.onnx_data")
+    hub.repositories[NAME] = Repository({FIRST: {**files, graph: model.SerializeToString(), data: large}})
     hub.cuts, hub.cut_after = {data: 1}, 11_000_000
     assert client(CLASSIFY) == expected
     ranges = [wanted for name, wanted in hub.contents if name == data]
@@ -287,16 +293,49 @@ def test_other_layouts_and_little_beside(one_client, hub, files, folder):
     ]
 
 
-def test_weights_beside_the_graph(one_client, hub, files, folder, tmp_path, expected):
-    graph = tmp_path / "model_quantized.onnx"
+@pytest.mark.parametrize("location", ["model_quantized.onnx_data", "weights.pb", "data/0"])
+def test_weights_beside_the_graph(one_client, hub, files, folder, tmp_path, expected, location):
+    (tmp_path / "onnx" / location).parent.mkdir(parents=True)
+    graph = tmp_path / "onnx" / "model_quantized.onnx"
     onnx.save_model(
-        onnx.load(folder / "onnx" / "model.onnx"), graph, save_as_external_data=True,
-        location="model_quantized.onnx_data",
+        onnx.load(folder / "onnx" / "model.onnx"), graph, save_as_external_data=True, location=location
     )  # fmt: skip
-    parts = {f"onnx/{path.name}": path.read_bytes() for path in tmp_path.glob("model_quantized*")}
-    hub.repositories[NAME] = Repository({FIRST: {**files, **parts}})
+    written = (path for path in (tmp_path / "onnx").rglob("*") if path.is_file())
+    parts = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in written}
+    hub.repositories[NAME] = Repository({FIRST: {**files, **parts, "onnx/model_quantized.onnx_data_1": b"no"}})
     assert one_client(CLASSIFY) == expected
-    assert "onnx/model_quantized.onnx_data" in hub.sent()
+    assert hub.sent() == sorted([*SETTINGS, *parts])
+    assert one_client(CLASSIFY, HF_HUB_OFFLINE="1") == expected
+
+    blob = next(one_client.home.glob(f"hub/models--*/snapshots/*/onnx/{location}"))
+    blob.unlink()
+    assert f"has no onnx/{location}, which holds weights of onnx/model_quantized.onnx" in one_client(
+        CLASSIFY, HF_HUB_OFFLINE="1"
+    )
+    assert one_client(CLASSIFY) == expected  # and it is brought again
+
+
+@pytest.mark.parametrize(
+    ("location", "problem"),
+    [
+        ("weights.pb", "has no onnx/weights.pb, which holds weights of onnx/model_quantized.onnx"),
+        ("../config.json", "a file outside of its folder: '../config.json'"),
+        ("/etc/passwd", "a file outside of its folder: '/etc/passwd'"),
+        ("ops.so", "native code: 'ops.so'"),
+    ],
+)
+def test_weights_that_are_not_to_be_had(one_client, hub, files, location, problem):
+    graph = {"onnx/model_quantized.onnx": graph_with_weights_in(location), "onnx/ops.so": b"no"}
+    hub.repositories[NAME] = Repository({FIRST: {**files, **graph}})
+    assert problem in one_client(CLASSIFY)
+    assert "onnx/ops.so" not in hub.sent()
+
+
+def graph_with_weights_in(location):
+    """The bytes of a graph whose one tensor is in another file."""
+    tensor = onnx.TensorProto(name="w", dims=[1], data_type=onnx.TensorProto.FLOAT, data_location="EXTERNAL")
+    tensor.external_data.add(key="location", value=location)
+    return onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], [tensor])).SerializeToString()
 
 
 def test_a_manifest_travels(one_client, hub, folder, expected):

@@ -55,9 +55,25 @@ def test_a_dtype_or_a_name():
 
 
 def test_weights_beside_a_graph():
-    data = ["onnx/model.onnx.data", "onnx/model.onnx_data", "onnx/model.onnx_data_1"]
-    others = ["onnx/model.onnx", "onnx/model_q4.onnx_data", "model.onnx_data"]
-    assert data_files([*others, *reversed(data)], "onnx/model.onnx") == data
+    assert data_files("It", "onnx/model.onnx", ["weights.pb", "./data/0"]) == ["onnx/weights.pb", "onnx/data/0"]
+    assert data_files("It", "model.onnx", ["weights.pb"]) == ["weights.pb"]
+    assert data_files("It", "model.onnx", []) == []
+
+
+@pytest.mark.parametrize(
+    ("location", "what"),
+    [
+        ("../weights.pb", "a file outside"),
+        ("/etc/passwd", "a file outside"),
+        ("C:\\weights", "a file outside"),
+        ("data/../../weights", "a file outside"),
+        ("ops.so", "native code"),
+        ("data/ops.so.1", "native code"),
+    ],
+)
+def test_weights_that_are_not_in_the_folder(location, what):
+    with pytest.raises(CheckpointError, match=f"It has a graph, onnx/model.onnx, whose weights are in {what}"):
+        data_files("It", "onnx/model.onnx", [location])
 
 
 @pytest.mark.parametrize(

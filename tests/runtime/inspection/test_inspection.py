@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import onnx
 import pytest
 from fixtures.hub import Repository, commit_of, serve
 
@@ -77,19 +78,27 @@ def test_what_a_graph_declares(copy, inspected):
 def test_a_folder_of_another_exporter(copy, inspected):
     (copy / "torchless.json").unlink()
     (copy / "onnx" / "model_quantized.onnx").write_bytes(b"\n\x15DynamicQuantizeLinear")
-    (copy / "onnx" / "model_O2.onnx").write_bytes(b"x")
-    (copy / "onnx" / "model_O2.onnx_data").write_bytes(b"xx")
+    optimised = copy / "onnx" / "model_O2.onnx"
+    onnx.save(onnx.load(copy / "onnx" / "model.onnx"), optimised, save_as_external_data=True, location="weights.pb")
     printed = inspected(copy)
     assert "Nothing was verified" in printed
     assert "made with" not in printed
     found = inspect(ModelFolder(copy))
     assert [(item.dtype, item.batch_dependent, list(item.files)) for item in found.variants] == [
         ("fp32", False, ["onnx/model.onnx"]),
-        (None, False, ["onnx/model_O2.onnx", "onnx/model_O2.onnx_data"]),
+        (None, False, ["onnx/model_O2.onnx", "onnx/weights.pb"]),
         ("q8", True, ["onnx/model_quantized.onnx"]),
     ]
     assert found.task == "text-classification"
-    assert (found.source, found.verified) == (None, False)
+    assert (found.source, found.verified, found.problems) == (None, False, ())
+    (copy / "onnx" / "weights.pb").unlink()
+    assert inspect(ModelFolder(copy)).problems == (
+        "onnx/weights.pb is missing, which holds weights of onnx/model_O2.onnx.",
+    )
+    model = onnx.load(optimised, load_external_data=False)
+    model.graph.initializer[0].external_data[0].value = "../../secret"
+    optimised.write_bytes(model.SerializeToString())
+    assert "whose weights are in a file outside of its folder: '../../secret'" in inspected(copy)
 
 
 def test_variants_are_described_by_the_manifest(copy, inspected):

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from torchless import CheckpointError, InputError
 from torchless.ort.cpu_cores import CpuCores
 from torchless.ort.session import Session, single_threaded
 
@@ -121,3 +122,22 @@ def test_memory_is_bounded_under_mixed_lengths(sentiment):
 def resident_mb():
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def test_onnx_runtime_writes_nothing_beside_an_error(sentiment, tmp_path, capfd):
+    session = Session(sentiment / "onnx/model.onnx")
+    feeds = feeds_of(4)
+    for wrong in (feeds | {"input_ids": np.full((1, 4), 10**7)}, feeds | {"attention_mask": np.ones((1, 5), np.int64)}):
+        with pytest.raises(InputError, match="refuses these inputs"):
+            session.run(wrong)
+    (tmp_path / "model.onnx").write_bytes((sentiment / "onnx/model.onnx").read_bytes()[:100_000])
+    with pytest.raises(CheckpointError, match="cannot load"):
+        Session(tmp_path / "model.onnx")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_inputs_are_cast(sentiment):
+    session, feeds = Session(sentiment / "onnx/model.onnx"), feeds_of(4)
+    np.testing.assert_array_equal(
+        session.run({name: array.astype(np.int32) for name, array in feeds.items()})[0], session.run(feeds)[0]
+    )

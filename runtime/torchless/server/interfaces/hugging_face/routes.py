@@ -10,7 +10,7 @@ from litestar import Response, post
 from litestar.params import JSONBody
 
 from torchless.errors import InputError, OptionError
-from torchless.folder.layout import POOLING_CONFIG
+from torchless.models.pooling import declares_pooling
 from torchless.server.embeddings import SimilarityInputs, TruncationDirection, add_prompt, similarities
 from torchless.server.errors import named_error
 from torchless.server.interface import Interface
@@ -126,7 +126,7 @@ def _embedding_options(served: ServedModel, parameters: Options, request: Infere
     """Return the options for embeddings. As on Hugging Face's servers, the result is pooled if the folder says how."""
     if parameters.get("return_tensors"):
         raise OptionError("return_tensors is not possible over HTTP.", hint="Leave return_tensors out.")
-    options: Options = {"pooling": "auto"} if served.pipeline.model.folder.has(POOLING_CONFIG) else {}
+    options: Options = {"pooling": "auto"} if declares_pooling(served.pipeline.model) else {}
     if request.normalize is not None:
         options["normalize"] = request.normalize
     if request.truncate is not None:

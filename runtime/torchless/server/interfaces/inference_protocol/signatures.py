@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.errors import InputError, OptionError, nearest
-from torchless.folder.layout import POOLING_CONFIG
+from torchless.models.pooling import declares_pooling
 from torchless.pipelines.base import Pipeline
 from torchless.server.interfaces.inference_protocol.tensors import Tensors
 
@@ -130,7 +130,7 @@ def signature_of(pipeline: Pipeline[Any]) -> Signature:
     task = pipeline.task.name
     if task == "feature-extraction":
         pooled, tokens = _embeddings(pipeline), _hidden_states(pipeline)
-        declared = pipeline.model.folder.has(POOLING_CONFIG)
+        declared = declares_pooling(pipeline.model)
         return Signature(inputs=_texts("text"), calls=(pooled, tokens) if declared else (tokens, pooled))
     rows = PipelineCall(
         outputs=(*_COLUMNS[task], TensorSpec(name="input", datatype="INT64")),

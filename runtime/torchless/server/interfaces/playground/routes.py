@@ -9,7 +9,8 @@ from litestar import Response, get
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
-from torchless.folder.layout import POOLING_CONFIG
+from torchless.models.model import Model
+from torchless.models.pooling import declares_pooling
 from torchless.server.interface import Interface
 from torchless.server.models import ServedModel
 from torchless.server.server_request import ServerRequest
@@ -58,8 +59,7 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
         pipeline = model.pipeline
         options = dict(pipeline.task.options)
         if model.task == "feature-extraction":  # one embedding for each text
-            declared = pipeline.model.folder.has(POOLING_CONFIG)
-            options |= {"pooling": "auto"} if declared else {"pooling": "mean", "normalize": True}
+            options |= _embedding_options(pipeline.model)
         return cls(
             name=model.name,
             task=model.task,
@@ -106,3 +106,8 @@ INTERFACE = Interface(name="Models", handlers=[page, file, models])
 
 def _file(name: str) -> Response[bytes]:
     return Response(_CONTENTS[name], media_type=_MEDIA_TYPES[Path(name).suffix], headers=_HEADERS)
+
+
+def _embedding_options(model: Model) -> dict[str, Any]:
+    """Return the options for one embedding of each text: as the graph or the folder says, or as most models do."""
+    return {"pooling": "auto"} if declares_pooling(model) else {"pooling": "mean", "normalize": True}

@@ -8,8 +8,7 @@ from litestar.params import JSONBody
 
 from torchless import __version__
 from torchless.errors import InputError, TaskError
-from torchless.folder.layout import POOLING_CONFIG
-from torchless.models.pooling import Pooling
+from torchless.models.pooling import Pooling, declares_pooling
 from torchless.server.embeddings import add_prompt, check_not_empty, similarities
 from torchless.server.exceptions import UnknownModelError
 from torchless.server.interface import Interface
@@ -232,13 +231,15 @@ def _tokens(text: str, encoding: Encoding) -> list[SimpleToken]:
 
 
 def _model_type(served: ServedModel) -> dict[str, dict[str, Any]]:
-    config, folder = served.pipeline.model.config, served.pipeline.model.folder
+    config = served.pipeline.model.config
     labels = {
         "id2label": {str(index): label for index, label in config.id2label.items()},
         "label2id": dict(config.label2id),
     }
     if served.task == "feature-extraction":
-        return {"embedding": {"pooling": Pooling.read(folder).mode} if folder.has(POOLING_CONFIG) else {}}
+        model = served.pipeline.model
+        mode = Pooling.of(model).mode if declares_pooling(model) else None
+        return {"embedding": {} if mode is None else {"pooling": mode}}
     if served.task == "text-ranking":
         return {"reranker": labels}
     if served.task == "text-classification":
