@@ -302,7 +302,11 @@ def _worst(
         return broken, -difference.agreement, float(difference.values.max(initial=0))
 
     def line(index: int) -> str:
-        theirs, ours = describe(reference.answers[index], measured.answers[index], reference.decode)
+        expected, got = reference.answers[index], measured.answers[index]
+        if isinstance(got, InputError):
+            theirs, ours = describe(expected, expected, reference.decode)[0], got.problem
+        else:
+            theirs, ours = describe(expected, got, reference.decode)
         return f"  {short(repr(reference.samples[index].inputs))}: PyTorch {short(theirs)}, {dtype} {short(ours)}"
 
     indices = sorted(range(len(measured.differences)), key=badness, reverse=True)[:_WORST_TEXTS]
