@@ -3,18 +3,15 @@
 import os
 import pickle
 from threading import Lock
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from torchless.pipelines.base import Pipeline
+from typing import Any
 
 __all__ = ["load_once", "recipe_of"]
 
-_LOADED: dict[bytes, "Pipeline[Any]"] = {}
+_LOADED: dict[bytes, Any] = {}
 _loading = Lock()
 
 
-def recipe_of(pipeline: "Pipeline[Any]") -> bytes:
+def recipe_of(pipeline: Any) -> bytes:
     """Return what a pipeline is made of: its folder, its settings, and its options.
 
     Args:
@@ -31,7 +28,7 @@ def recipe_of(pipeline: "Pipeline[Any]") -> bytes:
     return pickle.dumps(parts)
 
 
-def load_once(recipe: bytes) -> "Pipeline[Any]":
+def load_once(recipe: bytes) -> Any:
     """Return the pipeline of a recipe; a process loads it for the first of equal recipes.
 
     Args:
