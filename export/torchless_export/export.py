@@ -84,7 +84,7 @@ def export(
     Args:
         model: A folder, a name on the Hub, or an adapter.
         out: The folder to write; an earlier export there is replaced.
-        progress: Where to say what is done.
+        progress: Shows the steps.
         read_options: How the checkpoint is read.
         task: What to export it for; by default what it was trained for.
         dtypes: The variants to write, in this order. fp32 is made and verified in any case: the others come from it.
@@ -173,7 +173,7 @@ class _Gate:
         folder: It holds the fp32 graphs.
         task: What they answer.
         reference: PyTorch's answers.
-        progress: Where to say what is done.
+        progress: Shows the steps.
         min_agreement: The least agreement of a variant other than fp32.
         max_graph_bytes: A graph that is larger keeps its weights in a file of their own.
         keep: Go on where a variant fails.
@@ -227,10 +227,10 @@ class _Gate:
         )
 
     def passed(self, dtypes: Sequence[str]) -> dict[str, Variant]:
-        """Return the variants that passed; the files of fp32 are removed if nobody asked for it.
+        """Return the variants that passed; the files of fp32 are removed if `dtypes` does not name it.
 
         Args:
-            dtypes: The variants that the caller asked for.
+            dtypes: The variants that the caller named.
 
         Raises:
             ExportError: None of them passed.

@@ -249,7 +249,7 @@ class TestAdapters:
         assert source.base.folder == base
 
     def test_a_base_for_what_is_no_adapter(self, base, out):
-        with pytest.raises(ExportError, match="is no adapter"):
+        with pytest.raises(ExportError, match="is not an adapter"):
             run(base, out, read_options=ReadOptions(base_model=str(base)))
 
     def test_a_base_that_is_not_there(self, adapter, out):

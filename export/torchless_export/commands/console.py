@@ -42,21 +42,21 @@ TrustRemoteCode: TypeAlias = Annotated[
 
 
 class ConsoleProgress:
-    """Says on a console what an export is doing: a line a step, and bars where someone is watching."""
+    """Prints the progress of an export: a line for each step, and bars on a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
-        """Announce a step, and say how long it took."""
+        """Print a step, and the time that it took."""
         self._console.print(f"{title} …", highlight=False)
         start = time.perf_counter()
         yield
         self._console.print(f"  done in {time.perf_counter() - start:.1f} s", style="dim", highlight=False)
 
     def track(self, texts: Sequence[Any], title: str) -> Iterable[Any]:
-        """Show how far a loop over texts is."""
+        """Show the progress of a loop."""
         hidden = not self._console.is_terminal
         return track(texts, description=f"  {title}", console=self._console, transient=True, disable=hidden)
 
@@ -65,7 +65,7 @@ def require_pytorch(feature: str) -> None:
     """Raise unless what the export needs is installed, without importing it: that takes seconds.
 
     Args:
-        feature: What was asked for.
+        feature: The command that needs them.
 
     Raises:
         MissingExtraError: It is not.
@@ -75,7 +75,7 @@ def require_pytorch(feature: str) -> None:
 
 
 def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any) -> None:
-    """Show a warning of ours as one line, and another's as Python does."""
+    """Show a warning of the export as one line, and other warnings as Python does."""
     ours = issubclass(category, ExportWarning)
     typer.echo(
         f"torchless: {message}" if ours else warnings.formatwarning(message, category, filename, lineno), err=True

@@ -122,7 +122,7 @@ def _check_files(folder: Path, manifest: Manifest, console: Console) -> None:
     for fault in found:
         console.print(f"{fault.file} {fault.problem}.")
     for name in unlisted(folder, manifest):
-        console.print(f"{name} is not in the manifest: nobody verified it.")
+        console.print(f"{name} is not in the manifest, so it was not verified.")
     files = len(manifest.parts) + len(manifest.files)
     if found:
         raise CheckpointError(
@@ -133,7 +133,7 @@ def _check_files(folder: Path, manifest: Manifest, console: Console) -> None:
 
 
 def _hashes(record: Mapping[str, Any]) -> list[Any]:
-    """Return the hashes of a checkpoint's files and of its base's, whatever the two were called."""
+    """Return the hashes of the files of a checkpoint and of its base."""
     return [record.get("files"), *(_hashes(record["base"]) if "base" in record else ())]
 
 
@@ -154,7 +154,7 @@ def _measured(
 
 
 def _table(declared: Mapping[str, Verification | None], measured: Mapping[str, Measurement]) -> Table:
-    """Return what the manifest said beside what was measured."""
+    """Return a table of the manifest's figures and the measured ones."""
     table = Table("variant", "", "agreement", "max |Δ|", "mean |Δ|", "ms a text", "PyTorch")
     for column in table.columns[2:]:
         column.justify = "right"

@@ -201,13 +201,13 @@ def _needs_code(source: Source) -> ExportError:
 
 @contextmanager
 def _explained(source: Source, problem: str, *, hint: str) -> Iterator[None]:
-    """Turn whatever a library raises (each architecture and format has its own errors) into one of ours."""
+    """Turn an error of a library into an ExportError; each architecture and format has its own errors."""
     try:
         yield
     except TorchlessError:
         raise
     except Exception as error:
-        if source.code() and "trust_remote_code" in str(error):  # transformers never runs code that nobody asked for
+        if source.code() and "trust_remote_code" in str(error):  # transformers runs no code without the flag
             raise _needs_code(source) from error
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ExportError(f"{problem}: {reason}", hint=hint) from error

@@ -34,7 +34,7 @@ _SENTENCEPIECE_FILES = ("*.model", "*.spm")
 _UNIGRAM = 1
 _NORMAL, _USER_DEFINED = 1, 4
 _SPACE = "▁"
-# An unknown character, whatever the vocabulary.
+# A character that no vocabulary has.
 _UNKNOWN = "\ufffd"
 
 
@@ -142,7 +142,7 @@ def _marian(slow: Any) -> Tokenizer:
 
     source = import_protobuf().ModelProto.FromString(Path(slow.spm_files[0]).read_bytes())
     if slow.separate_vocabs or source.trainer_spec.model_type != _UNIGRAM:
-        kind = "two vocabularies" if slow.separate_vocabs else "a sentencepiece model that is no unigram model"
+        kind = "two vocabularies" if slow.separate_vocabs else "a sentencepiece model that is not a unigram model"
         raise ExportError(
             f"This MarianTokenizer has {kind}, which no tokenizer.json of one vocabulary can hold.",
             hint="Choose a checkpoint with one shared unigram vocabulary, as those of Helsinki-NLP/opus-mt are.",

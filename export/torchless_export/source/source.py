@@ -165,11 +165,12 @@ def find_source(name: str, options: ReadOptions = ReadOptions()) -> Source:
         base = find_source(base_name, replace(options, revision=None, base_model=None))
     elif options.base_model is not None:
         raise ExportError(
-            f"{name!r} is no adapter: it has no {_ADAPTER_CONFIG}.", hint="Leave --base-model out, or name an adapter."
+            f"{name!r} is not an adapter: it has no {_ADAPTER_CONFIG}.",
+            hint="Leave --base-model out, or name an adapter.",
         )
     elif not (folder / "config.json").is_file():
         raise ExportError(
-            f"{name!r} is no checkpoint: {folder} has no config.json.",
+            f"{name!r} is not a checkpoint: {folder} has no config.json.",
             hint="Give a folder that save_pretrained wrote, or a name on the Hub.",
         )
     source = Source(name=name, folder=folder, commit=commit, base=base, options=options)

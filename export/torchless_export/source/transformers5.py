@@ -46,7 +46,7 @@ _SCALED = "scale_decoder_outputs"
 _HARMLESS = frozenset({
     "initializer_factor", "initializer_range", "num_nextn_predict_layers", "pretraining_tp", "router_aux_loss_coef",
     "use_associative_scan", "use_cache", "use_mambapy",
-    "original_max_position_embeddings",  # longrope's function reads it, whatever the class
+    "original_max_position_embeddings",  # the function of longrope reads it
 })  # fmt: skip
 # Values that version 4 has written into its code.
 _CONSTANTS: Mapping[tuple[str, str], Any] = {("esm", "rope_theta"): 10000.0}
@@ -130,7 +130,7 @@ def attention_options(config: Mapping[str, Any]) -> dict[str, Any]:
 def restore_post_processor(tokenizer: Any, folder: Path) -> None:
     """Give a tokenizer of transformers 5 the special tokens around a text that its `tokenizer.json` says.
 
-    Some classes of version 4 make their own, whatever the file says.
+    Some classes of version 4 replace those of the file.
 
     Args:
         tokenizer: The fast tokenizer, loaded by transformers 4.57.6.
@@ -244,13 +244,13 @@ def _flat_rope(model_type: str, parameters: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _check_modernbert_layers(values: Mapping[str, Any], layer_types: list[str]) -> None:
-    """Raise unless every n-th layer has full attention, which is all that version 4 can express."""
-    every = int(values.get("global_attn_every_n_layers", 3))
-    expected = ["sliding_attention" if index % every else "full_attention" for index in range(len(layer_types))]
+    """Raise unless full attention follows a period, which is all that version 4 can express."""
+    period = int(values.get("global_attn_every_n_layers", 3))
+    expected = ["sliding_attention" if index % period else "full_attention" for index in range(len(layer_types))]
     if layer_types != expected:
         raise ExportError(
             f"The layer_types of this ModernBERT are {layer_types}, and transformers {_read_version()} expects full "
-            f"attention in every layer whose index is a multiple of {every}.",
+            f"attention in every layer whose index is a multiple of {period}.",
             hint="This checkpoint cannot be exported.",
         )
 

@@ -1,4 +1,4 @@
-"""How each task is verified: what it is asked, by whom, and when two answers are the same."""
+"""How each task is verified: its inputs, the two pipelines, and when two answers are the same."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,7 +44,7 @@ class Difference:
 
     Attributes:
         agreement: The share of the text's final answers that are the same, 0 to 1.
-        values: How far apart each value is, of those that both have; NaN where one is no number.
+        values: The differences of the values that both have; NaN if a value is not a number.
     """
 
     agreement: float
@@ -56,12 +56,12 @@ class Case:
     """How a task is verified.
 
     Attributes:
-        compare: Compares (PyTorch's answer, ours).
+        compare: Compares (PyTorch's answer, torchless's answer).
         options: The options of each call.
         length_option: The option that limits a row's tokens, where the tokenizer's limit does not.
         make_input: Makes an input from a text and the tokenizer's mask token.
         force: Makes the exported model's input from the same input and PyTorch's answer.
-        describe: Returns both answers in words, from (PyTorch's answer, ours, the function that decodes token ids).
+        describe: Returns both answers in words, from (PyTorch's answer, torchless's answer, the decoding of token ids).
     """
 
     compare: Callable[[Any, Any], Difference]
@@ -73,7 +73,7 @@ class Case:
 
 
 class Answerer(Protocol):
-    """What answers inputs with a model of ours."""
+    """A pipeline or model of torchless."""
 
     model: Any
     tokenizer: Any
@@ -83,7 +83,7 @@ class Answerer(Protocol):
 
 
 def reference_pipeline(loaded: LoadedModel, task: Task) -> Callable[..., Any]:
-    """Return what answers a task with PyTorch: the reference's pipeline, or the bare model where there is none."""
+    """Return the pipeline of transformers for a task, or the bare model if there is none."""
     import transformers
 
     if task.name == "multiple-choice":
@@ -101,7 +101,7 @@ def reference_pipeline(loaded: LoadedModel, task: Task) -> Callable[..., Any]:
 
 
 def exported_pipeline(folder: Path, task: Task, dtype: str) -> Answerer:
-    """Return what answers a task with torchless: the pipeline, or the bare model where there is none.
+    """Return the pipeline of torchless for a task, or the bare model of a generative task.
 
     Args:
         folder: The exported folder.

@@ -68,5 +68,5 @@ def read_texts(path: Path, option: str) -> list[str]:
 
 
 def digest(texts: Sequence[str]) -> str:
-    """Return what tells texts apart from others: the SHA-256 of their lines."""
+    """Return the SHA-256 of the lines of texts."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()

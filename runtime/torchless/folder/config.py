@@ -95,7 +95,7 @@ class ModelConfig:
     def counted_from(self) -> int | None:
         """The padding id that positions are counted from: those of padding, and the first token has the next.
 
-        None where they are counted from `first_position`, whatever a token is.
+        None if they are counted from `first_position`.
         """
         if self.get("model_type") not in _COUNTED_FROM_PADDING:
             return None

@@ -24,7 +24,7 @@ _LISTING_TIMEOUT_S = 10.0
 
 
 def is_path(source: str | PathLike[str]) -> bool:
-    """Whether this can only mean a folder, there or not: a name on the Hub is `model` or `user/model`."""
+    """Return whether a source can only be a folder: a name on the Hub is `model` or `user/model`."""
     return (
         not isinstance(source, str)
         or source.startswith((".", "~"))
@@ -245,7 +245,7 @@ def _hashes(path: Path, listed: Any) -> tuple[str | None, str | None]:
 
 @contextmanager
 def _explained(name: str, revision: str | None, raised: type[TorchlessError]) -> Iterator[None]:
-    """Turn what huggingface_hub raises into an error of ours."""
+    """Turn the errors of huggingface_hub into errors of torchless."""
     hub = _client()
     errors, endpoint = hub.errors, hub.constants.ENDPOINT
     authorise = "give a token that may read it in the environment variable HF_TOKEN"
@@ -267,7 +267,7 @@ def _explained(name: str, revision: str | None, raised: type[TorchlessError]) ->
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise raised(
-            f"The Hub {endpoint} has no {name!r}, and there is no such folder here.",
+            f"The Hub {endpoint} has no {name!r}, and there is no folder of this name.",
             hint=f"Check the spelling; for a private repository, {authorise}.",
         ) from error
     except errors.LocalEntryNotFoundError as error:
@@ -283,7 +283,7 @@ def _explained(name: str, revision: str | None, raised: type[TorchlessError]) ->
 
 
 def _nowhere(name: str, reason: BaseException | None, raised: type[TorchlessError]) -> TorchlessError:
-    """Return the error for a name that is found neither here nor there."""
+    """Return the error for a name that is neither a folder, nor in the cache, nor on the Hub."""
     return raised(
         f"{name!r} is not a folder here, not in the cache {_client().constants.HF_HUB_CACHE}, and {_unreachable(reason)}.",
         hint=f"Give a folder instead; from a checkpoint's, one is made by: torchless export PATH/TO/{name.rpartition('/')[2]}",

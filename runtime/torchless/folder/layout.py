@@ -113,7 +113,7 @@ def graph_names(dtype: str, *, encoder_decoder: bool = False, home: str = "onnx/
 
 
 def find_graphs(has: Callable[[str], bool], dtype: str, file_name: str | None = None) -> tuple[str, ...]:
-    """Return the names of the graphs that are asked for, as they are in a folder or repository; none if one is missing.
+    """Return the names of a model's graphs in a folder or repository; an empty tuple if a graph is missing.
 
     Most models have one; an encoder-decoder has two, the encoder's and the decoder's.
 
@@ -129,14 +129,14 @@ def find_graphs(has: Callable[[str], bool], dtype: str, file_name: str | None = 
 def missing_graph(
     home: str, files: Iterable[str], dtype: str, file_name: str | None = None, *, otherwise: str
 ) -> CheckpointError:
-    """Return the error that says which graphs there are instead of the one asked for.
+    """Return the error for a missing graph, which lists the graphs that exist.
 
     Args:
         home: The folder or repository, as a message calls it.
         files: What is in it.
-        dtype: What was asked for.
+        dtype: The dtype that the caller chose.
         file_name: The same.
-        otherwise: What to do if there is no graph at all.
+        otherwise: The hint if there is no graph.
     """
     present = set(files)
     found = {dtype: find_graphs(present.__contains__, dtype) for dtype in DTYPE_SUFFIXES}

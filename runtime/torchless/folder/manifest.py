@@ -102,7 +102,7 @@ class Manifest:
         variants: What answers, by dtype.
         files: The SHA-256 of every other file of the folder, by its path.
         max_tokens: The most tokens that the graphs answer as the checkpoint does; None sets no limit beside the model's.
-        rejected: Why variants that the caller asked for are not here, by dtype.
+        rejected: Why requested variants are missing, by dtype.
         schema_version: The version of this schema.
     """
 

@@ -204,7 +204,7 @@ class ModelFolder:
             graph: The graph's path in the folder.
 
         Returns:
-            Their paths in the folder, there or not.
+            Their paths in the folder; the files may be missing.
 
         Raises:
             CheckpointError: A file is outside of the graph's folder, or is native code.

@@ -23,7 +23,7 @@ __all__ = [
 
 
 class AutoTokenizer:
-    """The tokenizer of an exported folder or of a name on the Hub, whatever its kind."""
+    """The tokenizer of an exported folder or of a name on the Hub."""
 
     @staticmethod
     def from_pretrained(source: str | PathLike[str], *, revision: str | None = None) -> Tokenizer:

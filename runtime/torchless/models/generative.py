@@ -362,7 +362,7 @@ def _token(name: str, token: int | None) -> int:
 
 
 def _without_past(model: Model, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
-    """Run a decoder's graph where there is no past: no keys and values, and no branch for them."""
+    """Run a decoder's graph without past keys and values."""
     taken = model.session.inputs.keys() | model.session.optional_inputs.keys()
     feeds = {name: array for name, array in feeds.items() if name in taken}
     missing = model.session.inputs.keys() - feeds.keys()

@@ -142,7 +142,7 @@ class Model:
             providers: ONNX Runtime's execution providers, by default the CPU.
 
         Raises:
-            CheckpointError: The folder lacks a file, its graph is damaged or does not fit, or the name is not to be had.
+            CheckpointError: The folder lacks a file, its graph is damaged or does not fit, or the name cannot be found.
             OptionError: There is no such dtype or provider.
         """
         folder = open_folder(source, revision=revision, dtype=dtype, file_name=file_name)
@@ -158,7 +158,7 @@ class Model:
         threads: int | None = None,
         providers: str | Sequence[str] | None = None,
     ) -> Self:
-        """Load the model of a checkpoint that is open already; see `from_pretrained`.
+        """Load the model of an open folder; see `from_pretrained`.
 
         Raises:
             CheckpointError: The folder lacks a file, or its graph is damaged or does not fit.
@@ -310,7 +310,7 @@ class Model:
         try:
             array = np.asarray(values)
         except ValueError as error:
-            raise InputError(f"{name} is no array: {error}.", hint="Give padding=True to the tokenizer.") from error
+            raise InputError(f"{name} is not an array: {error}.", hint="Give padding=True to the tokenizer.") from error
         if array.ndim != len(self.task.input_axes) or not np.issubdtype(array.dtype, np.integer):
             raise InputError(
                 f"{name} has the shape {array.shape} and the dtype {array.dtype}.",

@@ -75,7 +75,7 @@ class Pooling:
             pooled: The graph pools by itself: then the folder need not say how.
 
         Raises:
-            OptionError: The folder is none.
+            OptionError: The folder has no sentence-transformers files.
             CheckpointError: It asks for something that this class does not do.
 
         Source: `SentenceTransformer` of sentence-transformers 5.7.0: `modules.json`, `1_Pooling/config.json`,
@@ -125,7 +125,7 @@ class Pooling:
         return np.asarray(hidden[0] if self.mode == "cls" else hidden[-1])
 
     def normalized(self, embedding: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return an embedding of (hidden,), scaled to length 1 if that was asked for."""
+        """Return an embedding of (hidden,), scaled to length 1 if `normalize` is set."""
         return np.asarray(embedding / max(float(np.linalg.norm(embedding)), 1e-12)) if self.normalize else embedding
 
 

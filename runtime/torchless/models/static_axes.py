@@ -74,7 +74,7 @@ class StaticAxes:
 
     @staticmethod
     def joined(outputs: Sequence[NDArray[Any]], axes: Sequence[str], shape: Sequence[int]) -> NDArray[Any]:
-        """Return one output of all runs as if they had been one, without what was filled up.
+        """Return an output of all runs as one array, without the padding.
 
         Args:
             outputs: The output of each run.

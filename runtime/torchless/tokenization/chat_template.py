@@ -19,7 +19,7 @@ _CONTINUED = "CONTINUE_FINAL_MESSAGE_TAG "
 _USUAL_ROLES = ("system", "user", "assistant", "tool")
 _ROLES = 'Give messages as {"role": "user", "content": "…"}; roles are most often ' + ", ".join(_USUAL_ROLES) + "."
 
-# Around what the assistant says, where that is asked for: two code points that are no characters, and so in no text.
+# The marks around the text of the assistant: two code points that are not characters, so no text holds them.
 _BEGINS, _ENDS = "\ufdd0", "\ufdd1"
 _TRACKED = "assistant_is_tracked"
 
@@ -145,7 +145,7 @@ def render(
 
     Args:
         template: In Jinja; it runs in a sandbox.
-        messages: What was said, each with its role.
+        messages: The messages, each with its role.
         tools: What the model may call: JSON schemas, or functions with type hints and a docstring.
         documents: What it may read, most often with a `title` and a `text`.
         add_generation_prompt: End with what begins the assistant's turn.
@@ -156,7 +156,7 @@ def render(
     Raises:
         InputError: The template refuses the messages, leaves out one of a role that it does not know, or leaves out the
             last one, which is to be continued.
-        OptionError: The template is malformed, or a tool or document is none.
+        OptionError: The template is malformed, or a tool or document has the wrong type.
         MissingExtraError: jinja2 is not installed.
 
     Source: `render_jinja_template` in transformers 4.57.6, utils/chat_template_utils.py.

@@ -1,4 +1,4 @@
-"""What a tokenizer returns: model inputs by name, with the encodings that they came from."""
+"""The result of a tokenizer: model inputs by name, with their encodings."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ class BatchEncoding(dict[str, Any]):
     """Model inputs by name, also as attributes: `batch["input_ids"]` is `batch.input_ids`.
 
     Args:
-        inputs: `input_ids` and the others that were asked for: lists, or int64 arrays (texts, tokens).
+        inputs: `input_ids` and the other requested inputs: lists, or int64 arrays (texts, tokens).
         encodings: The encoding of each row, before padding.
     """
 

@@ -1,4 +1,4 @@
-"""Padding: how wide rows become, and filling them up."""
+"""Padding: the width of rows, and the tokens that fill them."""
 
 from collections.abc import Sequence
 from typing import Literal, Protocol, TypeAlias, get_args

@@ -95,7 +95,7 @@ def _added_token(value: Any, **fields: bool) -> AddedToken:
         return AddedToken(value["content"], **{name: value[name] for name in _FIELDS if name in value} | fields)
     except (KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{_CONFIG} has an added token that is no token: {value!r}.",
+            f"{_CONFIG} has an added token that is not a token: {value!r}.",
             hint='Write it as {"content": "…", "special": true}, or export the checkpoint again.',
         ) from error
 

@@ -16,7 +16,7 @@ def text_batch(text: Any, text_pair: Any, *, is_split_into_words: bool) -> tuple
         is_split_into_words: The texts are lists of words.
 
     Raises:
-        InputError: One is no text, or there are not as many pairs.
+        InputError: An item is not a text, or the numbers of texts and pairs differ.
     """
     is_single = _is_text(text, is_split_into_words=is_split_into_words)
     texts = [text] if is_single else text

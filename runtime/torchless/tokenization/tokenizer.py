@@ -1,4 +1,4 @@
-"""Texts to what a model takes."""
+"""The tokenizer: from texts to model inputs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
@@ -47,12 +47,12 @@ class Tokenizer(Vocabulary):
         backend: The tokenizer of `tokenizer.json`.
         config: Its settings, as `tokenizer_config.json` names them.
         chat_template: How chats become texts: a Jinja template, or several by name.
-        language_frame: Where the language of a text to translate is said; None of a tokenizer that knows none.
+        language_frame: The place of the language token in a text to translate; None if the tokenizer has no languages.
 
     Attributes:
         model_max_length: The longest input in tokens that the checkpoint declares, or 1e30.
         max_positions: The longest input in tokens that the model beside the tokenizer takes; None without a limit.
-        language_frame: Where the language of a text to translate is said; None of a tokenizer that knows none.
+        language_frame: The place of the language token in a text to translate; None if the tokenizer has no languages.
         model_input_names: What calling the tokenizer returns by default.
         padding_side: `right` or `left`.
         truncation_side: `right` or `left`.
@@ -95,13 +95,13 @@ class Tokenizer(Vocabulary):
             revision: A branch, tag or commit on the Hub.
 
         Raises:
-            CheckpointError: A file is missing or damaged, or the name is not to be had.
+            CheckpointError: A file is missing or damaged, or the name cannot be found.
         """
         return cls.from_folder(open_folder(source, revision=revision))
 
     @classmethod
     def from_folder(cls, folder: ModelFolder) -> Self:
-        """Load the tokenizer of a checkpoint that is open already.
+        """Load the tokenizer of an open folder.
 
         Raises:
             CheckpointError: A file is missing or damaged.
@@ -278,7 +278,7 @@ class Tokenizer(Vocabulary):
             side: What is cut, by default as the tokenizer says.
 
         Raises:
-            OptionError: There is no such strategy or side, or a number is none.
+            OptionError: There is no such strategy or side, or a value is not a number.
         """
         return read_truncation(
             implied if truncation is None else truncation,
@@ -352,7 +352,7 @@ class Tokenizer(Vocabulary):
             Text, token ids or model inputs; a list or rows of them for a list of chats.
 
         Raises:
-            InputError: There is no template, it refuses the messages, or they are none.
+            InputError: There is no template, it refuses the messages, or they are not messages.
             OptionError: The template is malformed, or options contradict each other.
             MissingExtraError: jinja2 is not installed.
 

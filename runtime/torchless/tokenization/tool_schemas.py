@@ -35,7 +35,7 @@ def tool_schema(function: Callable[..., Any]) -> dict[str, Any]:
         `{"type": "function", "function": {"name", "description", "parameters"}}`, and `return` where it has a hint.
 
     Raises:
-        OptionError: A hint or a description is missing, or a hint is no type that JSON has.
+        OptionError: A type hint or a description is missing, or JSON does not have the type.
 
     Source: `get_json_schema` in transformers 4.57.6, utils/chat_template_utils.py.
     """

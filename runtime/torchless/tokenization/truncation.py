@@ -1,4 +1,4 @@
-"""How a text is cut, read from what a caller asks for."""
+"""Truncation: the options of a caller, and the setting of the tokenizer."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -44,7 +44,7 @@ def read_truncation(
         side: What is cut, the `right` end or the `left`; by default as the tokenizer says. Not in the reference.
 
     Raises:
-        OptionError: There is no such strategy or side, or a number is none.
+        OptionError: There is no such strategy or side, or a value is not a number.
 
     Source: `_get_padding_truncation_strategies` in transformers 4.57.6, tokenization_utils_base.py.
     """

@@ -1,4 +1,4 @@
-"""Tokens and their ids, both ways: what a tokenizer knows without a text."""
+"""The vocabulary of a tokenizer: tokens and their ids, in both directions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ class Vocabulary:
     Attributes:
         all_special_tokens: The model's own tokens, each once.
         special_tokens_map: The same by role, which chat templates read.
-        clean_up: Whether `decode` removes spaces before punctuation unless it is told.
+        clean_up: Whether `decode` removes spaces before punctuation by default.
 
     Source: `PreTrainedTokenizerFast` of transformers 4.57.6.
     """

@@ -102,7 +102,7 @@ def test_every_fault_is_named(copy, asked):
     assert lines[2].startswith(
         "tokenizer_config.json was changed: its SHA-256 is 44136fa355b3678a1146ad16f7e8649e94fb4"
     )
-    assert lines[3] == "onnx/model_q4.onnx is not in the manifest: nobody verified it."
+    assert lines[3] == "onnx/model_q4.onnx is not in the manifest, so it was not verified."
 
 
 def test_a_folder_without_a_manifest_can_only_be_measured(copy, checkpoint, texts, verified):

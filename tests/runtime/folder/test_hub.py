@@ -251,7 +251,7 @@ def test_what_is_not_to_be_had(client, hub, files):
     for answer, words in zip(
         answers,
         [
-            ("has no 'org/nothing'", "no such folder here", "HF_TOKEN"),
+            ("has no 'org/nothing'", "no folder of this name", "HF_TOKEN"),
             ("has no 'org/private'", "HF_TOKEN"),
             ("'org/gated' is gated", f"{hub.endpoint}/org/gated", "HF_TOKEN"),
             ("has no revision 'v9'",),
