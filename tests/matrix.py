@@ -16,7 +16,7 @@ import transformers
 from fixtures.checkpoints import CONFIGS, DECODERS, ENCODER_DECODERS, TinyModels
 
 from torchless.errors import ExportError
-from torchless.folder.manifest import Manifest
+from torchless.folder.manifest import Manifest, Verification
 from torchless.tasks import TASKS, Task
 from torchless_export.converters.optimum import check_supported
 from torchless_export.export import Silent, export
@@ -27,14 +27,17 @@ PAGE = Path(__file__).parents[1] / "docs" / "verified.md"
 HEAD = """# What is verified
 
 `make matrix` writes this page. For each architecture and each of its tasks, it exports a tiny model with random weights in every
-dtype. It verifies each variant against PyTorch on {texts} texts, as `torchless export` does.
+dtype. It verifies each variant against PyTorch on {texts} texts, as `torchless export` does, and on [texts that the export
+adds](exporting.md#the-texts-of-the-verification): pairs, and texts of the lengths in the column `lengths`, which cross each window
+and switch of the model. The column `batch` says whether rows of different lengths share a batch: they do not where padding
+changes an answer, which the export measures.
 
 The column `fp32` shows the largest |Δ| of any score. fp32 agrees on every answer; without that, there is no row. The other columns
 show the agreement of the final answers with PyTorch. With random weights, many answers are near-ties, so a trained model agrees on
 more answers. [Variants](variants.md#the-gate) shows the figures of a trained model. Versions: torch {torch}, transformers {transformers}.
 
-| architecture | task | {dtypes} |
-|---|---|{rules}|
+| architecture | task | lengths | batch | {dtypes} |
+|---|---|---|---|{rules}|
 """
 
 
@@ -43,10 +46,10 @@ def main() -> None:
     texts = sample_texts(60)
     with TemporaryDirectory() as scratch:
         tiny = TinyModels(Path(scratch))
-        asked = Path(scratch) / "texts.txt"
-        asked.write_text("\n".join(texts), encoding="utf-8")
+        texts_file = Path(scratch) / "texts.txt"
+        texts_file.write_text("\n".join(texts), encoding="utf-8")
         rows = [
-            row(model_type, task, tiny, asked)
+            row(model_type, task, tiny, texts_file)
             for model_type in [*CONFIGS, *DECODERS, *ENCODER_DECODERS]
             for task in TASKS
             if task.graph == task.name and has_head(model_type, task)
@@ -81,16 +84,24 @@ def row(model_type: str, task: Task, tiny: TinyModels, texts: Path) -> str:
         str(checkpoint), out, Silent(), task=task.name, dtypes=tuple(VARIANTS), verify_with=texts, min_agreement=0
     )
     cells = " | ".join(cell(manifest, dtype) for dtype in VARIANTS)
-    line = f"| {model_type} | {task.name} | {cells} |"
+    lengths = ", ".join(map(str, verification(manifest, "fp32").lengths))
+    batch = "one row" if manifest.variants["fp32"].batch_dependent else "shared"
+    line = f"| {model_type} | {task.name} | {lengths} | {batch} | {cells} |"
     print(line, flush=True)
     return line
 
 
 def cell(manifest: Manifest, dtype: str) -> str:
-    """Return what a variant came to."""
+    """Return the figure of a variant."""
+    measured = verification(manifest, dtype)
+    return f"{measured.max_abs_diff:.0e}" if dtype == "fp32" else f"{measured.agreement:.0%}"
+
+
+def verification(manifest: Manifest, dtype: str) -> Verification:
+    """Return the verification of a variant."""
     measured = manifest.variants[dtype].verification
     assert measured is not None
-    return f"{measured.max_abs_diff:.0e}" if dtype == "fp32" else f"{measured.agreement:.0%}"
+    return measured
 
 
 if __name__ == "__main__":
