@@ -69,7 +69,11 @@ class ModelConfig:
         if self.max_tokens is not None:
             return self.max_tokens
         positions = self.get("max_position_embeddings", self.get("n_positions"))
-        return positions if isinstance(positions, int) else None
+        if not isinstance(positions, int):
+            return None
+        rope = self.get("rope_scaling") or {}
+        is_dynamic = rope.get("rope_type", rope.get("type")) == "dynamic"  # whose positions are those before the scaling
+        return int(positions * rope.get("factor", 1)) if is_dynamic else positions
 
     @property
     def recompute_above(self) -> int | None:

@@ -47,10 +47,10 @@ def padding_changes_answers(
     width = (long - short, 0) if padding_side == "left" else (0, long - short)
     batch = np.stack([np.pad(tokens[:short], width, constant_values=pad_token_id), tokens])  # (2, long)
     mask = np.stack([np.pad(np.ones(short, np.int64), width), np.ones(long, np.int64)])  # (2, long)
-    alone = answer(tokens[None, :short], np.ones((1, short), np.int64), short)
     try:
+        alone = answer(tokens[None, :short], np.ones((1, short), np.int64), short)
         together = answer(batch, mask, short)
-    except InputError:  # a graph of one row
+    except InputError:  # a graph of one row, or of values that are not numbers
         return True
     return any(_differ(first, second) for first, second in zip(alone, together, strict=True))
 
