@@ -60,6 +60,13 @@ def _load_config(source: Source, task: Task) -> Any:
 
     # An adapter that brings a config.json says what its labels mean; else its head says how many there are.
     home = next((home for home in source.homes if (home.folder / "config.json").is_file()), source)
+    values = read_json(home.folder / "config.json")
+    model_type = values.get("model_type")
+    if model_type and model_type not in transformers.CONFIG_MAPPING and "auto_map" not in values:
+        raise ExportError(
+            f"{home.name!r} has the architecture {model_type!r}, which transformers {transformers.__version__} does not know.",
+            hint="Choose a checkpoint of another architecture.",
+        )
     with _explained(home, f"{home.name!r} cannot be loaded", hint="Check that transformers.AutoConfig loads it."):
         config = transformers.AutoConfig.from_pretrained(
             home.folder, trust_remote_code=source.options.trust_remote_code
