@@ -52,7 +52,7 @@ def test_the_manifest_tells_the_truth(checkpoint, out):
     assert (manifest.task, variant.verification.agreement, variant.verification.texts) == (
         "text-classification",
         1,
-        250,
+        256,
     )
     assert variant.verification.max_abs_diff <= 1e-4
     weights = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()

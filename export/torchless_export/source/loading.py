@@ -1,5 +1,6 @@
 """A checkpoint in memory: its configuration, its model in PyTorch, and its fast tokenizer."""
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from torchless_export.source.transformers5 import (
 
 __all__ = ["LoadedModel", "load", "load_config"]
 
+# No answer to a text passes through the pooler, which AutoModel leaves to be trained, or through a model of images.
+_UNUSED = re.compile(r"^pooler\.|\bvision_tower\.")
 _TOKENIZERS = ("tokenizer_config.json", "tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.spm")
 
 
@@ -171,8 +174,7 @@ def _from_pretrained(source: Source, task: Task, **options: Any) -> tuple[Any, l
             **{**attention_options(written), **options},
         )
     missing = tie_head(model, info["missing_keys"]) if is_newer(written) else info["missing_keys"]
-    # AutoModel leaves the pooler to be trained; the hidden states do not pass through it.
-    return model, sorted(name for name in missing if not name.startswith("pooler."))
+    return model, sorted(name for name in missing if not _UNUSED.search(name))
 
 
 def _resize_vocabulary(model: Any, weights: Mapping[str, Any]) -> None:

@@ -65,8 +65,10 @@ class ExportedPipe:
         except InputError as error:
             if isinstance(inputs, Mapping) and "text_pair" in inputs:
                 return error
+            # The message of ONNX Runtime names an operator, and means nothing to who exports.
+            reason = "ONNX Runtime does not run it on a text of this length." if error.__cause__ else error.problem
             raise ExportError(
-                f"The graph cannot answer {Sample(inputs, None)}, which PyTorch answers: {error.problem}",
+                f"The graph cannot answer {Sample(inputs, None)}, which PyTorch answers: {reason}",
                 hint="Choose a checkpoint of another architecture. The conversion of this one is at fault.",
             ) from error
 

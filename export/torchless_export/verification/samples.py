@@ -45,7 +45,8 @@ class Sample:
 
     def __str__(self) -> str:
         """The first characters of its texts, for messages."""
-        values = self.inputs.values() if isinstance(self.inputs, Mapping) else [self.inputs]
+        inputs = self.inputs[0] if isinstance(self.inputs, tuple) else self.inputs  # the decoder's ids come second
+        values = inputs.values() if isinstance(inputs, Mapping) else [inputs]
         texts = ", ".join(repr(text) for value in values for text in ([value] if isinstance(value, str) else value))
         return short(texts) if self.length is None else f"{short(texts)} ({self.length} tokens)"
 

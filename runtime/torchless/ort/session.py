@@ -167,7 +167,7 @@ class Session:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
             raise InputError(
                 f"{self.graph} refuses these inputs ({shapes}): {_first_line(error)}",
-                hint="Check the shapes; a text longer than the model takes needs truncation=True.",
+                hint="Check the shapes: the graph may take other lengths. truncation=True, max_length=N cuts a text.",
             ) from error
         return arrays
 
