@@ -73,7 +73,7 @@ def test_an_adapter_that_changes_grown_embeddings(tiny, tmp_path, tied, lora):
     with torch.inference_mode():
         expected = merged(ids).logits.numpy()
     logits = torchless.AutoModelForCausalLM.from_pretrained(out)(ids.numpy()).logits
-    assert logits == pytest.approx(expected, abs=1e-4 * abs(expected).max())
+    assert logits == pytest.approx(expected, abs=float(1e-4 * abs(expected).max()))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
