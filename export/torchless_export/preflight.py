@@ -42,9 +42,10 @@ def preflight(source: Source, task: Task, out: Path, dtypes: tuple[str, ...]) ->
     config = load_config(source, task)
     if task.cached:
         warn_of_generation(source)
-    from torchless_export.converters.optimum import check_supported
+    from torchless_export.converters.optimum import check_inputs, check_supported
 
     check_supported(config.model_type, task)
+    check_inputs(config, task)
     check_disk(source, task, out, dtypes)
 
 

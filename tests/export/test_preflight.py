@@ -31,8 +31,13 @@ def no_weights(monkeypatch):
 @pytest.mark.parametrize(
     ("model_type", "task", "message"),
     [
-        ("funnel", "text-classification", r"does not know the architecture 'funnel'\.\n  Valid: albert, .*bert"),
+        (
+            "funnel",
+            "text-classification",
+            r"does not know the architecture 'funnel'\.\n  .*another architecture.* Valid: albert, .*bert",
+        ),
         ("mpnet", "multiple-choice", None),
+        ("longformer", "text-classification", r"takes global_attention_mask, and no text gives that"),
         ("gpt2", "fill-mask", r"does not know 'gpt2' for fill-mask\.\n  .*--task.*It knows: feature-extraction, "),
         ("t5", "text-ranking", r"does not know 't5' for text-ranking\.\n  .*text2text-generation"),
     ],

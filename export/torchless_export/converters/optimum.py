@@ -4,9 +4,11 @@ import shutil
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from torchless.errors import ExportError, nearest
+from torchless.errors import ExportError, TorchlessError, nearest
 from torchless.folder.layout import graph_names
+from torchless.models.model import GRAPH_INPUTS
 from torchless.tasks import Task
 from torchless_export.converters.rotary import traceable_rotary
 from torchless_export.graph.branches import merge
@@ -15,8 +17,9 @@ from torchless_export.graph.decoder import optimize_decoder
 from torchless_export.graph.shapes import infer_shapes
 from torchless_export.source.loading import LoadedModel
 
-__all__ = ["check_supported", "convert"]
+__all__ = ["OTHER_CHECKPOINT", "check_inputs", "check_supported", "convert"]
 
+OTHER_CHECKPOINT = "Choose a checkpoint of another architecture."
 _DECODER = ("model.onnx",)
 _DECODERS = ("decoder_model.onnx", "decoder_with_past_model.onnx")
 
@@ -36,15 +39,42 @@ def check_supported(model_type: str, task: Task) -> None:
 
     supported = TasksManager._SUPPORTED_MODEL_TYPE  # noqa: SLF001 - the public functions raise without the list
     if model_type not in supported:
+        names = (name for name in supported if task.graph in supported[name]["onnx"])
         raise ExportError(
             f"optimum's ONNX exporter does not know the architecture {model_type!r}.",
-            hint=nearest(model_type, (name for name in supported if task.graph in supported[name]["onnx"])),
+            hint=f"{OTHER_CHECKPOINT} {nearest(model_type, names)}",
         )
     tasks = supported[model_type]["onnx"]
     if task.graph not in tasks and f"{task.graph}-with-past" not in tasks:
+        known = sorted({name.removesuffix("-with-past") for name in tasks})
         raise ExportError(
             f"optimum's ONNX exporter does not know {model_type!r} for {task.name}.",
-            hint=f"Choose another --task. It knows: {', '.join(sorted(tasks))}.",
+            hint=f"Choose another --task. It knows: {', '.join(known)}.",
+        )
+
+
+def check_inputs(config: Any, task: Task) -> None:
+    """Raise if optimum makes a graph that takes more than texts give.
+
+    Args:
+        config: The configuration of the model; optimum supports its architecture for the task.
+        task: The task of the graph.
+
+    Raises:
+        ExportError: The graph has an input that no text gives.
+    """
+    from optimum.exporters.tasks import TasksManager
+
+    if task.cached:
+        return  # past keys and values are given, too
+    constructor = TasksManager.get_exporter_config_constructor(
+        "onnx", model_type=config.model_type, task=task.graph, library_name="transformers"
+    )
+    unknown = sorted(constructor(config).inputs.keys() - GRAPH_INPUTS)
+    if unknown:
+        raise ExportError(
+            f"optimum's graph of the architecture {config.model_type!r} takes {', '.join(unknown)}, and no text gives that.",
+            hint=OTHER_CHECKPOINT,
         )
 
 
@@ -70,10 +100,13 @@ def convert(loaded: LoadedModel, task: Task, folder: Path) -> None:
             name = f"{task.graph}-with-past" if task.cached else task.graph
             with traceable_rotary(loaded.model):
                 onnx_export_from_model(loaded.model, output=scratch, task=name, do_validation=False)
-        except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
+        except TorchlessError:
+            raise
+        except Exception as error:  # each architecture, and the tracer, has its own errors
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             raise ExportError(
-                f"optimum cannot export {type(loaded.model).__name__} for {task.name}: {error}",
-                hint="Choose another --task, or an architecture that optimum's ONNX exporter supports.",
+                f"optimum cannot export {type(loaded.model).__name__} for {task.name}: {type(error).__name__}: {reason}",
+                hint=f"{OTHER_CHECKPOINT} The conversion of this one is at fault.",
             ) from error
         (folder / "onnx").mkdir()
         _finish(Path(scratch), folder, task)

@@ -1,5 +1,6 @@
 """A checkpoint in memory: its configuration, its model in PyTorch, and its fast tokenizer."""
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from torchless_export.source.transformers5 import (
 
 __all__ = ["LoadedModel", "load", "load_config"]
 
+# No answer to a text passes through the pooler, which AutoModel leaves to be trained, or through a model of images.
+_UNUSED = re.compile(r"^pooler\.|\bvision_tower\.")
 _TOKENIZERS = ("tokenizer_config.json", "tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.spm")
 
 
@@ -60,6 +63,13 @@ def _load_config(source: Source, task: Task) -> Any:
 
     # An adapter that brings a config.json says what its labels mean; else its head says how many there are.
     home = next((home for home in source.homes if (home.folder / "config.json").is_file()), source)
+    values = read_json(home.folder / "config.json")
+    model_type = values.get("model_type")
+    if model_type and model_type not in transformers.CONFIG_MAPPING and "auto_map" not in values:
+        raise ExportError(
+            f"{home.name!r} has the architecture {model_type!r}, which transformers {transformers.__version__} does not know.",
+            hint="Choose a checkpoint of another architecture.",
+        )
     with _explained(home, f"{home.name!r} cannot be loaded", hint="Check that transformers.AutoConfig loads it."):
         config = transformers.AutoConfig.from_pretrained(
             home.folder, trust_remote_code=source.options.trust_remote_code
@@ -99,6 +109,7 @@ def load(source: Source, task: Task) -> LoadedModel:
             ExportWarning,
             stacklevel=2,
         )
+    _warn_of_tokens(model, tokenizer)
     return LoadedModel(model.eval(), tokenizer, ModelState(model))
 
 
@@ -134,7 +145,7 @@ def _load_adapter(source: Source, task: Task) -> tuple[Any, list[str]]:
     if labels is not None and labels != config.num_labels:
         config.num_labels = labels
     model, missing = _from_pretrained(source.base, task, config=config)
-    _resize_vocabulary(model, brought)
+    missing = [*missing, *_resize_vocabulary(model, brought)]
     with _explained(
         source,
         f"The adapter {source.name!r} does not fit its base {source.base.name!r}",
@@ -164,17 +175,51 @@ def _from_pretrained(source: Source, task: Task, **options: Any) -> tuple[Any, l
             **{**attention_options(written), **options},
         )
     missing = tie_head(model, info["missing_keys"]) if is_newer(written) else info["missing_keys"]
-    # AutoModel leaves the pooler to be trained; the hidden states do not pass through it.
-    return model, sorted(name for name in missing if not name.startswith("pooler."))
+    return model, sorted(name for name in missing if not _UNUSED.search(name))
 
 
-def _resize_vocabulary(model: Any, weights: Mapping[str, Any]) -> None:
-    """Give a base as many embeddings as an adapter brings, which may have added tokens to the vocabulary."""
+def _resize_vocabulary(model: Any, weights: Mapping[str, Any]) -> list[str]:
+    """Give a base as many embeddings as an adapter brings, which may have added tokens to the vocabulary.
+
+    Returns:
+        The head's weights if it got rows that the adapter does not bring.
+    """
     embeddings = model.get_input_embeddings().weight
-    name = next(name for name, parameter in model.named_parameters() if parameter is embeddings)
-    brought = weights.get(f"base_model.model.{name}")
-    if brought is not None and len(brought) != len(embeddings):
-        model.resize_token_embeddings(len(brought), mean_resizing=False)
+    brought = _brought(model, embeddings, weights)
+    if brought is None or len(brought) == len(embeddings):
+        return []
+    grown = len(brought) > len(embeddings)
+    model.resize_token_embeddings(len(brought), mean_resizing=False)
+    head = model.get_output_embeddings()
+    if not grown or head is None or head.weight is model.get_input_embeddings().weight:
+        return []
+    return [_name_of(model, head.weight)] if _brought(model, head.weight, weights) is None else []
+
+
+def _brought(model: Any, parameter: Any, weights: Mapping[str, Any]) -> Any:
+    """Return the weights of an adapter that replace a parameter of its base; None if there are none."""
+    module = f"base_model.model.{_name_of(model, parameter).removesuffix('.weight')}"
+    # An adapter of the embeddings themselves wraps the whole table.
+    wrapped = ("weight", "base_layer.weight", "token_adapter.base_layer.weight")
+    return next((weights[f"{module}.{end}"] for end in wrapped if f"{module}.{end}" in weights), None)
+
+
+def _name_of(model: Any, parameter: Any) -> str:
+    return next(str(name) for name, value in model.named_parameters() if value is parameter)
+
+
+def _warn_of_tokens(model: Any, tokenizer: Any) -> None:
+    """Say which tokens of a tokenizer the model has no embeddings for."""
+    embeddings = model.get_input_embeddings()
+    rows = getattr(embeddings, "num_embeddings", None)
+    beyond = [] if rows is None else sorted(token for token, index in tokenizer.get_vocab().items() if index >= rows)
+    if beyond:
+        warnings.warn(
+            f"The tokenizer has {len(beyond)} tokens that the model's {rows} embeddings lack: {_listed(beyond)}. "
+            "A text with such a token has no answer.",
+            ExportWarning,
+            stacklevel=3,
+        )
 
 
 def _labels_of_head(weights: Mapping[str, Any]) -> int | None:
@@ -209,5 +254,6 @@ def _explained(source: Source, problem: str, *, hint: str) -> Iterator[None]:
     except Exception as error:
         if source.code() and "trust_remote_code" in str(error):  # transformers runs no code without the flag
             raise _needs_code(source) from error
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
         raise ExportError(f"{problem}: {reason}", hint=hint) from error

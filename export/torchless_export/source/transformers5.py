@@ -8,6 +8,7 @@ Source: `RotaryEmbeddingConfigMixin` in transformers 5.24, modeling_rope_utils.p
 
 import inspect
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -49,7 +50,11 @@ _HARMLESS = frozenset({
     "original_max_position_embeddings",  # the function of longrope reads it
 })  # fmt: skip
 # Values that version 4 has written into its code.
-_CONSTANTS: Mapping[tuple[str, str], Any] = {("esm", "rope_theta"): 10000.0}
+_CONSTANTS: Mapping[tuple[str, str], Any] = {
+    ("esm", "rope_theta"): 10000.0,
+    ("gpt_oss", "swiglu_alpha"): 1.702,
+    ("gpt_oss", "swiglu_limit"): 7.0,
+}
 
 _PLAIN_TOKENIZER = "PreTrainedTokenizerFast"
 # Tokenizer classes of version 5 whose models take token_type_ids. Source: `model_input_names` of the classes in 5.24.
@@ -256,7 +261,10 @@ def _check_modernbert_layers(values: Mapping[str, Any], layer_types: list[str]) 
 
 
 def _unknown(model_type: str, names: Iterable[str], values: Mapping[str, Any]) -> list[str]:
-    """Return the keys that the configuration class of version 4 does not know, unless their values turn something off."""
+    """Return the keys that version 4 does not know, unless their values turn something off.
+
+    It knows those of the configuration's class, and those that only the code of the model reads.
+    """
     from transformers import CONFIG_MAPPING, PretrainedConfig
 
     if model_type not in CONFIG_MAPPING or "auto_map" in values:
@@ -267,11 +275,22 @@ def _unknown(model_type: str, names: Iterable[str], values: Mapping[str, Any]) -
     for parent in config_class.__mro__:
         if "__init__" in vars(parent):
             known |= inspect.signature(parent.__init__).parameters.keys()
-    return sorted(
+    unknown = {
         name
         for name in names
         if name not in known and values[name] not in (None, False, _CONSTANTS.get((model_type, name)))
-    )
+    }
+    return sorted(unknown - _read_by_model(config_class) if unknown else unknown)
+
+
+def _read_by_model(config_class: type) -> set[str]:
+    """Return the names that the model's code reads from its configuration, `config.name` and `getattr(config, "name")`."""
+    path = Path(inspect.getfile(config_class))
+    code = path.with_name(path.name.replace("configuration_", "modeling_"))
+    if not code.is_file():
+        return set()
+    found = re.findall(r'\bconfig(?:\.(\w+)|, "(\w+)")', code.read_text(encoding="utf-8"))
+    return {name for names in found for name in names if name}
 
 
 def _tokenizer_config(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torchless.errors import ExportError, InputError, ScoreError, TorchlessError, TruncationWarning
 from torchless.tasks import Task
 from torchless_export.verification.cases import CASES, Answerer
-from torchless_export.verification.samples import Sample, cut_to
+from torchless_export.verification.samples import Sample, cut_to, short
 
-__all__ = ["ExportedPipe", "OutputWatch", "ReferencePipe", "Track", "short", "timed_answers"]
+__all__ = ["ExportedPipe", "OutputWatch", "ReferencePipe", "Track", "timed_answers"]
 
 Track: TypeAlias = Callable[[Sequence[Any], str], Iterable[Any]]
 """Wraps a loop over items under a title, to show its progress."""
@@ -35,7 +35,7 @@ class ReferencePipe:
         except TorchlessError:
             raise
         except Exception as error:  # each architecture has its own errors
-            reason = next(iter(str(error).splitlines()), "")
+            reason = short(next(iter(str(error).splitlines()), ""))
             hint = (
                 'Set the inputs that the model takes in tokenizer_config.json: "model_input_names": ["input_ids", '
                 '"attention_mask"]'
@@ -43,7 +43,7 @@ class ReferencePipe:
                 else "Check that transformers.pipeline answers it from this checkpoint."
             )
             raise ExportError(
-                f"PyTorch cannot answer {short(repr(inputs))}: {type(error).__name__}: {reason}", hint=hint
+                f"PyTorch cannot answer {Sample(inputs, None)}: {type(error).__name__}: {reason}", hint=hint
             ) from error
 
 
@@ -65,8 +65,11 @@ class ExportedPipe:
         except InputError as error:
             if isinstance(inputs, Mapping) and "text_pair" in inputs:
                 return error
+            # The message of ONNX Runtime names an operator, and means nothing to who exports.
+            reason = "ONNX Runtime does not run it on a text of this length." if error.__cause__ else error.problem
             raise ExportError(
-                f"The export cannot answer {short(repr(inputs))}: {error.problem}", hint=error.hint
+                f"The graph cannot answer {Sample(inputs, None)}, which PyTorch answers: {reason}",
+                hint="Choose a checkpoint of another architecture. The conversion of this one is at fault.",
             ) from error
 
 
@@ -117,9 +120,3 @@ def timed_answers(
                 times_ms.append(1000 * (perf_counter() - start))
         after()
     return answers, median(times_ms or [0.0])
-
-
-def short(answer: Any) -> str:
-    """Return the first characters of an answer or an input."""
-    text = str(answer)
-    return text if len(text) <= 120 else f"{text[:119]}…"

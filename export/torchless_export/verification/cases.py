@@ -69,7 +69,7 @@ class Case:
     length_option: str | None = None
     make_input: Callable[[str, str], Any] = lambda text, _mask: text
     force: Callable[[Any, Any], Any] = lambda question, _answer: question
-    describe: Callable[[Any, Any, Decode], tuple[str, str]] = lambda expected, got, _decode: (str(expected), str(got))
+    describe: Callable[[Any, Any, Decode], tuple[str, str]]
 
 
 class Answerer(Protocol):
@@ -252,6 +252,39 @@ def _describe_hidden_states(expected: Any, got: Any, _decode: Decode) -> tuple[s
     return f"has token {index + 1} at length {first}", f"at length {second}, cosine {cosines[index]:.4f}"
 
 
+def _describe_best(
+    expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]], _decode: Decode
+) -> tuple[str, str]:
+    """Return the best of both lists, with its score."""
+    first, second = (_scored(items[0]) for items in (expected, got))
+    return first, second
+
+
+def _describe_entities(
+    expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]], _decode: Decode
+) -> tuple[str, str]:
+    """Return the label of the token whose labels or scores differ most."""
+    if len(expected) != len(got) or not expected:
+        return f"labels {len(expected)} tokens", f"labels {len(got)} tokens"
+    differences = [
+        (item["entity"] != other["entity"], abs(item["score"] - other["score"]))
+        for item, other in zip(expected, got, strict=True)
+    ]
+    index = differences.index(max(differences))
+    return f"labels token {index + 1} {_scored(expected[index])}", _scored(got[index])
+
+
+def _describe_answer(expected: Mapping[str, Any], got: Mapping[str, Any], _decode: Decode) -> tuple[str, str]:
+    """Return both answers, with their scores."""
+    return _scored(expected), _scored(got)
+
+
+def _scored(item: Mapping[str, Any]) -> str:
+    """Return what an item names, with its score."""
+    name = next(item[key] for key in ("label", "entity", "token_str", "answer", "index") if key in item)
+    return f"{name!r} at {item['score']:.4f}"
+
+
 def _compare_by(name: str) -> Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], Difference]:
     """Compare lists of scored things, the best first, each known by one of its keys."""
 
@@ -311,21 +344,29 @@ CASES: Mapping[str, Case] = {
         compare=_compare_hidden_states, options={"truncation": True}, describe=_describe_hidden_states
     ),
     "fill-mask": Case(
-        compare=_compare_by("token"), options={"tokenizer_kwargs": {"truncation": True}}, make_input=_mask_middle_word
+        compare=_compare_by("token"),
+        describe=_describe_best,
+        options={"tokenizer_kwargs": {"truncation": True}},
+        make_input=_mask_middle_word,
     ),
-    "multiple-choice": Case(compare=_compare_by("index"), options={"truncation": True}, make_input=_make_choice),
+    "multiple-choice": Case(
+        compare=_compare_by("index"), describe=_describe_best, options={"truncation": True}, make_input=_make_choice
+    ),
     "question-answering": Case(
         compare=_compare_answers,
+        describe=_describe_answer,
         length_option="max_seq_len",
         make_input=lambda text, _mask: {"question": "What is said of the film?", "context": text},
     ),
-    "text-classification": Case(compare=_compare_by("label"), options={"truncation": True, "top_k": None}),
+    "text-classification": Case(
+        compare=_compare_by("label"), describe=_describe_best, options={"truncation": True, "top_k": None}
+    ),
     "text-generation": Case(compare=_compare_next_tokens, describe=_describe_next_tokens),
     "text2text-generation": Case(
         compare=_compare_next_tokens,
         force=lambda text, answer: (text, answer.decoder_input_ids),
         describe=_describe_next_tokens,
     ),
-    "token-classification": Case(compare=_compare_entities, options={"ignore_labels": []}),
+    "token-classification": Case(compare=_compare_entities, describe=_describe_entities, options={"ignore_labels": []}),
 }
 """By the task of the graph."""

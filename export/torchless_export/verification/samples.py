@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from torchless.errors import ExportError
 from torchless.folder.config import ModelConfig
 from torchless.tasks import Task
 from torchless.tokenization.padding import NO_LIMIT_ABOVE
@@ -12,8 +13,9 @@ from torchless_export.sample import sample_texts
 from torchless_export.source.loading import LoadedModel
 from torchless_export.verification.cases import CASES
 
-__all__ = ["Sample", "cut_to", "make_samples", "max_tokens_of", "regime_lengths"]
+__all__ = ["Sample", "cut_to", "make_samples", "max_tokens_of", "regime_lengths", "short"]
 
+_SHOWN_CHARS = 120
 _SHORTEST = 4
 # A window must hold the question, and some of the text.
 _SHORTEST_WINDOW = 64
@@ -41,9 +43,21 @@ class Sample:
     max_tokens: int | None
     length: int | None = None
 
+    def __str__(self) -> str:
+        """The first characters of its texts, for messages."""
+        inputs = self.inputs[0] if isinstance(self.inputs, tuple) else self.inputs  # the decoder's ids come second
+        values = inputs.values() if isinstance(inputs, Mapping) else [inputs]
+        texts = ", ".join(repr(text) for value in values for text in ([value] if isinstance(value, str) else value))
+        return short(texts) if self.length is None else f"{short(texts)} ({self.length} tokens)"
+
 
 class _Cutter(Protocol):
     model_max_length: int
+
+
+def short(text: str) -> str:
+    """Return the first characters of a text."""
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
 
 
 @contextmanager
@@ -83,7 +97,15 @@ def make_samples(loaded: LoadedModel, task: Task, texts: Sequence[str], *, max_t
         task: The task.
         texts: The texts of the user or of the sample.
         max_tokens: The most tokens that the export shall answer.
+
+    Raises:
+        ExportError: The task needs a mask, and the tokenizer has none.
     """
+    if task.graph == "fill-mask" and loaded.tokenizer.mask_token is None:
+        raise ExportError(
+            "The tokenizer has no mask token, and fill-mask needs one.",
+            hint='Name it in tokenizer_config.json, "mask_token": "[MASK]", or choose another --task.',
+        )
     case, mask = CASES[task.graph], loaded.tokenizer.mask_token or ""
     limit = max_tokens_of(loaded, max_tokens)
     samples = [Sample(case.make_input(text, mask), limit) for text in texts]
@@ -116,7 +138,7 @@ def regime_lengths(config: Mapping[str, Any], max_tokens: int | None) -> list[in
     if "local_radius" in config:  # LongT5's blocks
         windows |= {config["local_radius"] + 1, 3 * (config["local_radius"] + 1)}
     switches = set(_switches(config))
-    context = config.get("max_position_embeddings") or _LONGEST
+    context = ModelConfig(config).context_length or _LONGEST
     longest = min(limit for limit in (max_tokens, context, _LONGEST) if limit is not None)
     lengths = {_SHORTEST, longest}
     lengths |= {length for size in windows for length in (size - 1, size, size + 1)}
@@ -126,11 +148,9 @@ def regime_lengths(config: Mapping[str, Any], max_tokens: int | None) -> list[in
 
 def _switches(config: Mapping[str, Any]) -> Iterator[int]:
     """Yield the lengths above which a model computes all of a text in another way."""
-    rope = config.get("rope_scaling") or {}
-    rope_type = str(rope.get("rope_type") or rope.get("type"))
-    original = config.get("original_max_position_embeddings") or rope.get("original_max_position_embeddings")
-    if "dynamic" in rope_type or rope_type == "longrope":
-        yield from _numbers(original or config.get("max_position_embeddings"))
+    rotary = ModelConfig(config).rotary_switch
+    if rotary is not None:
+        yield rotary
     if "num_random_blocks" in config:  # BigBird: above it attention is sparse
         yield (5 + 2 * config["num_random_blocks"]) * config["block_size"]
 

@@ -19,7 +19,6 @@ from torchless_export.verification.answers import (
     OutputWatch,
     ReferencePipe,
     Track,
-    short,
     timed_answers,
 )
 from torchless_export.verification.cases import (
@@ -31,7 +30,7 @@ from torchless_export.verification.cases import (
     exported_pipeline,
     reference_pipeline,
 )
-from torchless_export.verification.samples import Sample
+from torchless_export.verification.samples import Sample, short
 from torchless_export.verification.session_hooks import add_session_hook
 
 __all__ = [
@@ -129,7 +128,6 @@ def measure(folder: Path, task: Task, dtype: str, reference: Reference, track: T
     with np.errstate(all="ignore"):  # a graph that overflows is the gate's to judge
         watch, case = OutputWatch(), CASES[task.graph]
         pipe = exported_pipeline(folder, task, dtype)
-        batch_dependent = pipe.model.batch_dependent
         for session in pipe.model.sessions:
             add_session_hook(session, watch.keep)
         forced = zip(reference.samples, reference.answers, strict=True)
@@ -139,6 +137,7 @@ def measure(folder: Path, task: Task, dtype: str, reference: Reference, track: T
             _difference(case, expected, got, finite=finite)
             for expected, got, finite in zip(reference.answers, answers, watch.finite, strict=True)
         ]
+        batch_dependent = pipe.model.batch_dependent
     values = np.concatenate([difference.values.ravel() for difference in differences] or [np.zeros(0)])
     result = Verification(
         texts=len(differences),
@@ -307,7 +306,7 @@ def _worst(
             theirs, ours = describe(expected, expected, reference.decode)[0], got.problem
         else:
             theirs, ours = describe(expected, got, reference.decode)
-        return f"  {short(repr(reference.samples[index].inputs))}: PyTorch {short(theirs)}, {dtype} {short(ours)}"
+        return f"  {reference.samples[index]}: PyTorch {short(theirs)}, {dtype} {short(ours)}"
 
     indices = sorted(range(len(measured.differences)), key=badness, reverse=True)[:_WORST_TEXTS]
     return "\n".join(map(line, indices))

@@ -10,9 +10,10 @@ __all__ = ["ModelConfig"]
 # Those of the second set count positions from the padding id, which costs them that many rows and one more.
 # Source: `create_position_ids_from_input_ids` and `position_ids` of the models in transformers 4.57.6.
 _COUNTED_FROM_ZERO = frozenset({
-    "albert", "bart", "bert", "big_bird", "blenderbot", "blenderbot-small", "convbert", "deberta",
-    "deberta-v2", "distilbert", "electra", "ernie", "gpt2", "gpt_bigcode", "gpt_neo", "marian", "mbart", "mobilebert",
-    "nystromformer", "opt", "pegasus", "roformer", "squeezebert",
+    "albert", "bart", "bert", "bert-generation", "big_bird", "blenderbot", "blenderbot-small", "codegen", "convbert", "deberta",
+    "deberta-v2", "distilbert", "electra", "ernie", "flaubert", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "layoutlm", "marian",
+    "mbart", "megatron-bert", "mobilebert", "mpt", "nystromformer", "opt", "pegasus", "perceiver", "rembert", "roc_bert",
+    "roformer", "splinter", "squeezebert", "visual_bert", "xlm",
 })  # fmt: skip
 _COUNTED_FROM_PADDING = frozenset({
     "camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
@@ -22,6 +23,8 @@ _COUNTED_FROM_TWO = frozenset({"mra", "nystromformer", "yoso"})
 # The padding id that positions are counted from where config.json names none; MPNet asks for this one alone.
 _PADDING_ID = 1
 
+# Keys of the number of positions; the last one is MPT's.
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 # Families that compute their past anew where their rotary frequencies change.
 _RECOMPUTES = frozenset({"phi3", "phimoe"})
 
@@ -68,12 +71,30 @@ class ModelConfig:
         """The tokens that the model was trained for, which rotary positions do not enforce; None if nothing says it."""
         if self.max_tokens is not None:
             return self.max_tokens
-        positions = self.get("max_position_embeddings", self.get("n_positions"))
+        positions, rope = self._positions, self.get("rope_scaling") or {}
         if not isinstance(positions, int):
             return None
-        rope = self.get("rope_scaling") or {}
         is_dynamic = rope.get("rope_type", rope.get("type")) == "dynamic"  # whose positions are those before the scaling
         return int(positions * rope.get("factor", 1)) if is_dynamic else positions
+
+    @property
+    def rotary_switch(self) -> int | None:
+        """The tokens above which rotary frequencies change, those of the whole row; None of other models.
+
+        Source: `dynamic_rope_update` in transformers 4.57.6, modeling_rope_utils.py.
+        """
+        rope = self.get("rope_scaling") or {}
+        rope_type = str(rope.get("rope_type") or rope.get("type"))
+        if "dynamic" not in rope_type and rope_type != "longrope":
+            return None
+        original = self.get("original_max_position_embeddings") or rope.get("original_max_position_embeddings")
+        tokens = original or self._positions
+        return tokens if isinstance(tokens, int) else None
+
+    @property
+    def _positions(self) -> Any:
+        """How many positions the model was made for, by the first of the keys that families have for it."""
+        return next((value for value in map(self.get, _POSITIONS) if value is not None), None)
 
     @property
     def recompute_above(self) -> int | None:
@@ -86,7 +107,7 @@ class ModelConfig:
 
     @property
     def _max_positions(self) -> int | None:
-        model_type, positions = self.get("model_type"), self.get("max_position_embeddings", self.get("n_positions"))
+        model_type, positions = self.get("model_type"), self._positions
         if not isinstance(positions, int) or not self.get("position_biased_input", True):
             return None
         if self.get("position_embedding_type") in {"rotary", "alibi"}:

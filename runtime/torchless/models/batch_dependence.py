@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from torchless.errors import InputError
 
-__all__ = ["Answer", "padding_changes_answers"]
+__all__ = ["LONG", "Answer", "padding_changes_answers"]
 
 Answer: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64], int], Sequence[NDArray[Any]]]
 """From token ids and mask, (rows, tokens), and how many tokens the first row has, to that row's answers without padding."""
 
-_SHORT, _LONG = 7, 19
+_SHORT, LONG = 7, 19
 # How far an answer may be from that of the row alone, relative to its scale: more than the rounding of float16.
 _TOLERANCE = 5e-3
 
@@ -25,6 +25,7 @@ def padding_changes_answers(
     pad_token_id: int,
     padding_side: Literal["left", "right"],
     max_tokens: int | None,
+    long: int = LONG,
 ) -> bool:
     """Run a short row alone, and beside a longer row, and return whether its answers differ.
 
@@ -34,11 +35,12 @@ def padding_changes_answers(
         pad_token_id: The token that fills a row.
         padding_side: Where the model's rows are filled.
         max_tokens: The most tokens that the model takes; None without a limit.
+        long: The tokens of the longer row.
 
     Returns:
         Whether they differ by more than rounding, or the model cannot run the two together.
     """
-    long = _LONG if max_tokens is None else min(_LONG, max_tokens)
+    long = long if max_tokens is None else min(long, max_tokens)
     short = min(_SHORT, long - 1)
     if short < 1:
         return False

@@ -13,18 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 from torchless.errors import InputError
 from torchless.folder.hub import open_folder
 from torchless.folder.model_folder import ModelFolder
-from torchless.models.batch_dependence import padding_changes_answers
+from torchless.models.batch_dependence import LONG, padding_changes_answers
 from torchless.models.positions import position_ids
 from torchless.models.signature import check_inputs, checked_outputs, output_names
 from torchless.models.static_axes import StaticAxes
 from torchless.ort.session import Session
 from torchless.tasks import Task
 
-__all__ = ["Model", "ModelOutput"]
+__all__ = ["GRAPH_INPUTS", "Model", "ModelOutput"]
 
 # Token ids below this one are in any vocabulary, where the configuration does not say its size.
 _FEW_TOKENS = 64
-_INPUTS = frozenset({"attention_mask", "input_ids", "position_ids", "token_type_ids"})
+GRAPH_INPUTS = frozenset({"attention_mask", "input_ids", "position_ids", "token_type_ids"})
 
 
 class ModelOutput(Mapping[str, NDArray[Any]]):
@@ -102,12 +102,19 @@ class Model:
         known = self.folder.batch_dependent(self.session.graph)
         if known is not None:
             return known
-        return padding_changes_answers(
-            self._answer_row,
-            vocab_size=self.config.get("vocab_size") or _FEW_TOKENS,
-            pad_token_id=self.config.get("pad_token_id") or 0,
-            padding_side="left" if self.task.cached and not self.task.encoder_decoder else "right",
-            max_tokens=self.max_tokens,
+        decoder = self.task.cached and not self.task.encoder_decoder
+        # A decoder's positions are those of each row; without them, the longest row sets the rotary frequencies of all.
+        switch = None if decoder else self.config.rotary_switch
+        return any(
+            padding_changes_answers(
+                self._answer_row,
+                vocab_size=self.config.get("vocab_size") or _FEW_TOKENS,
+                pad_token_id=self.config.get("pad_token_id") or 0,
+                padding_side="left" if decoder else "right",
+                max_tokens=self.max_tokens,
+                long=long,
+            )
+            for long in (LONG, *(() if switch is None else (max(LONG, switch + switch // 4),)))
         )
 
     def _answer_row(self, ids: NDArray[np.int64], mask: NDArray[np.int64], tokens: int) -> Sequence[NDArray[Any]]:
@@ -266,7 +273,7 @@ class Model:
     @staticmethod
     def _fills(name: str) -> bool:
         """Whether an input of the graph, by its name, is given something."""
-        return name in _INPUTS
+        return name in GRAPH_INPUTS
 
     def _answered(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:
         names = [self._names.get(name, name) for name in self.session.outputs]

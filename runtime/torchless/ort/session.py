@@ -165,10 +165,14 @@ class Session:
             arrays: list[NDArray[Any]] = session.run(outputs, feeds)
         except Exception as error:  # ONNX Runtime's errors have no common base class but Exception
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
-            raise InputError(
-                f"{self.graph} refuses these inputs ({shapes}): {_first_line(error)}",
-                hint="Check the shapes; a text longer than the model takes needs truncation=True.",
-            ) from error
+            line = _first_line(error)
+            hint = "Check the shapes: the graph may take other lengths. truncation=True, max_length=N cuts a text."
+            if "out of data bounds" in line:
+                hint = (
+                    "A token id or a position is beyond a table of the model: use the model's tokenizer, or cut the text with "
+                    "truncation=True, max_length=N."
+                )
+            raise InputError(f"{self.graph} refuses these inputs ({shapes}): {line}", hint=hint) from error
         return arrays
 
     def _single_threaded_session(self) -> ort.InferenceSession:

@@ -131,6 +131,11 @@ def test_unknown_keys_are_refused_by_name_unless_they_are_allowed(tmp_path, tiny
     )
 
 
+def test_keys_that_only_the_code_of_a_model_reads_are_known(tmp_path):
+    values = {"model_type": "deberta-v2", "share_att_key": True, "position_buckets": 16, "norm_rel_ebd": "layer_norm"}
+    assert readable_config(tmp_path, **values) == {"transformers_version": "5.17.0", **values}
+
+
 def test_layers_of_modernbert_that_version_4_cannot_express(tmp_path):
     layers = ["full_attention", "full_attention", "sliding_attention"]
     with pytest.raises(ExportError, match="layer_types"):

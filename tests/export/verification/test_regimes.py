@@ -170,3 +170,66 @@ def test_perplexity_is_that_of_the_texts(tiny):
         counts.append(ids.shape[1] - 1)
     # Two further texts, the shortest and the longest, are scored too.
     assert verification.perplexity == pytest.approx(np.exp(np.average(losses, weights=counts)), rel=0.2)
+
+
+def test_rows_beside_a_longer_one_across_a_rotary_switch_run_alone(tmp_path, tiny):
+    rope = {"rope_type": "dynamic", "factor": 4.0}
+    llama = {**SMALL, "num_key_value_heads": 2, "num_labels": 3, "pad_token_id": 0}
+    saved(
+        tmp_path / "a",
+        transformers.LlamaForSequenceClassification,
+        **llama,
+        max_position_embeddings=64,
+        rope_scaling=rope,
+    )
+    manifest, _ = export(str(tmp_path / "a"), tmp_path / "out", Silent(), verify_with=tiny.few_texts())
+    assert manifest.variants["fp32"].batch_dependent
+    pipe, words = torchless.pipeline(model=tmp_path / "out"), " ".join(sample_texts(30)).split()
+    texts = [" ".join(words[:30]), " ".join(words[:150])]
+    assert pipe(texts, top_k=None) == [pipe(text, top_k=None) for text in texts]
+
+
+def test_a_graph_of_one_length_is_refused_in_a_sentence(tmp_path, tiny):
+    config = {
+        "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "local_radius": 15, "decoder_start_token_id": 0,
+        "pad_token_id": 0, "eos_token_id": 102,
+    }  # fmt: skip
+    checkpoint = saved(tmp_path / "longt5", transformers.LongT5ForConditionalGeneration, **config)
+    with pytest.raises(ExportError, match="ONNX Runtime does not run it on a text of this length") as error:
+        export(str(checkpoint), tmp_path / "out", Silent(), verify_with=tiny.few_texts())
+    assert "truncation" not in str(error.value)
+    assert "[" not in error.value.problem
+
+
+def test_a_message_of_the_gate_names_labels(big_bird, tmp_path, tiny):
+    with pytest.raises(ExportError) as error:
+        export(str(big_bird), tmp_path / "out", Silent(), verify_with=tiny.few_texts())
+    worst = error.value.problem.splitlines()[1]
+    assert " tokens): PyTorch 'LABEL_" in worst
+    assert "{" not in worst
+
+
+@pytest.mark.parametrize(
+    ("model_class", "config"),
+    [
+        (
+            transformers.MptForCausalLM,
+            {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 64, "expansion_ratio": 2},
+        ),
+        (transformers.GPTJForCausalLM, {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "rotary_dim": 4}),
+    ],
+)
+def test_tables_of_positions_limit_texts(model_class, config, tmp_path, tiny):
+    checkpoint = saved(tmp_path / "checkpoint", model_class, **config)
+    export(str(checkpoint), tmp_path / "out", Silent(), task="text-generation", verify_with=tiny.few_texts())
+    with pytest.raises(InputError, match="this model takes 64"):
+        torchless.pipeline(model=tmp_path / "out")(" ".join(sample_texts(30)))
+
+
+def test_fill_mask_needs_a_mask(tmp_path, tiny):
+    checkpoint = shutil.copytree(tiny.checkpoint("bert", "fill-mask"), tmp_path / "checkpoint")
+    backend = tokenizer_of("bert").backend_tokenizer
+    (checkpoint / "special_tokens_map.json").unlink(missing_ok=True)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]").save_pretrained(checkpoint)
+    with pytest.raises(ExportError, match="has no mask token"):
+        export(str(checkpoint), tmp_path / "out", Silent(), task="fill-mask", verify_with=tiny.few_texts())
