@@ -18,6 +18,7 @@ __all__ = [
     "TruncationWarning",
     "check_whole_number",
     "nearest",
+    "shortened",
 ]
 
 
@@ -52,6 +53,10 @@ class TaskError(TorchlessError, ValueError):
 class InputError(TorchlessError, ValueError):
     """An input that a tokenizer, model or pipeline cannot process."""
 
+    def at(self, index: int) -> "InputError":
+        """Return the same error, which also names the input by its index in the list of inputs."""
+        return InputError(f"Index {index} of the inputs: {self.problem}", hint=self.hint)
+
 
 class ScoreError(InputError):
     """A model answers an input with NaN or infinite values.
@@ -63,7 +68,7 @@ class ScoreError(InputError):
     """
 
     def __init__(self, text: object = None, *, index: int | None = None, row: int = 0) -> None:
-        shown = "" if text is None else f" {_shortened(repr(text))}"
+        shown = "" if text is None else f" {shortened(text)}"
         place = "" if index is None else f" (index {index} of the inputs)"
         super().__init__(
             f"The model answers{shown}{place} with NaN or infinite values.",
@@ -104,7 +109,9 @@ class TruncationWarning(UserWarning):
     """Texts were longer than the limit and were cut; the results do not cover the rest."""
 
 
-def _shortened(text: str) -> str:
+def shortened(value: object) -> str:
+    """Return the `repr` of an input, cut where it is long."""
+    text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
 
 

@@ -13,7 +13,7 @@ from torchless.batching.policy import chunks
 from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.rows import Row, RowChunk, RowOutput
 from torchless.batching.scheduler import Scheduler
-from torchless.errors import ScoreError, TruncationWarning, check_whole_number
+from torchless.errors import InputError, ScoreError, TruncationWarning, check_whole_number
 from torchless.models.model import Model
 from torchless.pipelines.finiteness import outputs_are_finite, scores_are_finite
 from torchless.pipelines.options import updated
@@ -137,9 +137,9 @@ class Pipeline(ABC, Generic[OptionsT]):
             OptionError: There is no such option, or its value is not possible.
         """
         chosen = self.with_options(self.options, options)
-        rows_of_inputs = self._rows_of_inputs(inputs, chosen)
-        rows = list(chain.from_iterable(rows_of_inputs))
         first = 0 if len(inputs) > 1 else None
+        rows_of_inputs = self._rows_of_inputs(inputs, chosen, first=first)
+        rows = list(chain.from_iterable(rows_of_inputs))
         return Prepared(rows, lambda outputs: self._results(inputs, rows_of_inputs, outputs, chosen, first=first))
 
     def preprocess(self, text: Any, options: OptionsT | None = None) -> Sequence[Row]:
@@ -264,8 +264,10 @@ class Pipeline(ABC, Generic[OptionsT]):
         encoded: deque[tuple[list[Any], list[Sequence[Row]]]] = deque()
 
         def row_chunks() -> Iterator[RowChunk]:
+            read = 0
             for inputs in input_chunks:
-                rows_of_inputs = self._rows_of_inputs(inputs, options)
+                rows_of_inputs = self._rows_of_inputs(inputs, options, first=read if has_index else None)
+                read += len(inputs)
                 encoded.append((inputs, rows_of_inputs))
                 is_full = len(inputs) == self._scheduler.max_chunk_inputs
                 yield RowChunk(list(chain.from_iterable(rows_of_inputs)), is_full)
@@ -290,10 +292,20 @@ class Pipeline(ABC, Generic[OptionsT]):
             _warn_of_truncation(cut_lengths, len(results), stacklevel=3)
             yield from results
 
-    def _rows_of_inputs(self, inputs: Sequence[Any], options: OptionsT) -> list[Sequence[Row]]:
-        rows_of_inputs = [self._preprocess(text, options) for text in inputs]
-        for rows in rows_of_inputs:
-            self._check_lengths(rows)
+    def _rows_of_inputs(
+        self, inputs: Sequence[Any], options: OptionsT, *, first: int | None
+    ) -> list[Sequence[Row]]:
+        """Return the rows of each input. The first has the index `first`, which errors say; None says no index."""
+        rows_of_inputs = []
+        for index, text in enumerate(inputs):
+            try:
+                rows = self._preprocess(text, options)
+                self._check_lengths(rows)
+            except InputError as error:
+                if first is None:
+                    raise
+                raise error.at(first + index) from error
+            rows_of_inputs.append(rows)
         return rows_of_inputs
 
     def _results(

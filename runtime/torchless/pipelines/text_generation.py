@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, TypeAlias, TypedDict
 
 from torchless.batching.rows import Prompt, Row, RowOutput
-from torchless.errors import InputError, OptionError
+from torchless.errors import InputError, OptionError, shortened
 from torchless.generation.config import GenerationConfig
 from torchless.generation.stopping import FinishReason
 from torchless.models.generative import GenerativeModel
@@ -219,7 +219,7 @@ def _checked(chat: Sequence[Any]) -> Chat:
     for index, message in enumerate(chat):
         if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
             raise InputError(
-                f"Message {index} of the chat is {message!r}.",
+                f"Message {index} of the chat is {shortened(message)}.",
                 hint='Give messages as {"role": "user", "content": "…"}.',
             )
     if not chat:

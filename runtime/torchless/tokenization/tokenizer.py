@@ -257,7 +257,7 @@ class Tokenizer(Vocabulary):
                     )
                 )
             except BaseException as error:  # tokenizers raises a bare Exception, and if it panics no Exception
-                raise encoding_error(error, stride=truncation.stride if truncation else 0) from error
+                raise encoding_error(error, texts, stride=truncation.stride if truncation else 0) from error
 
     def truncation(
         self,
