@@ -38,6 +38,9 @@ class TorchlessError(Exception):
         self.problem = problem
         self.hint = hint
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.problem, self.hint), dict(vars(self))
+
     def __str__(self) -> str:
         return f"{self.problem}\n  {self.hint}"
 
@@ -107,6 +110,13 @@ class ExportWarning(UserWarning):
 
 class TruncationWarning(UserWarning):
     """Texts were longer than the limit and were cut; the results do not cover the rest."""
+
+
+def _restored(error_class: type[TorchlessError], problem: str, hint: str) -> TorchlessError:
+    """Return an error that came out of a pickle: a worker process sends its errors so."""
+    error = error_class.__new__(error_class)
+    TorchlessError.__init__(error, problem, hint=hint)
+    return error
 
 
 def shortened(value: object) -> str:

@@ -36,6 +36,11 @@ class GenerativeModel(Model):
         super().__init__(folder, session)
         _check_axes(session, self._static_axes)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        chosen = self.__dict__.get("generation_config")
+        is_changed = chosen is not None and chosen != self._read_generation_config()
+        return (*super().__reduce__(), {"generation_config": chosen} if is_changed else None)
+
     @cached_property
     def generation_config(self) -> GenerationConfig:
         """The options of generation that the folder's files set.
@@ -43,6 +48,9 @@ class GenerativeModel(Model):
         Raises:
             CheckpointError: A value is not possible here.
         """
+        return self._read_generation_config()
+
+    def _read_generation_config(self) -> GenerationConfig:
         name = "generation_config.json"
         return GenerationConfig.from_configs(
             self.folder.read_json("config.json"), self.folder.read_json(name) if self.folder.has(name) else None

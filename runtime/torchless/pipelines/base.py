@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from torchless.batching.policy import chunks
 from torchless.batching.prompt_scheduler import PromptScheduler
@@ -17,7 +17,7 @@ from torchless.errors import InputError, ScoreError, TruncationWarning, check_wh
 from torchless.models.model import Model
 from torchless.pipelines.finiteness import outputs_are_finite, scores_are_finite
 from torchless.pipelines.options import updated
-from torchless.pipelines.pickling import load_once, recipe_of
+from torchless.pipelines.pickling import LOADED_PARTS, load_once, recipe_of
 from torchless.tasks import Task
 from torchless.tokenization.tokenizer import Tokenizer
 from torchless.tokenization.truncation import Truncation
@@ -84,17 +84,30 @@ class Pipeline(ABC, Generic[OptionsT]):
         self.options: OptionsT = self.with_options(self.options_class(), options)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        recipe = self.__dict__.get("_recipe") or recipe_of(self)
-        return _unloaded, (type(self), recipe)
+        recipe = self.__dict__.get("_recipe")
+        if recipe is None or not vars(self).keys().isdisjoint(LOADED_PARTS):
+            recipe = recipe_of(self)
+        state = {name: value for name, value in vars(self).items() if name not in {*LOADED_PARTS, "_recipe"}}
+        return _unloaded, (type(self), recipe), state
+
+    def __copy__(self) -> Self:
+        """Return another pipeline with the same model and tokenizer."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(vars(self))
+        return copy
 
     def __getattr__(self, name: str) -> Any:
-        """Load a pipeline that came out of a pickle, the first time that it is used."""
-        recipe = self.__dict__.get("_recipe")
-        if recipe is None or name.startswith("__"):
-            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
-        self.__dict__.update(vars(load_once(recipe)))
-        self.__dict__.pop("_recipe", None)
-        return getattr(self, name)
+        """Load the model and the tokenizer of a pipeline that came out of a pickle, the first time that they are used."""
+        if name in LOADED_PARTS and (recipe := self.__dict__.get("_recipe")) is not None:
+            model, tokenizer = load_once(recipe)
+            # A value that the caller has set since stays.
+            self.__dict__.setdefault("model", model)
+            self.__dict__.setdefault("tokenizer", tokenizer)
+            self.__dict__.setdefault("_scheduler", self._make_scheduler(max_batch_rows=self.batch_size))
+            self.__dict__.pop("_recipe", None)
+        if name in self.__dict__:  # also if another thread has just loaded it
+            return self.__dict__[name]
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
         """Return one result for one input, a list for a list, and an iterator for an iterator.
@@ -292,9 +305,7 @@ class Pipeline(ABC, Generic[OptionsT]):
             _warn_of_truncation(cut_lengths, len(results), stacklevel=3)
             yield from results
 
-    def _rows_of_inputs(
-        self, inputs: Sequence[Any], options: OptionsT, *, first: int | None
-    ) -> list[Sequence[Row]]:
+    def _rows_of_inputs(self, inputs: Sequence[Any], options: OptionsT, *, first: int | None) -> list[Sequence[Row]]:
         """Return the rows of each input. The first has the index `first`, which errors say; None says no index."""
         rows_of_inputs = []
         for index, text in enumerate(inputs):

@@ -91,6 +91,8 @@ def text_pairs(item: Any, text_name: str, candidate_name: str) -> list[tuple[str
     """
     text, candidates = record(item, text_name, f"{candidate_name}s")
     if not isinstance(candidates, list | tuple):
-        raise InputError(f"The {candidate_name}s are {shortened(candidates)}, not a list.", hint="Give a list of strings.")
+        raise InputError(
+            f"The {candidate_name}s are {shortened(candidates)}, not a list.", hint="Give a list of strings."
+        )
     text = text_input(text, f"The {text_name}")
     return [(text, text_input(candidate, f"A {candidate_name}")) for candidate in candidates]

@@ -318,7 +318,8 @@ def _check_input(text: Any, *, words: bool) -> None:
         text_input(text)
     elif not words:
         raise InputError(
-            f"The input is {shortened(text)}, a list.", hint="Give a string; for a list of words, is_split_into_words=True."
+            f"The input is {shortened(text)}, a list.",
+            hint="Give a string; for a list of words, is_split_into_words=True.",
         )
     elif not isinstance(text, list) or not all(isinstance(word, str) for word in text):
         raise InputError(
