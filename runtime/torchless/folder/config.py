@@ -10,15 +10,22 @@ __all__ = ["ModelConfig"]
 # Those of the second set count positions from the padding id, which costs them that many rows and one more.
 # Source: `create_position_ids_from_input_ids` and `position_ids` of the models in transformers 4.57.6.
 _COUNTED_FROM_ZERO = frozenset({
-    "albert", "bart", "bert", "big_bird", "blenderbot", "blenderbot-small", "convbert", "deberta",
-    "deberta-v2", "distilbert", "electra", "ernie", "gpt2", "gpt_bigcode", "gpt_neo", "marian", "mbart", "mobilebert",
-    "nystromformer", "opt", "pegasus", "roformer", "squeezebert",
+    "albert", "bart", "bert", "big_bird", "bigbird_pegasus", "biogpt", "blenderbot", "blenderbot-small", "codegen",
+    "convbert", "ctrl", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "flaubert", "fnet", "gpt2",
+    "gpt_bigcode", "gpt_neo", "gptj", "layoutlm", "led", "marian", "mbart", "megatron-bert", "mobilebert", "mpt", "mvp",
+    "nystromformer", "openai-gpt", "opt", "pegasus", "plbart", "qdqbert", "rembert", "roc_bert", "roformer", "splinter",
+    "squeezebert", "visual_bert", "xglm", "xlm",
 })  # fmt: skip
 _COUNTED_FROM_PADDING = frozenset({
     "camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
     "xlm-roberta", "xlm-roberta-xl", "xmod",
 })  # fmt: skip
 _COUNTED_FROM_TWO = frozenset({"mra", "nystromformer", "yoso"})
+# Their tables of sinusoids have two more rows, and begin after the padding id. PyTorch makes the table longer for a longer
+# text; a graph cannot.
+_SINUSOIDS_FROM_PADDING = frozenset({"m2m_100", "nllb-moe"})
+# What the families call the rows of the table, the encoder's first.
+_POSITIONS = ("max_encoder_position_embeddings", "max_position_embeddings", "n_positions", "max_seq_len")
 # The padding id that positions are counted from where config.json names none; MPNet asks for this one alone.
 _PADDING_ID = 1
 
@@ -68,8 +75,13 @@ class ModelConfig:
         """The tokens that the model was trained for, which rotary positions do not enforce; None if nothing says it."""
         if self.max_tokens is not None:
             return self.max_tokens
-        positions = self.get("max_position_embeddings", self.get("n_positions"))
-        return positions if isinstance(positions, int) else None
+        return self._positions
+
+    @property
+    def max_decoder_tokens(self) -> int | None:
+        """The most tokens that the decoder of an encoder-decoder writes, the first one included; None without a limit."""
+        positions = self.get("max_decoder_position_embeddings")
+        return positions if isinstance(positions, int) else self.max_tokens
 
     @property
     def recompute_above(self) -> int | None:
@@ -81,14 +93,22 @@ class ModelConfig:
         return int(self.get("original_max_position_embeddings")) if is_phi3 else None
 
     @property
+    def _positions(self) -> int | None:
+        values = (self.get(name) for name in _POSITIONS)
+        return next((value for value in values if isinstance(value, int)), None)
+
+    @property
     def _max_positions(self) -> int | None:
-        model_type, positions = self.get("model_type"), self.get("max_position_embeddings", self.get("n_positions"))
-        if not isinstance(positions, int) or not self.get("position_biased_input", True):
+        model_type, positions = self.get("model_type"), self._positions
+        if positions is None or not self.get("position_biased_input", True):
             return None
         if self.get("position_embedding_type") in {"rotary", "alibi"}:
             return None
         if model_type in _COUNTED_FROM_ZERO | _COUNTED_FROM_TWO:  # the tables of the latter have two more rows
             return positions
+        if model_type in _SINUSOIDS_FROM_PADDING:
+            padding_id = self.get("pad_token_id")
+            return positions + 1 - (_PADDING_ID if padding_id is None else int(padding_id))
         return None if self.counted_from is None else positions - self.counted_from - 1
 
     @cached_property

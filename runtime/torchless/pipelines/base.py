@@ -345,9 +345,21 @@ class Pipeline(ABC, Generic[OptionsT]):
             raise ScoreError(text, index=None if first is None else first + index)
         return results
 
+    def _too_long_hint(self, row: Row) -> str:
+        """Return the hint for a row that is longer than the model takes, `{limit}` tokens."""
+        return self.too_long_hint
+
     def _check_lengths(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            self.model.check_length(len(row), hint=self.too_long_hint)
+            self.model.check_length(len(row), hint=self._too_long_hint(row))
+        context = None if self.task.cached else self.model.config.context_length
+        if context is not None and (tokens := max(map(len, rows), default=0)) > context:
+            warnings.warn(
+                f"A text has {tokens} tokens. The model was trained for {context}, and its answer to a longer text may be wrong. "
+                + self.too_long_hint.format(limit=context),
+                UserWarning,
+                stacklevel=5,
+            )
 
 
 def _warn_of_truncation(cut_lengths: Sequence[int], inputs: int, *, stacklevel: int) -> None:
