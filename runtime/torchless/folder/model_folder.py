@@ -63,7 +63,7 @@ class ModelFolder:
                 f"{self._title} holds native code, {library}.",
                 hint="Only data is loaded from a folder; remove the file if the graphs do without it.",
             )
-        values = self.read_json("config.json")
+        values = {} if self._holds_tokenizer_alone() else self.read_json("config.json")
         self.manifest = Manifest.read(self.path)
         self.config = ModelConfig(values, max_tokens=None if self.manifest is None else self.manifest.max_tokens)
 
@@ -71,6 +71,12 @@ class ModelFolder:
     def location(self) -> tuple[str, str | None]:
         """What opens this folder again, from anywhere: its path, or its name and commit on the Hub."""
         return (str(self.path.resolve()), None) if self.hub_name is None else (self.hub_name, self.path.name)
+
+    def _holds_tokenizer_alone(self) -> bool:
+        """Whether this is what `save_pretrained` of a tokenizer writes: it has no configuration of a model."""
+        if self.has("config.json") or not self.has("tokenizer.json"):
+            return False
+        return next(self.path.glob("**/*.onnx"), None) is None
 
     def has(self, name: str) -> bool:
         """Whether the folder holds a file."""
