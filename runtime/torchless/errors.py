@@ -18,6 +18,7 @@ __all__ = [
     "TruncationWarning",
     "check_whole_number",
     "nearest",
+    "shortened",
 ]
 
 
@@ -37,6 +38,9 @@ class TorchlessError(Exception):
         self.problem = problem
         self.hint = hint
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.problem, self.hint), dict(vars(self))
+
     def __str__(self) -> str:
         return f"{self.problem}\n  {self.hint}"
 
@@ -52,6 +56,10 @@ class TaskError(TorchlessError, ValueError):
 class InputError(TorchlessError, ValueError):
     """An input that a tokenizer, model or pipeline cannot process."""
 
+    def at(self, index: int) -> "InputError":
+        """Return the same error, which also names the input by its index in the list of inputs."""
+        return InputError(f"Index {index} of the inputs: {self.problem}", hint=self.hint)
+
 
 class ScoreError(InputError):
     """A model answers an input with NaN or infinite values.
@@ -63,7 +71,7 @@ class ScoreError(InputError):
     """
 
     def __init__(self, text: object = None, *, index: int | None = None, row: int = 0) -> None:
-        shown = "" if text is None else f" {_shortened(repr(text))}"
+        shown = "" if text is None else f" {shortened(text)}"
         place = "" if index is None else f" (index {index} of the inputs)"
         super().__init__(
             f"The model answers{shown}{place} with NaN or infinite values.",
@@ -104,7 +112,16 @@ class TruncationWarning(UserWarning):
     """Texts were longer than the limit and were cut; the results do not cover the rest."""
 
 
-def _shortened(text: str) -> str:
+def _restored(error_class: type[TorchlessError], problem: str, hint: str) -> TorchlessError:
+    """Return an error that came out of a pickle: a worker process sends its errors so."""
+    error = error_class.__new__(error_class)
+    TorchlessError.__init__(error, problem, hint=hint)
+    return error
+
+
+def shortened(value: object) -> str:
+    """Return the `repr` of an input, cut where it is long."""
+    text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
 
 

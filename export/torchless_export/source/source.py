@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from torchless.errors import ExportError
+from torchless.folder.foreign_checkpoints import hint_without_config
 from torchless.folder.hub import is_path, snapshot
 from torchless.folder.json_files import read_json
 from torchless.folder.layout import POOLING_CONFIG, SENTENCE_FILES
@@ -171,7 +172,10 @@ def find_source(name: str, options: ReadOptions = ReadOptions()) -> Source:
     elif not (folder / "config.json").is_file():
         raise ExportError(
             f"{name!r} is not a checkpoint: {folder} has no config.json.",
-            hint="Give a folder that save_pretrained wrote, or a name on the Hub.",
+            hint=hint_without_config(
+                lambda file: (folder / file).is_file(),
+                otherwise="Give a folder that save_pretrained wrote, or a name on the Hub.",
+            ),
         )
     source = Source(name=name, folder=folder, commit=commit, base=base, options=options)
     if not source.weights():

@@ -10,21 +10,25 @@ __all__ = ["ModelConfig"]
 # Those of the second set count positions from the padding id, which costs them that many rows and one more.
 # Source: `create_position_ids_from_input_ids` and `position_ids` of the models in transformers 4.57.6.
 _COUNTED_FROM_ZERO = frozenset({
-    "albert", "bart", "bert", "bert-generation", "big_bird", "blenderbot", "blenderbot-small", "codegen", "convbert", "deberta",
-    "deberta-v2", "distilbert", "electra", "ernie", "flaubert", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "layoutlm", "marian",
-    "mbart", "megatron-bert", "mobilebert", "mpt", "nystromformer", "opt", "pegasus", "perceiver", "rembert", "roc_bert",
-    "roformer", "splinter", "squeezebert", "visual_bert", "xlm",
+    "albert", "bart", "bert", "bert-generation", "big_bird", "bigbird_pegasus", "biogpt", "blenderbot",
+    "blenderbot-small", "codegen", "convbert", "ctrl", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
+    "flaubert", "fnet", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "layoutlm", "led", "marian", "mbart",
+    "megatron-bert", "mobilebert", "mpt", "mvp", "nystromformer", "openai-gpt", "opt", "pegasus", "perceiver",
+    "plbart", "qdqbert", "rembert", "roc_bert", "roformer", "splinter", "squeezebert", "visual_bert", "xglm", "xlm",
 })  # fmt: skip
 _COUNTED_FROM_PADDING = frozenset({
     "camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
     "xlm-roberta", "xlm-roberta-xl", "xmod",
 })  # fmt: skip
 _COUNTED_FROM_TWO = frozenset({"mra", "nystromformer", "yoso"})
+# Their tables of sinusoids have two more rows, and begin after the padding id. PyTorch makes the table longer for a longer
+# text; a graph cannot.
+_SINUSOIDS_FROM_PADDING = frozenset({"m2m_100", "nllb-moe"})
+# What the families call the rows of the table, the encoder's first.
+_POSITIONS = ("max_encoder_position_embeddings", "max_position_embeddings", "n_positions", "max_seq_len")
 # The padding id that positions are counted from where config.json names none; MPNet asks for this one alone.
 _PADDING_ID = 1
 
-# Keys of the number of positions; the last one is MPT's.
-_POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 # Families that compute their past anew where their rotary frequencies change.
 _RECOMPUTES = frozenset({"phi3", "phimoe"})
 
@@ -72,10 +76,16 @@ class ModelConfig:
         if self.max_tokens is not None:
             return self.max_tokens
         positions, rope = self._positions, self.get("rope_scaling") or {}
-        if not isinstance(positions, int):
-            return None
-        is_dynamic = rope.get("rope_type", rope.get("type")) == "dynamic"  # whose positions are those before the scaling
-        return int(positions * rope.get("factor", 1)) if is_dynamic else positions
+        is_dynamic = (
+            rope.get("rope_type", rope.get("type")) == "dynamic"
+        )  # whose positions are those before the scaling
+        return int(positions * rope.get("factor", 1)) if positions is not None and is_dynamic else positions
+
+    @property
+    def max_decoder_tokens(self) -> int | None:
+        """The most tokens that the decoder of an encoder-decoder writes, the first one included; None without a limit."""
+        positions = self.get("max_decoder_position_embeddings")
+        return positions if isinstance(positions, int) else self.max_tokens
 
     @property
     def rotary_switch(self) -> int | None:
@@ -92,11 +102,6 @@ class ModelConfig:
         return tokens if isinstance(tokens, int) else None
 
     @property
-    def _positions(self) -> Any:
-        """How many positions the model was made for, by the first of the keys that families have for it."""
-        return next((value for value in map(self.get, _POSITIONS) if value is not None), None)
-
-    @property
     def recompute_above(self) -> int | None:
         """The tokens above which Phi-3 computes its past anew, with other rotary frequencies; None of other models.
 
@@ -106,14 +111,22 @@ class ModelConfig:
         return int(self.get("original_max_position_embeddings")) if is_phi3 else None
 
     @property
+    def _positions(self) -> int | None:
+        values = (self.get(name) for name in _POSITIONS)
+        return next((value for value in values if isinstance(value, int)), None)
+
+    @property
     def _max_positions(self) -> int | None:
         model_type, positions = self.get("model_type"), self._positions
-        if not isinstance(positions, int) or not self.get("position_biased_input", True):
+        if positions is None or not self.get("position_biased_input", True):
             return None
         if self.get("position_embedding_type") in {"rotary", "alibi"}:
             return None
         if model_type in _COUNTED_FROM_ZERO | _COUNTED_FROM_TWO:  # the tables of the latter have two more rows
             return positions
+        if model_type in _SINUSOIDS_FROM_PADDING:
+            padding_id = self.get("pad_token_id")
+            return positions + 1 - (_PADDING_ID if padding_id is None else int(padding_id))
         return None if self.counted_from is None else positions - self.counted_from - 1
 
     @cached_property

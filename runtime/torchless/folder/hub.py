@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from torchless.errors import CheckpointError, MissingExtraError, OptionError, TorchlessError
+from torchless.folder.foreign_checkpoints import hint_without_config
 from torchless.folder.layout import CHAT_TEMPLATES, SETTINGS, check_graph_choice, data_files, find_graphs, missing_graph
 from torchless.folder.model_folder import ModelFolder
 from torchless.folder.onnx_file import external_files
@@ -113,7 +114,8 @@ def _completed(name: str, revision: str | None, dtype: str | None, file_name: st
     listing = {file.rfilename: file for file in info.siblings or ()}
     if "config.json" not in listing:
         raise CheckpointError(
-            f"The repository {name!r} has no config.json.", hint="Name one that holds a model of transformers."
+            f"The repository {name!r} has no config.json.",
+            hint=hint_without_config(listing.__contains__, otherwise="Name one that holds a model of transformers."),
         )
     first, *others = (file for file in SETTINGS if file in listing)
     graphs: tuple[str, ...] = ()

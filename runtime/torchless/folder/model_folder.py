@@ -7,6 +7,7 @@ from typing import Any
 
 from torchless.errors import CheckpointError
 from torchless.folder.config import ModelConfig
+from torchless.folder.foreign_checkpoints import hint_without_config
 from torchless.folder.json_files import read_json, read_json_list
 from torchless.folder.layout import (
     DTYPE_SUFFIXES,
@@ -48,7 +49,8 @@ class ModelFolder:
         self.path = Path(path)
         self.hub_name = hub_name
         self._title = f"The repository {hub_name!r}" if hub_name else f"The folder {str(path)!r}"
-        self.export_command = f"torchless export {hub_name} OUT" if hub_name else f"torchless export MODEL {path}"
+        checkpoint = hub_name or (str(path) if self._holds_weights() else None)
+        self.export_command = f"torchless export {checkpoint} OUT" if checkpoint else f"torchless export MODEL {path}"
         if not self.path.is_dir():
             raise CheckpointError(
                 f"There is no folder {str(path)!r}.",
@@ -63,7 +65,7 @@ class ModelFolder:
                 f"{self._title} holds native code, {library}.",
                 hint="Only data is loaded from a folder; remove the file if the graphs do without it.",
             )
-        values = self.read_json("config.json")
+        values = {} if self._holds_tokenizer_alone() else self.read_json("config.json")
         self.manifest = Manifest.read(self.path)
         self.config = ModelConfig(values, max_tokens=None if self.manifest is None else self.manifest.max_tokens)
 
@@ -71,6 +73,16 @@ class ModelFolder:
     def location(self) -> tuple[str, str | None]:
         """What opens this folder again, from anywhere: its path, or its name and commit on the Hub."""
         return (str(self.path.resolve()), None) if self.hub_name is None else (self.hub_name, self.path.name)
+
+    def _holds_weights(self) -> bool:
+        """Whether PyTorch can load a checkpoint from this folder."""
+        return any(next(self.path.glob(pattern), None) for pattern in ("*.safetensors", "*.bin"))
+
+    def _holds_tokenizer_alone(self) -> bool:
+        """Whether this is what `save_pretrained` of a tokenizer writes: it has no configuration of a model."""
+        if self.has("config.json") or not self.has("tokenizer.json"):
+            return False
+        return next(self.path.glob("**/*.onnx"), None) is None
 
     def has(self, name: str) -> bool:
         """Whether the folder holds a file."""
@@ -83,9 +95,10 @@ class ModelFolder:
             CheckpointError: It is not.
         """
         if not self.has(name):
-            raise CheckpointError(
-                f"{self._title} has no {name}.", hint=f"Export the checkpoint again: {self.export_command}"
-            )
+            hint = f"Export the checkpoint again: {self.export_command}"
+            if name == "config.json":
+                hint = hint_without_config(self.has, otherwise=hint)
+            raise CheckpointError(f"{self._title} has no {name}.", hint=hint)
         return self.path / name
 
     def read_json(self, name: str) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class _StopStrings:
         self._texts = texts
         self._decode = decode
         # A token has at least one byte. One more token is needed, since a decoder may remove the space of the first token.
-        self._tokens = max(len(text.encode()) for text in texts) + 1
+        self._tokens = max(len(text.encode(errors="surrogatepass")) for text in texts) + 1
 
     def ended(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.array([self.ends(row) for row in ids[:, -self._tokens :].tolist()], dtype=bool)

@@ -36,6 +36,11 @@ class GenerativeModel(Model):
         super().__init__(folder, session)
         _check_axes(session, self._static_axes)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        chosen = self.__dict__.get("generation_config")
+        is_changed = chosen is not None and chosen != self._read_generation_config()
+        return (*super().__reduce__(), {"generation_config": chosen} if is_changed else None)
+
     @cached_property
     def generation_config(self) -> GenerationConfig:
         """The options of generation that the folder's files set.
@@ -43,6 +48,9 @@ class GenerativeModel(Model):
         Raises:
             CheckpointError: A value is not possible here.
         """
+        return self._read_generation_config()
+
+    def _read_generation_config(self) -> GenerationConfig:
         name = "generation_config.json"
         return GenerationConfig.from_configs(
             self.folder.read_json("config.json"), self.folder.read_json(name) if self.folder.has(name) else None
@@ -162,6 +170,11 @@ class GenerativeModel(Model):
             return ids, np.ones_like(ids)
         return ids, (ids != padding).astype(np.int64)
 
+    @property
+    def max_total_tokens(self) -> int | None:
+        """The most tokens that the decoder takes, written ones included; None without a limit."""
+        return self.max_tokens
+
     def _check_room(self, tokens: int, new_tokens: int) -> None:
         """Raise if a text is longer than the model's positions once it is continued.
 
@@ -172,8 +185,7 @@ class GenerativeModel(Model):
         Raises:
             InputError: The text is too long.
         """
-        self.check_length(tokens)
-        limit = self.max_tokens
+        limit = self.max_total_tokens
         if limit is not None and tokens + new_tokens - 1 > limit:
             raise InputError(
                 f"{new_tokens} new tokens after {tokens} are more than this model takes, {limit}.",
@@ -199,6 +211,7 @@ class AutoModelForCausalLM(GenerativeModel):
                 hint='Pad on the left: tokenizer(texts, padding=True, padding_side="left", return_tensors="np")',
             )
         limit, width = self.max_tokens, ids.shape[1]
+        self.check_length(int(mask.sum(axis=1).max()))
         self._check_room(int(mask.sum(axis=1).max()), config.max_total_length(width, max_positions=limit) - width)
         self._warn_of_context(int(mask.sum(axis=1).max()), config.max_total_length(width, max_positions=limit) - width)
         steps = DecoderSteps(self.session, limit=limit, recompute_above=self.config.recompute_above)
@@ -248,6 +261,12 @@ class AutoModelForSeq2SeqLM(GenerativeModel):
         """All its graphs, loaded."""
         return (self.encoder, self.session)
 
+    @property
+    def max_total_tokens(self) -> int | None:
+        """The most tokens that the decoder writes, the first one included; None without a limit."""
+        limits = (self.config.max_decoder_tokens, self.static_tokens)
+        return min((limit for limit in limits if limit is not None), default=None)
+
     @staticmethod
     def _graphs(folder: ModelFolder, dtype: str, file_name: str | None) -> tuple[Path, ...]:
         if file_name is not None:
@@ -293,7 +312,7 @@ class AutoModelForSeq2SeqLM(GenerativeModel):
             raise InputError(
                 f"decoder_input_ids has {len(written)} texts, input_ids has {len(ids)}.", hint="Give both as many."
             )
-        self.check_length(written.shape[1])
+        self._check_room(written.shape[1], 1)
         return self.run({"input_ids": ids, "attention_mask": mask, "decoder_input_ids": written})
 
     def run(self, given: Mapping[str, NDArray[np.int64]]) -> ModelOutput:
@@ -312,7 +331,7 @@ class AutoModelForSeq2SeqLM(GenerativeModel):
         self, input_ids: ArrayLike | None, attention_mask: ArrayLike | None, config: GenerationConfig
     ) -> Prompts:
         ids, mask = self._ids_and_mask(input_ids, attention_mask, config)
-        limit = self.max_tokens
+        limit = self.max_total_tokens
         self._check_room(1, config.max_total_length(1, max_positions=limit) - 1)
         start = _start(len(ids), config)
         return Prompts(

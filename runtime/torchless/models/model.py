@@ -43,10 +43,10 @@ class ModelOutput(Mapping[str, NDArray[Any]]):
         return self._arrays[key]
 
     def __getattr__(self, name: str) -> NDArray[Any]:
-        try:
-            return self.__dict__["_arrays"][name]  # type: ignore[no-any-return]
-        except KeyError:
-            raise AttributeError(f"no output {name!r}; there are: {', '.join(self.__dict__['_arrays'])}") from None
+        arrays: dict[str, NDArray[Any]] = self.__dict__.get("_arrays", {})  # an object from a pickle has none at first
+        if name not in arrays:
+            raise AttributeError(f"no output {name!r}; there are: {', '.join(arrays)}")
+        return arrays[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)

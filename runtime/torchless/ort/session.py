@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import onnxruntime as ort
@@ -38,7 +39,6 @@ _NUMPY_DTYPES = {
 _UNKNOWN_DTYPE = np.dtype(object)
 # ONNX Runtime writes an error to stderr before it raises the same error; the lines would stand beside ours.
 _FATAL_ONLY = 4
-_AFTER_FORK = Lock()
 # Loading a graph again costs as much as some runs, so the single-threaded session is loaded after as many contended runs.
 _CONTENDED_RUNS = 8
 
@@ -100,7 +100,9 @@ class Session:
         self.on_cpu = self.providers == (CPU,)
         self.workers = min(self.threads, CPU_CORES.count) if self.on_cpu else 1
         self._plan_memory = plan_memory
+        self._reloading = Lock()
         self._load_sessions()
+        _SESSIONS.add(self)
         self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
         self.optional_inputs = {node.name: _tensor(node) for node in self._session.get_overridable_initializers()}
         self.outputs = {node.name: _tensor(node) for node in self._session.get_outputs()}
@@ -132,18 +134,22 @@ class Session:
         finally:
             CPU_CORES.release(acquired)
 
+    def after_fork(self) -> None:
+        """Prepare for a new process: its first run loads the graph again."""
+        self._reloading = Lock()
+        _never_destroy(self._session, self._single_threaded)
+
     def _load_sessions(self) -> None:
-        self._pid = os.getpid()
         self._session = self._load(self.threads, plan_memory=self._plan_memory)
         self._single_threaded = self._session if self.threads == 1 else None
         self._loading = Lock()
         self._contended_runs = 0
+        self._pid = os.getpid()
 
     def _load_after_fork(self) -> None:
         """Load again, since the threads of ONNX Runtime exist in the parent process alone."""
-        with _AFTER_FORK:
+        with self._reloading:
             if self._pid != os.getpid():
-                _never_destroy(self._session, self._single_threaded)
                 self._load_sessions()
 
     def _cast(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
@@ -248,6 +254,18 @@ def _never_destroy(*sessions: ort.InferenceSession | None) -> None:
 
     for session in sessions:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+_SESSIONS: WeakSet[Session] = WeakSet()
+
+
+def _after_fork() -> None:
+    for session in list(_SESSIONS):
+        session.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _tensor(node: Any) -> Tensor:

@@ -140,6 +140,8 @@ def pipeline(
             tokenizer = Tokenizer.from_pretrained(tokenizer)
         if model.static_tokens is not None:  # truncation=True then cuts to what the graph takes
             tokenizer.model_max_length = min(tokenizer.model_max_length, model.static_tokens)
+    if model.max_tokens is not None:  # a tokenizer from elsewhere may not know it
+        tokenizer.max_positions = min(tokenizer.max_positions or model.max_tokens, model.max_tokens)
     return pipeline_class(model, tokenizer, task_name=task, **options)
 
 

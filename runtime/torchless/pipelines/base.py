@@ -7,17 +7,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from torchless.batching.policy import chunks
 from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.rows import Row, RowChunk, RowOutput
 from torchless.batching.scheduler import Scheduler
-from torchless.errors import ScoreError, TruncationWarning, check_whole_number
+from torchless.errors import InputError, ScoreError, TruncationWarning, check_whole_number
 from torchless.models.model import Model
 from torchless.pipelines.finiteness import outputs_are_finite, scores_are_finite
 from torchless.pipelines.options import updated
-from torchless.pipelines.pickling import load_once, recipe_of
+from torchless.pipelines.pickling import LOADED_PARTS, load_once, recipe_of
 from torchless.tasks import Task
 from torchless.tokenization.tokenizer import Tokenizer
 from torchless.tokenization.truncation import Truncation
@@ -84,17 +84,30 @@ class Pipeline(ABC, Generic[OptionsT]):
         self.options: OptionsT = self.with_options(self.options_class(), options)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        recipe = self.__dict__.get("_recipe") or recipe_of(self)
-        return _unloaded, (type(self), recipe)
+        recipe = self.__dict__.get("_recipe")
+        if recipe is None or not vars(self).keys().isdisjoint(LOADED_PARTS):
+            recipe = recipe_of(self)
+        state = {name: value for name, value in vars(self).items() if name not in {*LOADED_PARTS, "_recipe"}}
+        return _unloaded, (type(self), recipe), state
+
+    def __copy__(self) -> Self:
+        """Return another pipeline with the same model and tokenizer."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(vars(self))
+        return copy
 
     def __getattr__(self, name: str) -> Any:
-        """Load a pipeline that came out of a pickle, the first time that it is used."""
-        recipe = self.__dict__.get("_recipe")
-        if recipe is None or name.startswith("__"):
-            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
-        self.__dict__.update(vars(load_once(recipe)))
-        self.__dict__.pop("_recipe", None)
-        return getattr(self, name)
+        """Load the model and the tokenizer of a pipeline that came out of a pickle, the first time that they are used."""
+        if name in LOADED_PARTS and (recipe := self.__dict__.get("_recipe")) is not None:
+            model, tokenizer = load_once(recipe)
+            # A value that the caller has set since stays.
+            self.__dict__.setdefault("model", model)
+            self.__dict__.setdefault("tokenizer", tokenizer)
+            self.__dict__.setdefault("_scheduler", self._make_scheduler(max_batch_rows=self.batch_size))
+            self.__dict__.pop("_recipe", None)
+        if name in self.__dict__:  # also if another thread has just loaded it
+            return self.__dict__[name]
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
         """Return one result for one input, a list for a list, and an iterator for an iterator.
@@ -137,9 +150,9 @@ class Pipeline(ABC, Generic[OptionsT]):
             OptionError: There is no such option, or its value is not possible.
         """
         chosen = self.with_options(self.options, options)
-        rows_of_inputs = self._rows_of_inputs(inputs, chosen)
-        rows = list(chain.from_iterable(rows_of_inputs))
         first = 0 if len(inputs) > 1 else None
+        rows_of_inputs = self._rows_of_inputs(inputs, chosen, first=first)
+        rows = list(chain.from_iterable(rows_of_inputs))
         return Prepared(rows, lambda outputs: self._results(inputs, rows_of_inputs, outputs, chosen, first=first))
 
     def preprocess(self, text: Any, options: OptionsT | None = None) -> Sequence[Row]:
@@ -264,8 +277,10 @@ class Pipeline(ABC, Generic[OptionsT]):
         encoded: deque[tuple[list[Any], list[Sequence[Row]]]] = deque()
 
         def row_chunks() -> Iterator[RowChunk]:
+            read = 0
             for inputs in input_chunks:
-                rows_of_inputs = self._rows_of_inputs(inputs, options)
+                rows_of_inputs = self._rows_of_inputs(inputs, options, first=read if has_index else None)
+                read += len(inputs)
                 encoded.append((inputs, rows_of_inputs))
                 is_full = len(inputs) == self._scheduler.max_chunk_inputs
                 yield RowChunk(list(chain.from_iterable(rows_of_inputs)), is_full)
@@ -290,10 +305,18 @@ class Pipeline(ABC, Generic[OptionsT]):
             _warn_of_truncation(cut_lengths, len(results), stacklevel=3)
             yield from results
 
-    def _rows_of_inputs(self, inputs: Sequence[Any], options: OptionsT) -> list[Sequence[Row]]:
-        rows_of_inputs = [self._preprocess(text, options) for text in inputs]
-        for rows in rows_of_inputs:
-            self._check_lengths(rows)
+    def _rows_of_inputs(self, inputs: Sequence[Any], options: OptionsT, *, first: int | None) -> list[Sequence[Row]]:
+        """Return the rows of each input. The first has the index `first`, which errors say; None says no index."""
+        rows_of_inputs = []
+        for index, text in enumerate(inputs):
+            try:
+                rows = self._preprocess(text, options)
+                self._check_lengths(rows)
+            except InputError as error:
+                if first is None:
+                    raise
+                raise error.at(first + index) from error
+            rows_of_inputs.append(rows)
         return rows_of_inputs
 
     def _results(
@@ -322,9 +345,21 @@ class Pipeline(ABC, Generic[OptionsT]):
             raise ScoreError(text, index=None if first is None else first + index)
         return results
 
+    def _too_long_hint(self, row: Row) -> str:
+        """Return the hint for a row that is longer than the model takes, `{limit}` tokens."""
+        return self.too_long_hint
+
     def _check_lengths(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            self.model.check_length(len(row), hint=self.too_long_hint)
+            self.model.check_length(len(row), hint=self._too_long_hint(row))
+        context = None if self.task.cached else self.model.config.context_length
+        if context is not None and (tokens := max(map(len, rows), default=0)) > context:
+            warnings.warn(
+                f"A text has {tokens} tokens. The model was trained for {context}, and its answer to a longer text may be wrong. "
+                + self.too_long_hint.format(limit=context),
+                UserWarning,
+                stacklevel=5,
+            )
 
 
 def _warn_of_truncation(cut_lengths: Sequence[int], inputs: int, *, stacklevel: int) -> None:

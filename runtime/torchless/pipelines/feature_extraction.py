@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.batching.rows import Row, RowOutput
-from torchless.errors import InputError, OptionError
+from torchless.errors import InputError, OptionError, shortened
 from torchless.models.pooling import HIDDEN_STATES, SENTENCE_EMBEDDING, Pooling, PoolingMode
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import text_input
@@ -123,7 +123,7 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
             rows = self.encode_windows(text, cut, add_special_tokens=options.add_special_tokens)
         if options.pooling and not len(rows[0]):
             raise InputError(
-                f"The text {text!r} has no tokens to pool.", hint="Give a text, or add_special_tokens=True."
+                f"The text {shortened(text)} has no tokens to pool.", hint="Give a text, or add_special_tokens=True."
             )
         if not options.pooling and options.padding == "max_length":
             self._pad(rows[0], self.tokenizer.max_tokens if options.max_length is None else options.max_length)

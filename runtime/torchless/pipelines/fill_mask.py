@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.batching.rows import Row, RowOutput
-from torchless.errors import InputError, OptionError, check_whole_number
+from torchless.errors import InputError, OptionError, check_whole_number, shortened
 from torchless.numerics import softmax, top_k
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import text_input
@@ -96,10 +96,10 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
         if self.tokenizer.mask_token_id not in row.encoding.ids:
             if row.cut and mask in text:
                 raise InputError(
-                    f"The text {text!r} has no mask left after it was cut to {len(row)} tokens.",
+                    f"The text {shortened(text)} has no mask left after it was cut to {len(row)} tokens.",
                     hint=f"Put {mask} closer to the end that is kept, or give a larger max_length.",
                 )
-            raise InputError(f"The text {text!r} has no mask.", hint=f"Put {mask} where a token is missing.")
+            raise InputError(f"The text {shortened(text)} has no mask.", hint=f"Put {mask} where a token is missing.")
         return [row]
 
     def _postprocess(

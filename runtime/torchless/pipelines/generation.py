@@ -234,7 +234,7 @@ class GenerationPipeline(Pipeline[OptionsT]):
             for result, (tokens, reason) in zip(results, endings, strict=True)
         ]
 
-    @cached_property
+    @property
     def _decode_raw(self) -> Any:
         """Decodes token ids with special tokens and without clean-up."""
         return partial(self.tokenizer.decode, clean_up_tokenization_spaces=False)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torchless.errors import InputError
+from torchless.errors import InputError, shortened
 
 __all__ = ["as_records", "record", "text_input", "text_pairs"]
 
@@ -20,7 +20,7 @@ def text_input(text: Any, name: str = "The input") -> str:
     """
     if not isinstance(text, str):
         raise InputError(
-            f"{name} is {text!r}, of type {type(text).__name__}, not a string.",
+            f"{name} is {shortened(text)}, of type {type(text).__name__}, not a string.",
             hint="Give a string, a list of strings, or an iterator over strings.",
         )
     return text
@@ -34,10 +34,10 @@ def record(item: Any, *fields: str) -> list[Any]:
     """
     example = "{" + ", ".join(f'"{name}": …' for name in fields) + "}"
     if not isinstance(item, Mapping):
-        raise InputError(f"The input is {item!r}, of type {type(item).__name__}.", hint=f"Give {example}.")
+        raise InputError(f"The input is {shortened(item)}, of type {type(item).__name__}.", hint=f"Give {example}.")
     for name in fields:
         if item.get(name) is None:
-            raise InputError(f"The input {dict(item)!r} has no {name}.", hint=f"Give {example}.")
+            raise InputError(f"The input {shortened(dict(item))} has no {name}.", hint=f"Give {example}.")
         if isinstance(item[name], str | Sequence) and not len(item[name]):
             raise InputError(f"The {name} of the input is empty: {item[name]!r}.", hint=f"Give {example}.")
     return [item[name] for name in fields]
@@ -91,6 +91,8 @@ def text_pairs(item: Any, text_name: str, candidate_name: str) -> list[tuple[str
     """
     text, candidates = record(item, text_name, f"{candidate_name}s")
     if not isinstance(candidates, list | tuple):
-        raise InputError(f"The {candidate_name}s are {candidates!r}, not a list.", hint="Give a list of strings.")
+        raise InputError(
+            f"The {candidate_name}s are {shortened(candidates)}, not a list.", hint="Give a list of strings."
+        )
     text = text_input(text, f"The {text_name}")
     return [(text, text_input(candidate, f"A {candidate_name}")) for candidate in candidates]

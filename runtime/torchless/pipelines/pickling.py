@@ -5,31 +5,26 @@ import pickle
 from threading import Lock
 from typing import Any
 
-__all__ = ["load_once", "recipe_of"]
+__all__ = ["LOADED_PARTS", "load_once", "recipe_of"]
+
+LOADED_PARTS = frozenset({"model", "tokenizer", "_scheduler"})
+"""The attributes of a pipeline that a process loads or makes for itself."""
 
 _LOADED: dict[bytes, Any] = {}
 _loading = Lock()
 
 
 def recipe_of(pipeline: Any) -> bytes:
-    """Return what a pipeline is made of: its folder, its settings, and its options.
+    """Return what loads the model and the tokenizer of a pipeline.
 
     Args:
         pipeline: The pipeline.
     """
-    parts = (
-        type(pipeline),
-        pipeline.model,
-        pipeline.tokenizer,
-        pipeline.task_name,
-        pipeline.batch_size,
-        pipeline.options,
-    )
-    return pickle.dumps(parts)
+    return pickle.dumps((pipeline.model, pipeline.tokenizer))
 
 
 def load_once(recipe: bytes) -> Any:
-    """Return the pipeline of a recipe; a process loads it for the first of equal recipes.
+    """Return the model and the tokenizer of a recipe; a process loads them for the first of equal recipes.
 
     Args:
         recipe: What `recipe_of` returned.
@@ -40,10 +35,7 @@ def load_once(recipe: bytes) -> Any:
     with _loading:
         if recipe not in _LOADED:
             # The recipe is part of a pickle that was read already.
-            pipeline_class, model, tokenizer, task_name, batch_size, options = pickle.loads(recipe)  # noqa: S301
-            pipeline = pipeline_class(model, tokenizer, task_name=task_name, batch_size=batch_size)
-            pipeline.options = options
-            _LOADED[recipe] = pipeline
+            _LOADED[recipe] = pickle.loads(recipe)  # noqa: S301
         return _LOADED[recipe]
 
 

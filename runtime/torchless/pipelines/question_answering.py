@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.batching.rows import Row, RowOutput
-from torchless.errors import InputError, OptionError, check_whole_number
+from torchless.errors import InputError, OptionError, check_whole_number, shortened
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import as_records, record, text_input
@@ -131,9 +131,11 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         try:
             rows = self.encode_windows(pair if self._question_first else pair[::-1], windows)
         except (InputError, OptionError) as error:
+            if self._fits(question, windows):
+                raise
             raise type(error)(
                 f"Windows of {windows.max_length} tokens that share {windows.stride} tokens do not fit the question "
-                f"{question!r}: {error.problem}",
+                f"{shortened(question)}: {error.problem}",
                 hint="Shorten the question, or give a smaller doc_stride or a larger max_seq_len.",
             ) from error
         limit, max_tokens = self.model.max_tokens, max(map(len, rows))
@@ -175,6 +177,15 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
             warnings.warn("topk is an old name; give top_k instead.", UserWarning, stacklevel=4)
             changes.setdefault("top_k", changes.pop("topk"))
         return super().with_options(options, changes)
+
+    def _fits(self, question: str, windows: Truncation) -> bool:
+        """Return whether a question alone leaves room for its context in a window, or cannot be encoded at all."""
+        try:
+            (encoding,) = self.tokenizer.encode_batch([question], add_special_tokens=False)
+        except InputError:
+            return True
+        room = windows.max_length - self.tokenizer.num_special_tokens(pair=True) - len(encoding)
+        return room > windows.stride
 
     @property
     def _question_first(self) -> bool:

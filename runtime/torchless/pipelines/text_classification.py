@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.batching.rows import Row, RowOutput
-from torchless.errors import InputError, OptionError, check_whole_number, nearest
+from torchless.errors import InputError, OptionError, check_whole_number, nearest, shortened
 from torchless.numerics import sigmoid, softmax
 from torchless.pipelines.base import Pipeline
 from torchless.pipelines.inputs import text_input
@@ -176,6 +176,6 @@ def _as_text_or_pair(text: Any) -> str | tuple[str, str]:
         return (first, text_input(second)) if second else first
     if isinstance(text, list):
         raise InputError(
-            f"The input {text!r} is a list within a list.", hint='Give pairs as {"text": …, "text_pair": …}.'
+            f"The input {shortened(text)} is a list within a list.", hint='Give pairs as {"text": …, "text_pair": …}.'
         )
     return text_input(text)

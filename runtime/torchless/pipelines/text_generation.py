@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, TypeAlias, TypedDict
 
 from torchless.batching.rows import Prompt, Row, RowOutput
-from torchless.errors import InputError, OptionError
+from torchless.errors import InputError, OptionError, shortened
 from torchless.generation.config import GenerationConfig
 from torchless.generation.stopping import FinishReason
 from torchless.models.generative import GenerativeModel
@@ -184,6 +184,17 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
             longer["min_length"] = config.min_length + len(prefix)
         return config.updated(**longer)
 
+    def _too_long_hint(self, row: Row) -> str:
+        """Return the hint for a prompt that is too long: what is left of it leaves room for the new tokens."""
+        limit = self.model.max_tokens
+        if limit is None or not isinstance(row, Prompt):
+            return self.too_long_hint
+        new_tokens = max(1, row.config.max_total_length(limit, max_positions=limit) - limit)
+        if new_tokens <= limit:  # the last one takes no position
+            return self.too_long_hint.format(limit=limit - new_tokens + 1)
+        half = limit // 2
+        return f"Cut it, and ask for fewer tokens: truncation=True, max_length={half}, max_new_tokens={limit - half}"
+
     def _room(self, config: GenerationConfig, tokens: int) -> int:
         """Return the most tokens of a prompt that leave room for the new tokens."""
         if self.max_tokens is None:
@@ -219,7 +230,7 @@ def _checked(chat: Sequence[Any]) -> Chat:
     for index, message in enumerate(chat):
         if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
             raise InputError(
-                f"Message {index} of the chat is {message!r}.",
+                f"Message {index} of the chat is {shortened(message)}.",
                 hint='Give messages as {"role": "user", "content": "…"}.',
             )
     if not chat:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.batching.rows import Row, RowOutput
-from torchless.errors import InputError, OptionError, check_whole_number, nearest
+from torchless.errors import InputError, OptionError, check_whole_number, nearest, shortened
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline, Prepared
 from torchless.pipelines.inputs import text_input
@@ -318,10 +318,11 @@ def _check_input(text: Any, *, words: bool) -> None:
         text_input(text)
     elif not words:
         raise InputError(
-            f"The input is {text!r}, a list.", hint="Give a string; for a list of words, is_split_into_words=True."
+            f"The input is {shortened(text)}, a list.",
+            hint="Give a string; for a list of words, is_split_into_words=True.",
         )
     elif not isinstance(text, list) or not all(isinstance(word, str) for word in text):
         raise InputError(
-            f"The input is {text!r}, not a list of words.",
+            f"The input is {shortened(text)}, not a list of words.",
             hint="Give lists of strings, or leave is_split_into_words out.",
         )

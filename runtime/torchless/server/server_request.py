@@ -1,14 +1,34 @@
 """The class of the server's requests."""
 
+import json
+import re
 from typing import Any
 
 from litestar import Request
-from litestar.exceptions import ClientException
+from litestar.exceptions import ClientException, SerializationException
 
 from torchless.server.models import Registry
 from torchless.server.settings import Settings
 
-__all__ = ["ServerRequest"]
+__all__ = ["ServerRequest", "surrogate_problem"]
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def surrogate_problem(body: bytes) -> str | None:
+    """Return what is wrong with a body whose only fault is an escape of half a character; None of other bodies.
+
+    The JSON decoder takes such a body for one that was cut.
+    """
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    found = _SURROGATE.search(json.dumps(values, ensure_ascii=False))
+    return (
+        found
+        and f"The JSON has the escape \\u{ord(found[0]):04x} alone, a surrogate, which is only half of a character."
+    )
 
 
 class ServerRequest(Request[Any, Any, Any]):
@@ -49,5 +69,10 @@ class ServerRequest(Request[Any, Any, Any]):
             return await super().json()
         except UnicodeDecodeError as error:
             raise ClientException(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from error
+        except SerializationException as error:
+            problem = surrogate_problem(await self.body())
+            if problem is None:
+                raise
+            raise ClientException(problem) from error
         except RecursionError as error:
             raise ClientException("The body is nested too deeply.") from error

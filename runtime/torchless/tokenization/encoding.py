@@ -1,13 +1,14 @@
 """The result of a tokenizer: model inputs by name, with their encodings."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from torchless.errors import InputError, OptionError
+from torchless.errors import InputError, OptionError, shortened
 
 __all__ = ["BatchEncoding", "as_array", "encoding_columns", "encoding_error", "spans_mask"]
 
@@ -18,6 +19,9 @@ _ENCODING_FIELDS = {
     "special_tokens_mask": "special_tokens_mask",
     "offset_mapping": "offsets",
 }
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class BatchEncoding(dict[str, Any]):
@@ -96,11 +100,12 @@ def as_array(rows: list[Any]) -> NDArray[np.int64]:
     return np.array(rows, dtype=np.int64)
 
 
-def encoding_error(error: BaseException, *, stride: int) -> BaseException:
+def encoding_error(error: BaseException, texts: Iterable[Any], *, stride: int) -> BaseException:
     """Return what to raise for an error of the package tokenizers; errors that are not its own stay as they are.
 
     Args:
         error: The error.
+        texts: What was encoded: texts, pairs of texts, or texts in words.
         stride: The stride of the truncation, in tokens.
     """
     if type(error).__name__ == "PanicException":
@@ -110,7 +115,23 @@ def encoding_error(error: BaseException, *, stride: int) -> BaseException:
         )
     if not isinstance(error, Exception):
         return error
+    for text in _strings(texts):
+        if surrogate := _SURROGATE.search(text):
+            return InputError(
+                f"The text {shortened(text)} has {surrogate[0]!r} at position {surrogate.start()}: a surrogate, which is only "
+                "half of a character.",
+                hint="Repair the text: text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')",
+            )
     return InputError(
         f"The tokenizer cannot encode this: {error}.",
         hint="Give strings; if the pair is longer than the limit, truncation='longest_first'.",
     )
+
+
+def _strings(texts: Any) -> Iterator[str]:
+    """Yield the strings in nested lists and tuples."""
+    for text in [texts] if isinstance(texts, str) else texts:
+        if isinstance(text, str):
+            yield text
+        elif isinstance(text, list | tuple):
+            yield from _strings(text)

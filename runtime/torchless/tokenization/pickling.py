@@ -1,6 +1,7 @@
 """Tokenizers in pickles: a pickle holds what to load, and what the caller has set since."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from tokenizers import Tokenizer as Backend
@@ -22,8 +23,13 @@ def reduced(
         backend: The tokenizer of the package tokenizers.
         config: The values that the tokenizer was made of.
     """
-    state = {name: value for name, value in vars(tokenizer).items() if name not in _NOT_PICKLED}
+    state = {
+        name: value
+        for name, value in vars(tokenizer).items()
+        if name not in _NOT_PICKLED and not isinstance(getattr(type(tokenizer), name, None), cached_property)
+    }
     if location is not None:
+        del state["_config"]
         return _loaded, (type(tokenizer), *location), state
     return _rebuilt, (type(tokenizer), backend.to_str(), config), state
 

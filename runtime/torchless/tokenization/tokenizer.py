@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from threading import Lock
 from typing import Any, Literal, Self
 
 import tokenizers
@@ -20,6 +19,7 @@ from torchless.tokenization.chat_template import (
     render,
 )
 from torchless.tokenization.encoding import BatchEncoding, as_array, encoding_columns, encoding_error, spans_mask
+from torchless.tokenization.fork_safe_lock import fork_safe_lock
 from torchless.tokenization.languages import LanguageFrame, language_frame
 from torchless.tokenization.padding import NO_LIMIT_ABOVE, Padding, pad_encodings, padded_width
 from torchless.tokenization.pickling import reduced
@@ -71,7 +71,7 @@ class Tokenizer(Vocabulary):
         language_frame: LanguageFrame | None = None,
     ) -> None:
         super().__init__(backend, config)
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._truncation: Truncation | None = None
         backend.no_truncation()
         backend.no_padding()
@@ -257,7 +257,7 @@ class Tokenizer(Vocabulary):
                     )
                 )
             except BaseException as error:  # tokenizers raises a bare Exception, and if it panics no Exception
-                raise encoding_error(error, stride=truncation.stride if truncation else 0) from error
+                raise encoding_error(error, texts, stride=truncation.stride if truncation else 0) from error
 
     def truncation(
         self,

@@ -37,7 +37,10 @@ class Vocabulary:
 
     def token_id(self, token: str) -> int | None:
         """Return the id of a token, or None where the vocabulary lacks it."""
-        found: int | None = self._backend.token_to_id(token)
+        try:
+            found: int | None = self._backend.token_to_id(token)
+        except UnicodeEncodeError:  # a surrogate, which is no character
+            return None
         return found
 
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:

@@ -69,7 +69,7 @@ def test_languages_of_a_translation(translator, name):
         tokens_of(pipe, src_lang="xx", tgt_lang=target)
     with pytest.raises(OptionError, match=rf"no language '</s>'[\s\S]*{source}, (.*, )?{target}"):
         tokens_of(pipe, src_lang=source, tgt_lang="</s>")
-    with pytest.raises(OptionError, match=rf"do not say both[\s\S]*{source}"):
+    with pytest.raises(OptionError, match=rf"do not name both[\s\S]*{source}"):
         tokens_of(pipe, src_lang=source)
 
 

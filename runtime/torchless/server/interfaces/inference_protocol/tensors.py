@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.errors import InputError
+from torchless.server.server_request import surrogate_problem
 
 __all__ = [
     "JSON_LENGTH",
@@ -137,8 +138,9 @@ def read_request(body: bytes, json_length: str | None) -> tuple[TensorRequest, b
     try:
         return msgspec.json.decode(body[:end], type=TensorRequest), body[end:]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = surrogate_problem(body[:end]) if isinstance(error, msgspec.DecodeError) else None
         raise InputError(
-            f"The request cannot be read: {error}.",
+            problem or f"The request cannot be read: {error}.",
             hint='Give {"inputs": [{"name": …, "shape": …, "datatype": "BYTES", "data": […]}]}.',
         ) from error
 
