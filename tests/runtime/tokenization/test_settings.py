@@ -112,5 +112,5 @@ def test_additional_tokens_of_a_class(loaded, name, config, count, last):
 
 @pytest.mark.parametrize("value", ["<x>", {"special": True}, {"content": 5}], ids=str)
 def test_an_added_token_that_is_no_token(loaded, value):
-    with pytest.raises(CheckpointError, match=rf"no token: {re.escape(repr(value))}[\s\S]*\"content\""):
+    with pytest.raises(CheckpointError, match=rf"not a token: {re.escape(repr(value))}[\s\S]*\"content\""):
         loaded({"added_tokens_decoder": {"9": value}})
