@@ -99,7 +99,7 @@ def broken_conversion(monkeypatch):
         convert(loaded, task, folder)
         path = folder / "onnx" / "model.onnx"
         graph = onnx.load(path)
-        (weight,) = [one for one in graph.graph.initializer if one.name == "classifier.bias"]
+        (weight,) = [tensor for tensor in graph.graph.initializer if tensor.name == "classifier.bias"]
         wrong = numpy_helper.to_array(weight) + np.array([0, 0, 4], dtype=np.float32)
         weight.CopyFrom(numpy_helper.from_array(wrong, weight.name))
         onnx.save(graph, path)
@@ -242,7 +242,7 @@ class TestAdapters:
         assert set(manifest.source["files"]) >= {"adapter_model.safetensors"}
         assert set(manifest.source["base"]["files"]) >= {"model.safetensors"}
         answer = pipeline("text-classification", out, top_k=None)("A film.")[0]
-        assert {one["label"] for one in answer} == {f"LABEL_{index}" for index in range(5)}
+        assert {item["label"] for item in answer} == {f"LABEL_{index}" for index in range(5)}
 
     def test_the_base_is_read_from_the_adapter(self, adapter, base):
         source = find_source(str(adapter))

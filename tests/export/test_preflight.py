@@ -74,10 +74,10 @@ class TestDisk:
     @pytest.mark.parametrize(("task", "copies"), [("feature-extraction", 2), ("summarization", 4)])
     def test_the_limit(self, source, parameters, tmp_path, monkeypatch, dtypes, task, copies):
         needed_bytes = 4 * parameters * (copies + len(dtypes) - 1)
-        asked = []
+        folders = []
 
         def disk_usage(folder):
-            asked.append(folder)
+            folders.append(folder)
             return Usage(free_bytes)
 
         monkeypatch.setattr("shutil.disk_usage", disk_usage)
@@ -88,7 +88,7 @@ class TestDisk:
             ExportError, match=r"needs about \d\.\d GB in .*, which has \d\.\d GB free[\s\S]*Free .* GB"
         ):
             check_disk(source, find_task(task), tmp_path / "not" / "yet" / "out", dtypes)
-        assert asked == [tmp_path, tmp_path]
+        assert folders == [tmp_path, tmp_path]
 
     def test_half_precision_counts_as_fp32(self, source, parameters, tmp_path, monkeypatch):
         transformers.AutoModel.from_pretrained(source.folder).half().save_pretrained(source.folder)

@@ -75,7 +75,7 @@ def test_every_linear_layer_of_a_decoder_is_quantised(folder):
         _, path = ModelFolder(folder).encoder_and_decoder(dtype)
         model = onnx.load(path)
         for branch in model.graph.node[0].attribute:
-            constants = {one.name for one in (*model.graph.initializer, *branch.g.initializer)}
+            constants = {tensor.name for tensor in (*model.graph.initializer, *branch.g.initializer)}
             products = [node for node in branch.g.node if node.op_type in {"MatMul", "Gemm"}]
             assert not [node for node in products if node.input[1] in constants]
             assert any(node.op_type == "MatMulNBits" for node in branch.g.node)

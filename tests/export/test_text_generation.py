@@ -70,7 +70,7 @@ def test_a_wrong_weight_is_found(tiny, tmp_path, monkeypatch):
         convert(loaded, task, folder)
         path = folder / "onnx" / "model.onnx"
         graph = onnx.load(path)
-        (norm,) = [one for one in graph.graph.initializer if one.name == "model.norm.weight"]
+        (norm,) = [tensor for tensor in graph.graph.initializer if tensor.name == "model.norm.weight"]
         norm.CopyFrom(numpy_helper.from_array(np.roll(numpy_helper.to_array(norm), 1), norm.name))
         onnx.save(graph, path)
 

@@ -21,7 +21,7 @@ COURSE_TEXTS = ["I've been waiting for a HuggingFace course my whole life.", "I 
 QUESTION = {"question": "Where do I live?", "context": "My name is Wolfgang and I live in Berlin."}
 CHOICES = {"prompt": "It rains. What do you take?", "choices": ["An umbrella.", "A spoon.", "My time, and more."]}
 
-TASKS = {  # the class of optimum, the family, its configuration, what is asked, with which options
+TASKS = {  # the class of optimum, the family, its configuration, the example, with which options
     "feature-extraction": ("ORTModelForFeatureExtraction", "bert", {}, COURSE_TEXTS, {}),
     "fill-mask": ("ORTModelForMaskedLM", "roberta", {}, "It was the <mask> of times.", {}),
     "question-answering": ("ORTModelForQuestionAnswering", "bert", {}, QUESTION, {}),
@@ -58,9 +58,9 @@ def decoder(request, tiny):
     )
 
 
-def answer(pipe, asked, options):
+def answer(pipe, example, options):
     """Call a pipeline of either kind; fields are given by name."""
-    return pipe(**asked, **options) if isinstance(asked, dict) else pipe(asked, **options)
+    return pipe(**example, **options) if isinstance(example, dict) else pipe(example, **options)
 
 
 def export_with_optimum(checkpoint, folder, task):
@@ -72,34 +72,36 @@ def export_with_optimum(checkpoint, folder, task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_pipelines(task, tiny, optimum_model):
-    class_name, family, config, asked, options = TASKS[task]
+    class_name, family, config, example, options = TASKS[task]
     folder = tiny.export(family, task, **config)
     theirs = transformers.pipeline(
         task,
         model=optimum_model(class_name, folder),
         tokenizer=transformers.AutoTokenizer.from_pretrained(folder),
     )
-    assert_same(answer(theirs, asked, options), answer(torchless.pipeline(task, folder), asked, options))
+    assert_same(answer(theirs, example, options), answer(torchless.pipeline(task, folder), example, options))
 
 
 def test_multiple_choice(tiny, optimum_model):
     folder = tiny.export("bert", "multiple-choice")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     inputs = tokenizer([CHOICES["prompt"]] * 3, CHOICES["choices"], padding=True, return_tensors="pt")
-    theirs = optimum_model("ORTModelForMultipleChoice", folder)(**{name: one[None] for name, one in inputs.items()})
+    expected = optimum_model("ORTModelForMultipleChoice", folder)(
+        **{name: array[None] for name, array in inputs.items()}
+    )
     ours = torchless.pipeline("multiple-choice", folder)(CHOICES)
-    scores = {one["index"]: one["score"] for one in ours}
-    assert_same(theirs.logits[0].softmax(-1).tolist(), [scores[index] for index in range(3)])
+    scores = {item["index"]: item["score"] for item in ours}
+    assert_same(expected.logits[0].softmax(-1).tolist(), [scores[index] for index in range(3)])
 
 
 def test_logits_of_decoders(decoder, optimum_model):
     _, folder, inputs = decoder
     mask = inputs["attention_mask"]
     positions = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 1)  # as optimum counts them when it generates
-    theirs = optimum_model("ORTModelForCausalLM", folder)(**inputs, position_ids=positions).logits.numpy()
+    expected = optimum_model("ORTModelForCausalLM", folder)(**inputs, position_ids=positions).logits.numpy()
     ours = torchless.AutoModelForCausalLM.from_pretrained(folder)(inputs["input_ids"].numpy(), mask.numpy()).logits
     counts = mask.numpy() == 1
-    assert np.abs(ours[counts] - theirs[counts]).max() <= 1e-4 * np.abs(theirs[counts]).max()
+    assert np.abs(ours[counts] - expected[counts]).max() <= 1e-4 * np.abs(expected[counts]).max()
 
 
 def test_greedy_generation(decoder, optimum_model):
@@ -134,12 +136,12 @@ def test_generation_by_encoder_decoders(family, options, tiny):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_folders_that_optimum_wrote(task, tiny, tmp_path):
-    _, family, config, asked, options = TASKS[task]
+    _, family, config, example, options = TASKS[task]
     checkpoint = tiny.checkpoint(family, task, **config)
     export_with_optimum(checkpoint, tmp_path, task)
     assert (tmp_path / "model.onnx").is_file()
     reference = transformers.pipeline(task, model=str(checkpoint), device="cpu")
-    assert_same(answer(reference, asked, options), answer(torchless.pipeline(task, tmp_path), asked, options))
+    assert_same(answer(reference, example, options), answer(torchless.pipeline(task, tmp_path), example, options))
 
 
 @pytest.mark.parametrize("task", ["text-generation", "text-generation-with-past"])
@@ -176,14 +178,14 @@ def test_a_sentence_transformers_folder_that_optimum_exported(pooling, tiny, tmp
         warnings.simplefilter("ignore")
         main_export(
             str(tmp_path / "checkpoint"),
-            tmp_path / "theirs",
+            tmp_path / "expected",
             task="feature-extraction",
             library_name="sentence_transformers",
             do_validation=False,
         )
     texts = [*COURSE_TEXTS, "A text of more tokens than this model reads. " * 5]
     expected = SentenceTransformer(str(tmp_path / "checkpoint"), device="cpu").encode(texts)
-    embed = torchless.pipeline("feature-extraction", tmp_path / "theirs")
+    embed = torchless.pipeline("feature-extraction", tmp_path / "expected")
     np.testing.assert_allclose(embed(texts[:2], pooling="auto", return_tensors="np"), expected[:2], atol=1e-5)
     with pytest.warns(torchless.TruncationWarning, match="cut to 16 tokens"):
         cut = embed(texts[2:], pooling="auto", return_tensors="np")

@@ -88,7 +88,7 @@ def test_feature_extraction(dtype, embeddings, answer):
     options = {"pooling": "mean", "normalize": True}
     got = answer(embeddings, "feature-extraction", TEXTS, dtype=dtype, **options)
     expected = [extract(text, **options) for text in TEXTS]
-    np.testing.assert_allclose([one[0] for one in got], expected, rtol=0, atol=TOLERANCES[dtype])
+    np.testing.assert_allclose([result[0] for result in got], expected, rtol=0, atol=TOLERANCES[dtype])
 
 
 def test_token_classification(tiny, answer):
@@ -131,6 +131,6 @@ def test_text2text_generation(family, tiny, answer):
     for prompt in PROMPTS:
         inputs = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
         with torch.inference_mode():
-            (said,) = model.generate(**inputs, max_new_tokens=12, do_sample=False, num_beams=1)
-        expected.append([{"generated_text": tokenizer.decode(said, skip_special_tokens=True)}])
+            (sequence,) = model.generate(**inputs, max_new_tokens=12, do_sample=False, num_beams=1)
+        expected.append([{"generated_text": tokenizer.decode(sequence, skip_special_tokens=True)}])
     assert answer(folder, "text2text-generation", PROMPTS, max_new_tokens=12, do_sample=False) == expected

@@ -116,7 +116,7 @@ def test_what_the_dockerfile_copies_is_there():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     needed = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"], *packages}
-    assert {path for path in needed if not any(path.startswith(one) for one in copied)} == set()
+    assert {path for path in needed if not any(path.startswith(prefix) for prefix in copied)} == set()
     assert all((ROOT / path).exists() for path in copied if path != "${MODEL}")
     for extras in re.findall(r"EXTRAS=(\S+)", DOCKERFILE):
         assert set(extras.split(",")) <= project["project"]["optional-dependencies"].keys()

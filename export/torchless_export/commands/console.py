@@ -76,9 +76,10 @@ def require_pytorch(feature: str) -> None:
 
 def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any) -> None:
     """Show a warning of the export as one line, and other warnings as Python does."""
-    ours = issubclass(category, ExportWarning)
+    is_export_warning = issubclass(category, ExportWarning)
     typer.echo(
-        f"torchless: {message}" if ours else warnings.formatwarning(message, category, filename, lineno), err=True
+        f"torchless: {message}" if is_export_warning else warnings.formatwarning(message, category, filename, lineno),
+        err=True,
     )
 
 

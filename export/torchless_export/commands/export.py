@@ -97,7 +97,7 @@ def _table(manifest: Manifest) -> Table:
     table = Table("variant", "size", "max |Δ|", "mean |Δ|", "agreement", "ms a text")
     for column in table.columns[1:]:
         column.justify = "right"
-    whole = manifest.variants.get("fp32")
+    fp32 = manifest.variants.get("fp32")
     for name, variant in manifest.variants.items():
         measured = variant.verification
         if measured is None:
@@ -105,7 +105,7 @@ def _table(manifest: Manifest) -> Table:
         agreement, largest, mean, ms_per_text, reference_ms_per_text = verification_cells(measured)
         if not table.rows:
             table.add_row("PyTorch", "", "", "", "", reference_ms_per_text)
-        share = f" ({variant.size_bytes / whole.size_bytes:.0%})" if whole and variant is not whole else ""
+        share = f" ({variant.size_bytes / fp32.size_bytes:.0%})" if fp32 and variant is not fp32 else ""
         size = f"{variant.size_bytes / 1e6:.1f} MB{share}"
         table.add_row(name, size, largest, mean, agreement, ms_per_text)
     return table

@@ -245,10 +245,10 @@ def _describe_next_tokens(expected: _NextTokens, got: _NextTokens, decode: Decod
 
 def _describe_hidden_states(expected: Any, got: Any, _decode: Decode) -> tuple[str, str]:
     """Return the lengths of both hidden states where they point in the most different directions."""
-    theirs, ours = np.asarray(expected[0]), np.asarray(got[0])  # (tokens, hidden)
-    cosines = _cosines(ours, theirs)
+    reference, exported = np.asarray(expected[0]), np.asarray(got[0])  # (tokens, hidden)
+    cosines = _cosines(exported, reference)
     index = int(cosines.argmin())
-    first, second = (f"{np.linalg.norm(hidden[index]):.4g}" for hidden in (theirs, ours))
+    first, second = (f"{np.linalg.norm(hidden[index]):.4g}" for hidden in (reference, exported))
     return f"has token {index + 1} at length {first}", f"at length {second}, cosine {cosines[index]:.4f}"
 
 
@@ -298,14 +298,16 @@ def _compare_by(name: str) -> Callable[[Sequence[Mapping[str, Any]], Sequence[Ma
 
 def _compare_hidden_states(expected: Any, got: Any) -> Difference:
     """Compare the hidden state of each token: two are the same if their cosine is 0.99 or more."""
-    ours, theirs = np.asarray(got[0]), np.asarray(expected[0])  # (tokens, hidden)
-    return Difference(float((_cosines(ours, theirs) >= 0.99).mean()), np.abs(ours - theirs) / np.abs(theirs).max())
+    exported, reference = np.asarray(got[0]), np.asarray(expected[0])  # (tokens, hidden)
+    return Difference(
+        float((_cosines(exported, reference) >= 0.99).mean()), np.abs(exported - reference) / np.abs(reference).max()
+    )
 
 
-def _cosines(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> NDArray[np.floating]:
+def _cosines(exported: NDArray[np.floating], reference: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the cosine of each token's hidden states, (tokens,)."""
-    norms = np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1)
-    return np.asarray((ours * theirs).sum(-1) / norms)
+    norms = np.linalg.norm(exported, axis=-1) * np.linalg.norm(reference, axis=-1)
+    return np.asarray((exported * reference).sum(-1) / norms)
 
 
 def _compare_entities(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> Difference:

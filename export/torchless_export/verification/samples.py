@@ -139,8 +139,8 @@ def regime_lengths(config: Mapping[str, Any], max_tokens: int | None) -> list[in
         windows |= {config["local_radius"] + 1, 3 * (config["local_radius"] + 1)}
     switches = set(_switches(config))
     context = ModelConfig(config).context_length or _LONGEST
-    longest = min(limit for limit in (max_tokens, context, _LONGEST) if limit is not None)
-    lengths = {_SHORTEST, longest}
+    max_length = min(limit for limit in (max_tokens, context, _LONGEST) if limit is not None)
+    lengths = {_SHORTEST, max_length}
     lengths |= {length for size in windows for length in (size - 1, size, size + 1)}
     lengths |= {length for size in switches for length in (size, size + 1, size + size // 4)}
     return sorted(length for length in lengths if length >= _SHORTEST and (max_tokens is None or length <= max_tokens))

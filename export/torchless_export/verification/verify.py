@@ -303,10 +303,10 @@ def _worst(
     def line(index: int) -> str:
         expected, got = reference.answers[index], measured.answers[index]
         if isinstance(got, InputError):
-            theirs, ours = describe(expected, expected, reference.decode)[0], got.problem
+            expected_text, exported_text = describe(expected, expected, reference.decode)[0], got.problem
         else:
-            theirs, ours = describe(expected, got, reference.decode)
-        return f"  {reference.samples[index]}: PyTorch {short(theirs)}, {dtype} {short(ours)}"
+            expected_text, exported_text = describe(expected, got, reference.decode)
+        return f"  {reference.samples[index]}: PyTorch {short(expected_text)}, {dtype} {short(exported_text)}"
 
     indices = sorted(range(len(measured.differences)), key=badness, reverse=True)[:_WORST_TEXTS]
     return "\n".join(map(line, indices))

@@ -117,9 +117,9 @@ def _completed(name: str, revision: str | None, dtype: str | None, file_name: st
             f"The repository {name!r} has no config.json.",
             hint=hint_without_config(listing.__contains__, otherwise="Name one that holds a model of transformers."),
         )
-    first, *others = (file for file in SETTINGS if file in listing)
+    first, *settings = (file for file in SETTINGS if file in listing)
     graphs: tuple[str, ...] = ()
-    files = [first, *sorted(file for file in listing if file.startswith(f"{CHAT_TEMPLATES}/")), *others]
+    files = [first, *sorted(file for file in listing if file.startswith(f"{CHAT_TEMPLATES}/")), *settings]
     if dtype is not None:
         graphs = find_graphs(listing.__contains__, dtype, file_name)
         if not graphs:

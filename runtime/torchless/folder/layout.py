@@ -140,10 +140,10 @@ def missing_graph(
     """
     present = set(files)
     found = {dtype: find_graphs(present.__contains__, dtype) for dtype in DTYPE_SUFFIXES}
-    others = {name for name in present if name.endswith(".onnx")}.difference(*found.values())
+    unnamed = {name for name in present if name.endswith(".onnx")}.difference(*found.values())
     choices = [
         *(f"dtype={dtype!r}" for dtype, names in found.items() if names),
-        *(f"file_name={name!r}" for name in sorted(others)),
+        *(f"file_name={name!r}" for name in sorted(unnamed)),
     ]
     requested = file_name if file_name is not None else f"{_missing(present, dtype)}, the graph of dtype {dtype!r}"
     return CheckpointError(

@@ -315,17 +315,17 @@ class AutoModelForSeq2SeqLM(GenerativeModel):
         self._check_room(written.shape[1], 1)
         return self.run({"input_ids": ids, "attention_mask": mask, "decoder_input_ids": written})
 
-    def run(self, given: Mapping[str, NDArray[np.int64]]) -> ModelOutput:
+    def run(self, model_inputs: Mapping[str, NDArray[np.int64]]) -> ModelOutput:
         """Run the encoder and the decoder once, on arrays that are known to fit.
 
         Args:
-            given: `input_ids` and `attention_mask`, of one shape, and `decoder_input_ids`.
+            model_inputs: `input_ids` and `attention_mask`, of one shape, and `decoder_input_ids`.
 
         Returns:
             As of a call.
         """
-        encoded = self._encode(given["input_ids"], given["attention_mask"])
-        return _without_past(self, {"input_ids": given["decoder_input_ids"], **encoded})
+        encoded = self._encode(model_inputs["input_ids"], model_inputs["attention_mask"])
+        return _without_past(self, {"input_ids": model_inputs["decoder_input_ids"], **encoded})
 
     def prompts(
         self, input_ids: ArrayLike | None, attention_mask: ArrayLike | None, config: GenerationConfig

@@ -119,10 +119,10 @@ class Model:
 
     def _answer_row(self, ids: NDArray[np.int64], mask: NDArray[np.int64], tokens: int) -> Sequence[NDArray[Any]]:
         """Run rows, and return the first one's answers, cut to its tokens."""
-        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        model_inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         if "choices" in self.task.input_axes:
-            given = {name: array[:, None] for name, array in given.items()}
-        output = self.run(given)
+            model_inputs = {name: array[:, None] for name, array in model_inputs.items()}
+        output = self.run(model_inputs)
         return [
             output[name][0, :tokens] if "tokens" in axes else output[name][0] for name, axes in self.outputs.items()
         ]
@@ -209,7 +209,7 @@ class Model:
             InputError: The shapes do not fit each other, or the texts are longer than the model takes.
         """
         ids = self._as_ids("input_ids", input_ids)
-        given = {
+        model_inputs = {
             "input_ids": ids,
             "attention_mask": np.ones_like(ids)
             if attention_mask is None
@@ -219,13 +219,13 @@ class Model:
             else self._as_ids("token_type_ids", token_type_ids, like=ids),
         }
         self.check_length(ids.shape[-1])
-        return self.run(given)
+        return self.run(model_inputs)
 
-    def run(self, given: Mapping[str, NDArray[np.int64]]) -> ModelOutput:
+    def run(self, model_inputs: Mapping[str, NDArray[np.int64]]) -> ModelOutput:
         """Run the model once, on arrays that are known to fit.
 
         Args:
-            given: `input_ids`, `attention_mask` and, if the graph takes them, `token_type_ids`: of one shape.
+            model_inputs: `input_ids`, `attention_mask` and, if the graph takes them, `token_type_ids`: of one shape.
 
         Returns:
             As of a call.
@@ -233,15 +233,17 @@ class Model:
         Raises:
             InputError: The graph takes no `token_type_ids`, and they are not all 0.
         """
-        if "token_type_ids" in given and "token_type_ids" not in self.session.inputs:
+        if "token_type_ids" in model_inputs and "token_type_ids" not in self.session.inputs:
             ignored = self.config.get("type_vocab_size") == 0
-            if not ignored and given["token_type_ids"].any():
+            if not ignored and model_inputs["token_type_ids"].any():
                 raise InputError(
                     "This model takes no token_type_ids, and they are not all 0.", hint="Leave token_type_ids out."
                 )
-        feeds: dict[str, NDArray[Any]] = {name: given[name] for name in given.keys() & self.session.inputs.keys()}
+        feeds: dict[str, NDArray[Any]] = {
+            name: model_inputs[name] for name in model_inputs.keys() & self.session.inputs.keys()
+        }
         if "position_ids" in self.session.inputs:
-            feeds["position_ids"] = position_ids(given["input_ids"], given["attention_mask"], self.config)
+            feeds["position_ids"] = position_ids(model_inputs["input_ids"], model_inputs["attention_mask"], self.config)
         return self._answered(feeds)
 
     @property
@@ -272,7 +274,7 @@ class Model:
 
     @staticmethod
     def _fills(name: str) -> bool:
-        """Whether an input of the graph, by its name, is given something."""
+        """Return whether the model fills an input of the graph, by its name."""
         return name in GRAPH_INPUTS
 
     def _answered(self, feeds: dict[str, NDArray[Any]]) -> ModelOutput:

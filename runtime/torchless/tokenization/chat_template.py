@@ -162,7 +162,7 @@ def render(
     Source: `render_jinja_template` in transformers 4.57.6, utils/chat_template_utils.py.
     """
     compiled = _compiled(template)
-    given = {
+    values = {
         "tools": None if tools is None else [_as_schema(tool) for tool in tools],
         "documents": None if documents is None else [_as_document(document) for document in documents],
         "add_generation_prompt": add_generation_prompt,
@@ -171,7 +171,7 @@ def render(
     }
     chat = _opened(messages) if continue_final_message else messages
     try:
-        text = compiled.render(messages=chat, **given)
+        text = compiled.render(messages=chat, **values)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, _jinja2().TemplateError) as error:
         raise InputError(
             f"The chat template refuses this chat{_line_of(error)}: {error}.",

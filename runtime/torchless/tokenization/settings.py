@@ -141,12 +141,12 @@ def _additional(name: str, settings: Mapping[str, Any]) -> list[Any]:
     """Return the special tokens without a role, those that the class adds among them."""
     declared = settings.get("additional_special_tokens")
     tokens = list(declared or ())
-    given = [str(content_of(token)) for token in tokens]
-    if name in {"T5", "MT5"} and not any("<extra_id_" in token for token in given):
+    contents = [str(content_of(token)) for token in tokens]
+    if name in {"T5", "MT5"} and not any("<extra_id_" in token for token in contents):
         return tokens + [f"<extra_id_{index}>" for index in range(settings.get("extra_ids", _T5_EXTRA_IDS))]
     if name == "Pegasus":
         sentence, offset = settings.get("mask_token_sent", "<mask_1>"), settings.get("offset", _PEGASUS_OFFSET)
-        tokens = [*([sentence] if sentence is not None and sentence not in given else []), *tokens]
+        tokens = [*([sentence] if sentence is not None and sentence not in contents else []), *tokens]
         unknown = range(2, offset) if declared is None else range(len(tokens), offset - 1)
         return tokens + [f"<unk_{index}>" for index in unknown]
     if name == "Nllb":
@@ -160,4 +160,4 @@ def _additional(name: str, settings: Mapping[str, Any]) -> list[Any]:
         added = [f"<madeupword{index}>" for index in range(7)]
     elif name == "CodeLlama":
         added = [settings.get(role, token) for role, token in _CODE_LLAMA_TOKENS.items()]
-    return tokens + [token for token in added if token is not None and token not in given]
+    return tokens + [token for token in added if token is not None and token not in contents]

@@ -183,10 +183,10 @@ class Tokenizer(Vocabulary):
             model_max_length=self._declared_length,
             side=truncation_side,
         )
-        whole = self.encode_batch(
+        encoded = self.encode_batch(
             texts, truncation=cut, add_special_tokens=add_special_tokens, is_split_into_words=is_split_into_words
         )
-        rows = [[encoding, *(encoding.overflowing if return_overflowing_tokens else [])] for encoding in whole]
+        rows = [[encoding, *(encoding.overflowing if return_overflowing_tokens else [])] for encoding in encoded]
         encodings = [encoding for row in rows for encoding in row]
         if cut and padding not in (False, "do_not_pad") and cut.max_length % (pad_to_multiple_of or 1):
             raise OptionError(

@@ -51,19 +51,19 @@ def texts(tmp_path):
 
 
 @pytest.fixture
-def asked():
+def run_command():
     """The command's outcome: what it printed, and the exception that ended it."""
     app = typer.Typer()
     app.command()(verify)
-    return lambda *arguments: CliRunner().invoke(app, [str(one) for one in arguments])
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
-def verified(asked):
+def verified(run_command):
     """What the command prints, or raises."""
 
     def run(*arguments):
-        result = asked(*arguments)
+        result = run_command(*arguments)
         if result.exception:
             raise result.exception
         return result.output
@@ -88,12 +88,12 @@ def test_a_file_of_the_same_length_that_was_changed(copy, verified, name):
         verified(copy)
 
 
-def test_every_fault_is_named(copy, asked):
+def test_every_fault_is_named(copy, run_command):
     (copy / "onnx" / "model.onnx").write_bytes(b"x")
     (copy / "special_tokens_map.json").unlink()
     (copy / "tokenizer_config.json").write_text("{}")
     (copy / "onnx" / "model_q4.onnx").write_bytes(b"x")
-    result = asked(copy)
+    result = run_command(copy)
     assert isinstance(result.exception, CheckpointError)
     size_bytes = Manifest.read(copy).variants["fp32"].size_bytes
     lines = result.output.splitlines()
@@ -121,15 +121,15 @@ def test_options_of_a_measurement_alone(copy, verified):
 def test_against_the_checkpoint(copy, checkpoint, verified, texts):
     printed = verified(copy, "--against", checkpoint, "--verify-with", texts)
     assert "was exported from" not in printed
-    said, measured = (line for line in printed.splitlines() if "│ manifest" in line or "│ measured" in line)
-    assert "100.0% of " in said
-    assert "fp32" in said
+    declared, measured = (line for line in printed.splitlines() if "│ manifest" in line or "│ measured" in line)
+    assert "100.0% of " in declared
+    assert "fp32" in declared
     assert "100.0% of 8" in measured
 
 
-def test_against_another_checkpoint(copy, tiny, asked, texts):
+def test_against_another_checkpoint(copy, tiny, run_command, texts):
     other = tiny.checkpoint("distilbert", "text-classification", num_labels=3)
-    result = asked(copy, "--against", other, "--verify-with", texts)
+    result = run_command(copy, "--against", other, "--verify-with", texts)
     assert f"{other} is not what {copy} was exported from" in result.output
     assert isinstance(result.exception, ExportError)
     assert re.search(
@@ -140,9 +140,9 @@ def test_against_another_checkpoint(copy, tiny, asked, texts):
 def test_a_variant_below_the_agreement(copy, checkpoint, verified, texts):
     manifest = Manifest.read(copy)
     wrong = onnx.load(copy / "onnx" / "model.onnx")
-    for one in wrong.graph.initializer:
-        if one.name.startswith("classifier."):
-            one.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(one), one.name))
+    for tensor in wrong.graph.initializer:
+        if tensor.name.startswith("classifier."):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(tensor), tensor.name))
     path = copy / "onnx" / "model_int8.onnx"
     onnx.save_model(wrong, path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -172,8 +172,8 @@ class TestMarian:
         home = shutil.copytree(marian, tmp_path / "symbols")
         train(home / "source.spm", sample_texts(400), vocab_size=400, user_defined_symbols="the@film")
         vocabulary = json.loads((home / "vocab.json").read_text())
-        every = dict.fromkeys([*vocabulary, *pieces(home / "source.spm")])
-        (home / "vocab.json").write_text(json.dumps({piece: index for index, piece in enumerate(every)}))
+        tokens = dict.fromkeys([*vocabulary, *pieces(home / "source.spm")])
+        (home / "vocab.json").write_text(json.dumps({piece: index for index, piece in enumerate(tokens)}))
         slow, fast = transformers.AutoTokenizer.from_pretrained(home), load_tokenizer(home)
         for text in ("the@film", "On the@film, and inthe@filming."):
             assert fast(text)["input_ids"] == slow(text)["input_ids"]

@@ -37,7 +37,7 @@ def changed(weight, change):
 
     def make(source, target, _):
         model = onnx.load(source)
-        (tensor,) = [one for one in model.graph.initializer if one.name.endswith(weight)]
+        (tensor,) = [tensor for tensor in model.graph.initializer if tensor.name.endswith(weight)]
         tensor.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(tensor)), tensor.name))
         onnx.save(model, target)
 
@@ -133,7 +133,9 @@ def test_a_graph_that_answers_nan_fails(tiny, out, monkeypatch, task):
     }.get(task, ("bert", None))
     checkpoint = str(tiny.checkpoint(model_type, task))
     graph = onnx.load(next((tiny.export(model_type, task) / "onnx").iterdir())).graph
-    weight = weight or next(one.name for one in graph.initializer if one.name.endswith("1.output.LayerNorm.weight"))
+    weight = weight or next(
+        tensor.name for tensor in graph.initializer if tensor.name.endswith("1.output.LayerNorm.weight")
+    )
     with_recipe(monkeypatch, changed(weight, lambda array: np.full_like(array, np.nan)))
     with pytest.raises(ExportError, match=r"int8 answers (\d+) of \1 texts with NaN"):
         export(
@@ -199,9 +201,9 @@ def test_what_changes_the_outcome_exports_again(checkpoint, out, tmp_path, tiny)
     assert "calibration" not in first.source["texts"]
     same_texts = shutil.copy(tiny.few_texts(), tmp_path / "same.txt")
     assert export(checkpoint, out, Silent(), **{**options, "verify_with": same_texts})[1] is False
-    others = tmp_path / "others.txt"
-    others.write_text("\n".join(sample_texts(5)))
-    second, anew = export(checkpoint, out, Silent(), **{**options, "verify_with": others})
+    other_texts = tmp_path / "others.txt"
+    other_texts.write_text("\n".join(sample_texts(5)))
+    second, anew = export(checkpoint, out, Silent(), **{**options, "verify_with": other_texts})
     assert anew
     assert second.variants["int8"].verification.texts == 5 + 4 + 2  # pairs, and the shortest and the longest text
 

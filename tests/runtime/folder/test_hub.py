@@ -81,8 +81,8 @@ def files(folder):
     """A repository as those of transformers.js are: two graphs, and much that nobody needs here."""
     names = [*SETTINGS, "onnx/model.onnx"]
     files = {name: (folder / name).read_bytes() for name in names}
-    others = dict.fromkeys(("README.md", "model.safetensors", "pytorch_model.bin", "onnx/decoder_model.onnx"), b"no")
-    return {**files, "onnx/model_quantized.onnx": files["onnx/model.onnx"], **others}
+    unneeded = dict.fromkeys(("README.md", "model.safetensors", "pytorch_model.bin", "onnx/decoder_model.onnx"), b"no")
+    return {**files, "onnx/model_quantized.onnx": files["onnx/model.onnx"], **unneeded}
 
 
 @pytest.fixture
@@ -113,9 +113,9 @@ def test_only_what_is_needed_once(client, hub, expected):
 
 def test_both_graphs_of_an_encoder_decoder(one_client, hub, files):
     graphs = [f"onnx/{stem}_quantized.onnx" for stem in ("encoder_model", "decoder_model_merged")]
-    others = ["onnx/encoder_model.onnx", "onnx/decoder_model_merged.onnx", "onnx/decoder_model_quantized.onnx"]
+    unneeded = ["onnx/encoder_model.onnx", "onnx/decoder_model_merged.onnx", "onnx/decoder_model_quantized.onnx"]
     settings = {name: files[name] for name in SETTINGS}
-    content = {**settings, **{name: name.encode() for name in (*graphs, *others, "onnx/weights.pb")}}
+    content = {**settings, **{name: name.encode() for name in (*graphs, *unneeded, "onnx/weights.pb")}}
     content[graphs[1]] = graph_with_weights_in("weights.pb")
     hub.repositories[NAME] = Repository({FIRST: content})
     look = f'[path.name for path in folder.hub.open_folder("{NAME}", dtype="q8").graphs("q8")]'
@@ -127,10 +127,10 @@ def test_both_graphs_of_an_encoder_decoder(one_client, hub, files):
 
 def test_without_the_hub(client, hub, expected):
     assert client(CLASSIFY) == expected
-    hub.asked.clear()
-    others = CLASSIFY.replace("q8", "fp32"), TOKENIZE, CLASSIFY.replace(NAME, "not/here")
-    answer, other_dtype, tokens, other_name = client(CLASSIFY, *others, HF_HUB_OFFLINE="1")
-    assert hub.asked == []
+    hub.requests.clear()
+    unneeded = CLASSIFY.replace("q8", "fp32"), TOKENIZE, CLASSIFY.replace(NAME, "not/here")
+    answer, other_dtype, tokens, other_name = client(CLASSIFY, *unneeded, HF_HUB_OFFLINE="1")
+    assert hub.requests == []
     assert answer == expected
     assert tokens[0] == 101
     for words in ("cannot be reached: HF_HUB_OFFLINE is set", "has no onnx/model.onnx", "It has dtype='q8'."):
@@ -176,7 +176,7 @@ def test_a_branch_that_moves_meanwhile(client, hub, files, expected):
     hub.moves[NAME] = {"main": SECOND}
     assert client(CLASSIFY) == expected
     assert hub.repositories[NAME].branches == {"main": SECOND}
-    assert not [line for line in hub.asked if SECOND in line]
+    assert not [line for line in hub.requests if SECOND in line]
     snapshots = client.home / "hub" / f"models--{NAME.replace('/', '--')}" / "snapshots"
     assert [snapshot.name for snapshot in snapshots.iterdir()] == [FIRST]
     for path in (path for path in snapshots.rglob("*") if path.is_file()):
@@ -199,7 +199,7 @@ def test_a_connection_that_is_cut_is_resumed(client, hub, files, large, expected
     hub.repositories[NAME] = Repository({FIRST: {**files, graph: model.SerializeToString(), data: large}})
     hub.cuts, hub.cut_after = {data: 1}, 11_000_000
     assert client(CLASSIFY) == expected
-    ranges = [wanted for name, wanted in hub.contents if name == data]
+    ranges = [byte_range for name, byte_range in hub.contents if name == data]
     assert ranges[0] is None
     assert len(ranges) == 2
     assert int(ranges[1].removeprefix("bytes=").rstrip("-")) >= 10_000_000

@@ -43,7 +43,7 @@ def undocumented(city: str):
 
 
 @pytest.mark.parametrize(
-    ("chat", "said"),
+    ("chat", "message"),
     [
         ("Hi.", "'Hi.' is not a chat"),
         ([], "[] is not a chat"),
@@ -54,15 +54,15 @@ def undocumented(city: str):
         (ASK[0], "is not a chat"),
     ],
 )
-def test_what_is_no_chat(tokenizer, chat, said):
-    with pytest.raises(InputError, match=re.escape(said)) as raised:
+def test_what_is_no_chat(tokenizer, chat, message):
+    with pytest.raises(InputError, match=re.escape(message)) as raised:
         tokenizer.apply_chat_template(chat)
     assert '{"role": "user", "content": "…"}' in raised.value.hint
 
 
 def test_a_role_that_the_template_refuses(tokenizer):
-    said = r"refuses this chat in line \d+: After the optional system message, roles must alternate"
-    with pytest.raises(InputError, match=said):
+    message = r"refuses this chat in line \d+: After the optional system message, roles must alternate"
+    with pytest.raises(InputError, match=message):
         tokenizer.apply_chat_template([{"role": "usr", "content": "Hi."}], chat_template=MISTRAL)
 
 
@@ -78,15 +78,15 @@ def test_a_content_that_is_none(tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "message"),
     [
         ("{% for message in messages %}\n{{ message.content }", "malformed in line 2, '{{ message.content }'"),
         ("Hi.\n\n{% endfor %}", "malformed in line 3, '{% endfor %}'"),
         ("{{ messages | shout }}", "malformed in line 1"),
     ],
 )
-def test_a_malformed_template(tokenizer, template, said):
-    with pytest.raises(OptionError, match=re.escape(said)) as raised:
+def test_a_malformed_template(tokenizer, template, message):
+    with pytest.raises(OptionError, match=re.escape(message)) as raised:
         tokenizer.apply_chat_template(ASK, chat_template=template)
     assert "chat_template.jinja" in raised.value.hint
 
@@ -120,20 +120,20 @@ def test_contradictions(tokenizer, options):
 
 
 @pytest.mark.parametrize(
-    ("messages", "template", "said"),
+    ("messages", "template", "message"),
     [
         ([{"role": "user", "content": [{"type": "image"}]}], CHATML, "has no text to continue"),
         ([{"role": "user"}], CHATML, "has no text to continue"),
         (ASK, "nothing", "leaves out the last message"),
     ],
 )
-def test_what_cannot_be_continued(tokenizer, messages, template, said):
-    with pytest.raises(InputError, match=said):
+def test_what_cannot_be_continued(tokenizer, messages, template, message):
+    with pytest.raises(InputError, match=message):
         tokenizer.apply_chat_template(messages, chat_template=template, continue_final_message=True)
 
 
 @pytest.mark.parametrize(
-    ("tool", "said"),
+    ("tool", "message"),
     [
         ("weather", "'weather' is not a tool"),
         (untyped, "city of the tool untyped has no type hint"),
@@ -142,8 +142,8 @@ def test_what_cannot_be_continued(tokenizer, messages, template, said):
         (unknown, "which JSON has no type for"),
     ],
 )
-def test_what_is_no_tool(tokenizer, tool, said):
-    with pytest.raises(OptionError, match=said):
+def test_what_is_no_tool(tokenizer, tool, message):
+    with pytest.raises(OptionError, match=message):
         tokenizer.apply_chat_template(ASK, tools=[tool], chat_template=LLAMA_3)
 
 
@@ -169,7 +169,7 @@ def test_without_the_extra(tokenizer, monkeypatch):
 
 
 def test_a_schema_is_made_of_a_copy():
-    def tell(city: str, day: str):
+    def weather(city: str, day: str):
         """Tell.
 
         Args:
@@ -177,5 +177,5 @@ def test_a_schema_is_made_of_a_copy():
             day: When
         """
 
-    properties = tool_schema(tell)["function"]["parameters"]["properties"]
-    assert [one["description"] for one in properties.values()] == ["Where", "When"]
+    properties = tool_schema(weather)["function"]["parameters"]["properties"]
+    assert [item["description"] for item in properties.values()] == ["Where", "When"]

@@ -66,13 +66,13 @@ class Signature:
         inputs: The input tensors.
         calls: The pipeline calls for the outputs. A request without names of outputs makes the first call.
         shared: The names of input tensors that are an option of the pipeline, shared by all its inputs.
-        whole: Whether all the tensors together are a single input of the pipeline.
+        is_whole: Whether all the tensors together are a single input of the pipeline.
     """
 
     inputs: tuple[TensorSpec, ...]
     calls: tuple[PipelineCall, ...]
     shared: frozenset[str] = frozenset()
-    whole: bool = False
+    is_whole: bool = False
 
     def calls_for(self, names: Sequence[str] | None) -> list[PipelineCall]:
         """Return the pipeline calls for some outputs.
@@ -109,7 +109,7 @@ class Signature:
                 raise InputError(f"The input {tensor.name!r} is missing or empty.", hint="Give at least one text.")
         options = {name: list(texts[name]) for name in self.shared if name in texts}
         columns = {name: texts[name] for name in texts if name not in self.shared}
-        if self.whole:
+        if self.is_whole:
             item, many = (tensor.name for tensor in self.inputs)
             if len(texts[item]) > 1:
                 raise InputError(
@@ -142,8 +142,8 @@ def signature_of(pipeline: Pipeline[Any]) -> Signature:
     if task == "zero-shot-classification":
         shared = "candidate_labels"
         return Signature(inputs=_texts("text", shared), calls=(rows,), shared=frozenset({shared}))
-    names, whole = _RECORDS.get(task, (("text",), False))
-    return Signature(inputs=_texts(*names), calls=(rows,), whole=whole)
+    names, is_whole = _RECORDS.get(task, (("text",), False))
+    return Signature(inputs=_texts(*names), calls=(rows,), is_whole=is_whole)
 
 
 def _texts(*names: str) -> tuple[TensorSpec, ...]:
