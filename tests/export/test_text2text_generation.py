@@ -17,6 +17,7 @@ from torchless.ort.session import Session
 from torchless.tasks import find_task
 from torchless_export.export import Silent, export
 from torchless_export.hashes import unlisted
+from torchless_export.source.model_state import ModelState
 
 TASK = "text2text-generation"
 DTYPES = {"fp32": "", "q8": "_quantized", "q4": "_q4"}
@@ -132,7 +133,7 @@ def test_an_answer_ends_where_pytorch_ends_it(tiny, monkeypatch):
     folder = tiny.checkpoint("t5", TASK)
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
     loaded = torchless_export.source.loading.LoadedModel(
-        model=model, tokenizer=transformers.AutoTokenizer.from_pretrained(folder)
+        model, transformers.AutoTokenizer.from_pretrained(folder), ModelState(model)
     )
     decoder_input_ids, logits = torchless_export.verification.teacher_forcing.greedy_logits(loaded, "A film.")
     assert (len(decoder_input_ids), len(logits)) == (8, 8)

@@ -13,6 +13,7 @@ from torchless.tasks import find_task
 from torchless_export.converters.optimum import convert
 from torchless_export.export import export
 from torchless_export.source.loading import LoadedModel
+from torchless_export.source.model_state import ModelState
 
 FIRST_IDS = [101, 1045, 1005, 2310, 2042, 3403, 2005, 1037, 17662, 12172, 2607, 2026, 2878, 2166, 1012, 102]
 SECOND_IDS = [101, 1045, 5223, 2023, 2061, 2172, 999, 102]
@@ -31,7 +32,7 @@ def distilbert(tmp_path_factory):
         model = getattr(transformers, task.auto_class).from_config(config).eval()
         randomise(model, seed=1)
         folder = tmp_path_factory.mktemp(name)
-        convert(LoadedModel(model=model, tokenizer=tokenizer), task, folder)
+        convert(LoadedModel(model, tokenizer, ModelState(model)), task, folder)
         models[name] = (model, folder)
     return models
 

@@ -215,7 +215,7 @@ def test_only_the_last_logits_are_computed(tiny, rng, monkeypatch):
 
 
 def test_a_graph_without_a_past(tiny):
-    with pytest.raises(CheckpointError, match="takes input_ids, attention_mask"):
+    with pytest.raises(CheckpointError, match="its inputs are input_ids, attention_mask"):
         DecoderSteps(Session(tiny.export("llama", "feature-extraction") / "onnx/model.onnx"))
 
 

@@ -33,7 +33,8 @@ def calibration_feeds(folder: Path, task: Task, texts: Sequence[str], mask: str)
     calibrated = ModelFolder(folder).graphs("fp32")[0]
 
     def keep(graph: Path, feeds: Mapping[str, NDArray[Any]], _: Sequence[NDArray[Any]]) -> None:
-        if graph == calibrated:
+        has_past = any(array.size for name, array in feeds.items() if name.startswith("past_key_values"))
+        if graph == calibrated and not has_past:
             feeds_of_texts.append(dict(feeds))
 
     pipe = exported_pipeline(folder, task, "fp32")

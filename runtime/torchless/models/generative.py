@@ -312,7 +312,11 @@ class AutoModelForSeq2SeqLM(GenerativeModel):
             raise InputError(
                 f"decoder_input_ids has {len(written)} texts, input_ids has {len(ids)}.", hint="Give both as many."
             )
-        self._check_room(written.shape[1], 1)
+        limit = self.max_total_tokens
+        if limit is not None and written.shape[1] > limit:
+            raise InputError(
+                f"decoder_input_ids has {written.shape[1]} tokens, and this model takes {limit}.", hint="Give fewer."
+            )
         return self.run({"input_ids": ids, "attention_mask": mask, "decoder_input_ids": written})
 
     def run(self, model_inputs: Mapping[str, NDArray[np.int64]]) -> ModelOutput:

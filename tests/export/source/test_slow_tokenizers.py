@@ -189,7 +189,7 @@ class TestMarian:
     def test_a_bpe_model_is_refused(self, marian, tmp_path):
         home = shutil.copytree(marian, tmp_path / "bpe")
         train(home / "source.spm", sample_texts(300), model_type="bpe")
-        with pytest.raises(ExportError, match="no unigram model"):
+        with pytest.raises(ExportError, match="not a unigram model"):
             load_tokenizer(home)
 
     def test_a_piece_that_the_vocabulary_lacks_is_noticed(self, marian, tmp_path):

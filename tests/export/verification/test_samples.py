@@ -35,7 +35,7 @@ from torchless_export.verification.samples import Sample, cut_to, make_samples, 
         (
             {"max_position_embeddings": 256, "rope_scaling": {"rope_type": "dynamic", "factor": 4.0}},
             None,
-            [4, 256, 257, 320],
+            [4, 256, 257, 320, 1024],
         ),
         (  # static frequencies have no switch
             {

@@ -20,6 +20,7 @@ from torchless_export.verification.verify import Measurement, Reference, check
 
 TASK = "text-classification"
 CHECKED = find_task(TASK)
+THEIRS, OURS = ([{"label": label, "score": score}] for label, score in (("A", 0.9), ("B", 0.8)))
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def measured(*differences, answers=None):
         texts=len(differences), agreement=agreement, max_abs_diff=float(values.max()),
         mean_abs_diff=float(values.mean()), ms_per_text=1.0, reference_ms_per_text=2.0,
     )  # fmt: skip
-    return Measurement(result, differences, answers or ["ours"] * len(differences))
+    return Measurement(result, differences, answers or [OURS] * len(differences))
 
 
 def difference(agreement, *values):
@@ -65,7 +66,7 @@ def difference(agreement, *values):
 
 
 class TestGate:
-    reference = Reference([Sample(f"text {index}", None) for index in range(10)], ["theirs"] * 10, 2.0)
+    reference = Reference([Sample(f"text {index}", None) for index in range(10)], [THEIRS] * 10, 2.0)
 
     def test_the_limit(self):
         nine = measured(*[difference(1.0, 0.1)] * 9, difference(0.0, 0.5))
@@ -93,7 +94,7 @@ class TestGate:
         with pytest.raises(ExportError) as error:
             check("q4", self.reference, share, CHECKED, min_agreement=0.99)
         lines = error.value.problem.splitlines()[1:]
-        assert lines == [f"  'text {index}': PyTorch theirs, q4 ours" for index in range(5)]
+        assert lines == [f"  'text {index}': PyTorch 'A' at 0.9000, q4 'B' at 0.8000" for index in range(5)]
 
     @pytest.mark.parametrize(
         ("dtype", "ways_out"),
