@@ -32,14 +32,15 @@ def calibration_feeds(folder: Path, task: Task, texts: Sequence[str], mask: str)
     feeds_of_texts: list[Mapping[str, NDArray[Any]]] = []
     calibrated = ModelFolder(folder).graphs("fp32")[0]
 
-    def keep(graph: Path, feeds: Mapping[str, NDArray[Any]], _: Sequence[NDArray[Any]]) -> None:
-        has_past = any(array.size for name, array in feeds.items() if name.startswith("past_key_values"))
-        if graph == calibrated and not has_past:
-            feeds_of_texts.append(dict(feeds))
-
     pipe = exported_pipeline(folder, task, "fp32")
-    for session in pipe.model.sessions:
-        add_session_hook(session, keep)
+    session = next(session for session in pipe.model.sessions if session.graph == calibrated)
+
+    def keep(_graph: Path, feeds: Mapping[str, NDArray[Any]], _outputs: Sequence[NDArray[Any]]) -> None:
+        has_past = any(array.size for name, array in feeds.items() if name.startswith("past_key_values"))
+        if not has_past:
+            feeds_of_texts.append({name: feeds[name] for name in session.inputs})
+
+    add_session_hook(session, keep)
     with cut_to(pipe.tokenizer, pipe.model.config.max_tokens):
         for text in texts:
             pipe(case.make_input(text, mask), **case.options)
