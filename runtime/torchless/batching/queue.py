@@ -109,13 +109,18 @@ class RowQueue:
             self._changed.notify()
         return caller.future
 
-    def close(self) -> None:
-        """Accept no more rows, run the waiting rows, and wait until the threads have ended."""
+    def close(self, timeout_s: float | None = None) -> None:
+        """Accept no more rows, run the waiting rows, and wait until the threads have ended.
+
+        Args:
+            timeout_s: The most seconds to wait.
+        """
+        deadline = None if timeout_s is None else perf_counter() + timeout_s
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         for thread in self._threads:
-            thread.join()
+            thread.join(None if deadline is None else max(0.0, deadline - perf_counter()))
 
     def _work(self) -> None:
         while batch := self._next_batch():

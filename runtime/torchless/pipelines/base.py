@@ -13,6 +13,7 @@ from torchless.batching.policy import chunks
 from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.rows import Row, RowChunk, RowOutput
 from torchless.batching.scheduler import Scheduler
+from torchless.call_limits import CURRENT_LIMITS
 from torchless.errors import InputError, ScoreError, TruncationWarning, check_whole_number
 from torchless.models.model import Model
 from torchless.pipelines.finiteness import outputs_are_finite, scores_are_finite
@@ -204,6 +205,10 @@ class Pipeline(ABC, Generic[OptionsT]):
     def _postprocess(self, text: Any, rows: Sequence[Row], outputs: Sequence[RowOutput], options: OptionsT) -> Any:
         """Turn the outputs of one input's rows into its result."""
 
+    def _count_values(self, rows: Sequence[Row], options: OptionsT) -> int:
+        """Return the number of values that the result of one input will hold, or a bound of it."""
+        return len(rows)
+
     def _make_scheduler(self, *, max_batch_rows: int | None) -> Scheduler | PromptScheduler:
         """Return the scheduler that runs the rows."""
         return Scheduler(self.model, self.tokenizer, max_batch_rows=max_batch_rows)
@@ -249,8 +254,12 @@ class Pipeline(ABC, Generic[OptionsT]):
         Raises:
             InputError: The text cannot be encoded.
         """
-        first, *rest = self.encode_windows(text, truncation, **encode_options)
-        return Row(first.encoding, cut=bool(rest))
+        if truncation is None:
+            ((encoding,), is_cut) = self.tokenizer.encode_batch([text], **encode_options), False
+        else:
+            encoding, is_cut = self.tokenizer.encode_truncated(text, truncation, **encode_options)
+        CURRENT_LIMITS.get().admit_row(len(encoding))
+        return Row(encoding, cut=is_cut)
 
     def encode_windows(self, text: Any, truncation: Truncation | None, **encode_options: bool) -> list[Row]:
         """Return the rows that cover a text or a (text, pair) tuple: one row, or several windows.
@@ -263,8 +272,12 @@ class Pipeline(ABC, Generic[OptionsT]):
         Raises:
             InputError: The text cannot be encoded.
         """
-        (first,) = self.tokenizer.encode_batch([text], truncation=truncation, **encode_options)
-        return [Row(first), *(map(Row, first.overflowing) if truncation else ())]
+        if truncation is None:
+            return [self.encode(text, None, **encode_options)]
+        rows = list(map(Row, self.tokenizer.encode_windows(text, truncation, **encode_options)))
+        for row in rows:
+            CURRENT_LIMITS.get().admit_row(len(row))
+        return rows
 
     def _run(
         self, input_chunks: Iterable[list[Any]], options: OptionsT, batch_size: int | None, *, has_index: bool
@@ -308,7 +321,9 @@ class Pipeline(ABC, Generic[OptionsT]):
     def _rows_of_inputs(self, inputs: Sequence[Any], options: OptionsT, *, first: int | None) -> list[Sequence[Row]]:
         """Return the rows of each input. The first has the index `first`, which errors say; None says no index."""
         rows_of_inputs = []
+        limits = CURRENT_LIMITS.get()
         for index, text in enumerate(inputs):
+            limits.check()
             try:
                 rows = self._preprocess(text, options)
                 self._check_lengths(rows)
@@ -316,6 +331,7 @@ class Pipeline(ABC, Generic[OptionsT]):
                 if first is None:
                     raise
                 raise error.at(first + index) from error
+            limits.admit_values(self._count_values(rows, options))
             rows_of_inputs.append(rows)
         return rows_of_inputs
 
@@ -334,8 +350,10 @@ class Pipeline(ABC, Generic[OptionsT]):
             ScoreError: The model answered an input with values that are not numbers.
         """
         remaining = iter(outputs)
+        limits = CURRENT_LIMITS.get()
         results = []
         for index, (text, rows) in enumerate(zip(inputs, rows_of_inputs, strict=True)):
+            limits.check()
             outputs_of_rows = [next(remaining) for _ in rows]
             if self.task.cached or outputs_are_finite(outputs_of_rows, tuple(self.model.outputs.values())):
                 result = self._postprocess(text, rows, outputs_of_rows, options)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.batching.rows import Row, RowOutput
+from torchless.call_limits import CURRENT_LIMITS
 from torchless.errors import InputError, OptionError, shortened
 from torchless.models.pooling import HIDDEN_STATES, SENTENCE_EMBEDDING, Pooling, PoolingMode
 from torchless.pipelines.base import Pipeline
@@ -16,6 +17,7 @@ from torchless.pipelines.inputs import text_input
 from torchless.pipelines.options import TokenizerOptions, updated, without_none
 from torchless.pipelines.windows import Combine, Windows, read_windows
 from torchless.tasks import find_task
+from torchless.tokenization.padding import pad_encodings
 from torchless.tokenization.truncation import Truncation
 
 __all__ = ["FeatureExtractionOptions", "FeatureExtractionPipeline"]
@@ -143,6 +145,9 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
             features = pooling.normalized((read_windows(options.windows) or Windows()).combined(rows, pooled))
         return features if options.return_tensors else features.tolist()
 
+    def _count_values(self, rows: Sequence[Row], options: FeatureExtractionOptions) -> int:
+        return (1 if options.pooling else sum(map(len, rows))) * self.model.config.width
+
     def with_options(self, options: FeatureExtractionOptions, changes: Mapping[str, Any]) -> FeatureExtractionOptions:
         """Return options with some of them changed; `tokenize_kwargs` contains options of the tokenizer.
 
@@ -182,18 +187,13 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
 
     def _pad(self, row: Row, width: int | None) -> None:
         """Pad a row in place: with `padding="max_length"`, the reference also returns the hidden states of padding."""
-        tokenizer = self.tokenizer
-        if tokenizer.pad_token_id is None:
+        if self.tokenizer.pad_token_id is None:
             raise OptionError("padding='max_length' needs a padding token.", hint="Leave padding out.")
         if width is not None:
+            tokens = len(row)
             self.model.check_length(width, hint=self.too_long_hint)  # before the padding takes memory
-            row.encoding.pad(
-                width,
-                direction=tokenizer.padding_side,
-                pad_id=tokenizer.pad_token_id,
-                pad_type_id=tokenizer.pad_token_type_id,
-                pad_token=tokenizer.pad_token,
-            )
+            pad_encodings([row.encoding], width, self.tokenizer, side=self.tokenizer.padding_side)
+            CURRENT_LIMITS.get().admit_row(len(row) - tokens)
 
     @property
     def example_options(self) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.batching.rows import Row, RowOutput
+from torchless.call_limits import CURRENT_LIMITS
 from torchless.errors import InputError, OptionError, check_whole_number, shortened
 from torchless.numerics import softmax, top_k
 from torchless.pipelines.base import Pipeline
@@ -130,6 +131,13 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
         ]
         return result[0] if len(masks) == 1 else result
 
+    def _count_values(self, rows: Sequence[Row], options: FillMaskOptions) -> int:
+        """Return the number of tokens of all texts that are filled."""
+        (row,) = rows
+        candidates = len(self.tokenizer) if options.targets is None else len(options.targets)
+        masks: int = row.encoding.ids.count(self.tokenizer.mask_token_id)
+        return masks * min(options.top_k, candidates) * len(row)
+
     def with_options(self, options: FillMaskOptions, changes: Mapping[str, Any]) -> FillMaskOptions:
         """Return options with some of them changed; None does not change an option."""
         if self.tokenizer.mask_token_id is None:
@@ -148,6 +156,7 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
     def _filling(
         self, ids: NDArray[np.int64], mask: int, token: int, scores: NDArray[np.floating], *, alone: bool
     ) -> Filling:
+        CURRENT_LIMITS.get().check()
         filled = np.where(np.arange(len(ids)) == mask, token, ids)
         return {
             "score": scores[token].item(),

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torchless.call_limits import CURRENT_LIMITS
 from torchless.errors import InputError, shortened
+from torchless.tokenization.tokenizer import Tokenizer
 
-__all__ = ["as_records", "record", "text_input", "text_pairs"]
+__all__ = ["as_records", "expect_pairs", "record", "text_input", "text_pairs"]
 
 
 def text_input(text: Any, name: str = "The input") -> str:
@@ -76,6 +78,11 @@ def as_records(inputs: Any, values: Mapping[str, Any], many: str) -> Any:
             hint="Give lists of the same length, or one value for all.",
         )
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def expect_pairs(count: int, tokenizer: Tokenizer) -> None:
+    """Check the number of pairs before they are encoded, each into a row."""
+    CURRENT_LIMITS.get().expect_rows(count, count * (tokenizer.num_special_tokens(pair=True) + 1))
 
 
 def text_pairs(item: Any, text_name: str, candidate_name: str) -> list[tuple[str, str]]:

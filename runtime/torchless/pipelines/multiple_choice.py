@@ -9,7 +9,7 @@ import numpy as np
 from torchless.batching.rows import Row, RowOutput
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline
-from torchless.pipelines.inputs import as_records, text_pairs
+from torchless.pipelines.inputs import as_records, expect_pairs, text_pairs
 from torchless.pipelines.options import TokenizerOptions
 from torchless.tasks import find_task
 
@@ -73,6 +73,7 @@ class MultipleChoicePipeline(Pipeline[TokenizerOptions]):
         """Turn a prompt into a row for each choice."""
         pairs = text_pairs(text, "prompt", "choice")
         truncation = options.read_truncation(self.tokenizer)
+        expect_pairs(len(pairs), self.tokenizer)
         return [self.encode(pair, truncation, add_special_tokens=options.add_special_tokens) for pair in pairs]
 
     def _postprocess(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.batching.rows import Row, RowOutput
+from torchless.call_limits import CURRENT_LIMITS
 from torchless.errors import InputError, OptionError, check_whole_number, shortened
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline
@@ -20,6 +21,7 @@ from torchless.tokenization.truncation import Truncation
 __all__ = ["Answer", "Question", "QuestionAnsweringOptions", "QuestionAnsweringPipeline"]
 
 _MASKED_LOGIT = np.float32(-10000.0)
+_MAX_SCORES = 2**20  # of spans, at once: a window of 1,024 tokens
 
 
 class Question(TypedDict):
@@ -152,15 +154,19 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         """Turn the logits of a context's windows into its answers."""
         answers: dict[str, Answer] = {}
         null_scores = []
+        limits = CURRENT_LIMITS.get()
         for row, (start_logits, end_logits) in zip(rows, outputs, strict=True):
+            limits.check()
             candidate = self._candidates(row)  # (tokens,)
+            positions = self._positions(row, align_to_words=options.align_to_words)
             start = softmax(np.where(candidate, start_logits, _MASKED_LOGIT))  # (tokens,)
             end = softmax(np.where(candidate, end_logits, _MASKED_LOGIT))  # (tokens,)
             null_scores.append((start[0] * end[0]).item())
             start[0] = end[0] = 0.0
             candidate[0] = candidate.any()  # as in the reference, the first token is a candidate if there is any
             for first, last, score in _best_spans(start, end, candidate, options):
-                begin, stop = self._characters(row, first, last, align_to_words=options.align_to_words)
+                limits.check()
+                begin, stop = positions.span(first, last)
                 answer = text["context"][begin:stop]
                 first_answer: Answer = {"score": 0.0, "start": begin, "end": stop, "answer": answer}
                 answers.setdefault(answer.lower(), first_answer)["score"] += score
@@ -169,6 +175,9 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
             candidates.append({"score": min(null_scores), "start": 0, "end": 0, "answer": ""})
         best = sorted(candidates, key=lambda answer: -answer["score"])[: options.top_k]
         return best[0] if len(best) == 1 else best
+
+    def _count_values(self, rows: Sequence[Row], options: QuestionAnsweringOptions) -> int:
+        return sum(min(_spans(options), len(row) ** 2) for row in rows)
 
     def with_options(self, options: QuestionAnsweringOptions, changes: Mapping[str, Any]) -> QuestionAnsweringOptions:
         """Return options with some of them changed; None does not change an option, and `topk` is an old name of `top_k`."""
@@ -211,20 +220,53 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         is_context = np.array([sequence == 1 for sequence in row.encoding.sequence_ids])
         return np.asarray(is_context | (np.array(row.encoding.ids) == self.tokenizer.cls_token_id))
 
-    def _characters(self, row: Row, first: int, last: int, *, align_to_words: bool) -> tuple[int, int]:
-        """Return the begin and end of a span of tokens in the context, in characters."""
-        encoding = row.encoding
-        if not self._question_first:  # as in the reference, padding tokens that the context contains are counted too
-            padding = encoding.ids.count(self.tokenizer.pad_token_id)
-            first, last = first - padding, last - padding
-        if align_to_words and min(first, last) >= 0:
-            words = (encoding.token_to_word(first), encoding.token_to_word(last))
-            if None not in words:
-                context_index = 1 if self._question_first else 0
-                spans = [encoding.word_to_chars(word, context_index) for word in words]
-                if None not in spans:
-                    return spans[0][0], spans[1][1]
-        return encoding.offsets[first][0], encoding.offsets[last][1]
+    def _positions(self, row: Row, *, align_to_words: bool) -> "_Positions":
+        """Return the positions of a row's tokens in the context."""
+        if self._question_first:
+            return _Positions(row, context=1, shift=0, align_to_words=align_to_words)
+        # As in the reference, padding tokens that the context contains are counted too.
+        padding = row.encoding.ids.count(self.tokenizer.pad_token_id)
+        return _Positions(row, context=0, shift=padding, align_to_words=align_to_words)
+
+
+class _Positions:
+    """The positions of a row's tokens in the context, in characters.
+
+    Args:
+        row: The row.
+        context: The index of the context in the row: 1 after a question, else 0.
+        shift: Subtracted from the index of a token.
+        align_to_words: Extend spans to whole words.
+    """
+
+    def __init__(self, row: Row, *, context: int, shift: int, align_to_words: bool) -> None:
+        self._encoding = row.encoding
+        self._offsets = row.encoding.offsets
+        self._context = context
+        self._shift = shift
+        self._align_to_words = align_to_words
+        self._words: dict[int, tuple[int, int] | None] = {}
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """Return the begin and end of a span of tokens."""
+        first, last = first - self._shift, last - self._shift
+        if self._align_to_words and min(first, last) >= 0:
+            words = self._word(first), self._word(last)
+            if words[0] is not None and words[1] is not None:
+                return words[0][0], words[1][1]
+        return self._offsets[first][0], self._offsets[last][1]
+
+    def _word(self, token: int) -> tuple[int, int] | None:
+        """Return the begin and end of the word of a token, or None if it is in no word."""
+        if token not in self._words:
+            word = self._encoding.token_to_word(token)
+            self._words[token] = None if word is None else self._encoding.word_to_chars(word, self._context)
+        return self._words[token]
+
+
+def _spans(options: QuestionAnsweringOptions) -> int:
+    """Return the number of spans of a window that are looked at. Aligned to words, several spans can become one answer."""
+    return 2 * options.top_k + 10 if options.align_to_words else options.top_k
 
 
 def _best_spans(
@@ -233,17 +275,32 @@ def _best_spans(
     candidate: NDArray[np.bool_],
     options: QuestionAnsweringOptions,
 ) -> Iterator[tuple[int, int, float]]:
-    """Yield the likeliest spans of tokens: first, last, score. Aligned to words, several spans can become one answer."""
-    count = 2 * options.top_k + 10 if options.align_to_words else options.top_k
-    scores = np.tril(np.triu(np.outer(start, end)), min(options.max_answer_len, len(start)) - 1)  # (first, last)
-    flat = scores.ravel()
-    if count == 1:
-        best = np.array([flat.argmax()])
-    elif len(flat) <= count:
-        best = np.argsort(-flat)
-    else:  # as in the reference: the order of equal scores decides which spans remain
-        unsorted = np.argpartition(-flat, count)[:count]
-        best = unsorted[np.argsort(-flat[unsorted])]
-    for first, last in zip(*np.unravel_index(best, scores.shape), strict=True):
+    """Yield the likeliest spans of tokens: first, last, score."""
+    count, tokens = _spans(options), len(start)
+    length = min(options.max_answer_len, tokens)
+    # The scores of a long row do not fit into memory all at once: they come in blocks of first tokens.
+    rows = max(1, _MAX_SCORES // tokens) if tokens**2 > _MAX_SCORES else tokens
+    best: list[tuple[float, int, int]] = []
+    for begin in range(0, tokens, rows):
+        scores = np.outer(start[begin : begin + rows], end)  # (first, last)
+        scores = np.tril(np.triu(scores, begin), begin + length - 1)
+        flat = scores.ravel()
+        order = _likeliest(flat, count)
+        firsts, lasts = np.unravel_index(order, scores.shape)
+        best.extend(zip(flat[order].tolist(), (firsts + begin).tolist(), lasts.tolist(), strict=True))
+    if rows < tokens:
+        best = sorted(best, key=lambda span: -span[0])[:count]
+    for score, first, last in best:
         if candidate[first] and candidate[last]:
-            yield int(first), int(last), scores[first, last].item()
+            yield first, last, score
+
+
+def _likeliest(scores: NDArray[np.floating], count: int) -> NDArray[np.intp]:
+    """Return the indices of the highest scores, the highest first: (spans,) to at most (count,)."""
+    if count == 1:
+        return np.array([scores.argmax()])
+    if len(scores) <= count:
+        return np.argsort(-scores)
+    # As in the reference: the order of equal scores decides which spans remain.
+    unsorted = np.argpartition(-scores, count)[:count]
+    return unsorted[np.argsort(-scores[unsorted])]

@@ -159,14 +159,13 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         truncation = self.tokenizer.truncation(options.truncation)
         shorter = truncation and replace(truncation, max_length=truncation.max_length - len(frame.tokens))
         tokens = [source if role == "language" else self.tokenizer.eos_token for role in frame.tokens]
-        encoded, *encoded_tokens = self.tokenizer.encode_batch(
-            [text_input(text), *tokens], truncation=shorter, add_special_tokens=False
-        )
+        row = self.encode(text_input(text), shorter, add_special_tokens=False)
+        encoded_tokens = self.tokenizer.encode_batch(tokens, add_special_tokens=False)
         before, after = encoded_tokens[: frame.before], encoded_tokens[frame.before :]
-        encoding = Encoding.merge([*before, encoded, *after], growing_offsets=False)
+        encoding = Encoding.merge([*before, row.encoding, *after], growing_offsets=False)
         first = self.tokenizer.token_id(target)
         config = self.generation_config.updated(**{**options.generation, "forced_bos_token_id": first})
-        return [Prompt(encoding, cut=bool(encoded.overflowing), config=config)]
+        return [Prompt(encoding, cut=row.cut, config=config)]
 
     def _languages(self, options: Text2TextOptions) -> tuple[str | None, str | None]:
         source, target = (getattr(options, name) for name in ("src_lang", "tgt_lang"))

@@ -125,15 +125,15 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
             continued = _continues(_checked(text), options)
             encode_kwargs |= {"add_generation_prompt": not continued, "continue_final_message": continued}
             encode_kwargs |= {"truncation": options.truncation or False, "return_dict": True, **further}
-            (encoding,) = self.tokenizer.apply_chat_template(text, **encode_kwargs).encodings
+            encoded = self.tokenizer.apply_chat_template(text, **encode_kwargs)
         else:
             encode_kwargs |= {"add_special_tokens": options.add_special_tokens, **further}
-            (encoding,) = self.tokenizer((options.prefix or "") + text_input(text), **encode_kwargs).encodings
+            encoded = self.tokenizer((options.prefix or "") + text_input(text), **encode_kwargs)
             config = self._with_prefix(config, options)
-        cut = bool(encoding.overflowing)
+        (encoding,) = encoded.encodings
         if options.handle_long_generation == "hole":
             encoding.truncate(min(len(encoding), self._room(config, len(encoding))), direction="left")
-        return [Prompt(encoding, cut=cut, config=config)]
+        return [Prompt(encoding, cut=encoded.is_cut, config=config)]
 
     def _postprocess(
         self, text: str | Chat, rows: Sequence[Row], outputs: Sequence[RowOutput], options: TextGenerationOptions

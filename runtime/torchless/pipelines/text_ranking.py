@@ -14,7 +14,7 @@ from torchless.folder.model_folder import ModelFolder
 from torchless.models.auto import Model
 from torchless.numerics import sigmoid
 from torchless.pipelines.base import Pipeline
-from torchless.pipelines.inputs import as_records, text_pairs
+from torchless.pipelines.inputs import as_records, expect_pairs, text_pairs
 from torchless.pipelines.options import TokenizerOptions
 from torchless.tasks import find_task
 from torchless.tokenization.tokenizer import Tokenizer
@@ -123,6 +123,7 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
         pairs = text_pairs(text, "query", "document")
         truncation = options.read_truncation(self.tokenizer)
         prompt = self._prompt(options)
+        expect_pairs(len(pairs), self.tokenizer)
         return [
             self.encode((prompt + query, document), truncation, add_special_tokens=options.add_special_tokens)
             for query, document in pairs

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.batching.rows import Row, RowOutput
+from torchless.call_limits import CURRENT_LIMITS
 from torchless.errors import InputError, OptionError, check_whole_number, nearest, shortened
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline, Prepared
@@ -132,6 +133,8 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         """Turn a text into its row, or with a stride into its windows."""
         words = options.is_split_into_words
         _check_input(text, words=words)
+        if words:  # the delimiters are part of the sentence that `_postprocess` makes
+            CURRENT_LIMITS.get().admit_text(len(options.delimiter) * len(text))
         truncation = self._truncation(options.stride)
         if options.stride is None:
             return [self.encode(text, truncation, is_split_into_words=words)]
@@ -157,13 +160,17 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
                 UserWarning,
                 stacklevel=2,
             )
+        ignored = frozenset(options.ignore_labels)
         entities = [
             entity
             for row, (logits,) in zip(rows, outputs, strict=True)
             for entity in self._aggregated(self._tokens(sentence, word_starts, row, softmax(logits)), options.strategy)
-            if not {entity.get("entity"), entity.get("entity_group")} & set(options.ignore_labels)
+            if ignored.isdisjoint((entity.get("entity"), entity.get("entity_group")))
         ]
         return _best_of_overlapping(entities) if len(rows) > 1 else entities
+
+    def _count_values(self, rows: Sequence[Row], options: TokenClassificationOptions) -> int:
+        return sum(map(len, rows))
 
     def with_options(
         self, options: TokenClassificationOptions, changes: Mapping[str, Any]

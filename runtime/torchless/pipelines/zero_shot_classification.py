@@ -3,22 +3,24 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import Formatter
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from torchless.batching.rows import Row, RowOutput
-from torchless.errors import InputError, OptionError
+from torchless.errors import InputError, OptionError, shortened
 from torchless.models.auto import Model
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline
-from torchless.pipelines.inputs import text_input
+from torchless.pipelines.inputs import expect_pairs, text_input
 from torchless.tasks import find_task
 from torchless.tokenization.tokenizer import Tokenizer
 
 __all__ = ["ZeroShotClassification", "ZeroShotClassificationOptions", "ZeroShotClassificationPipeline"]
 
 _TEMPLATE_HINT = "Put {} where the label goes: 'This example is {}.'"
+_MAX_PLACES = 8
 
 
 class ZeroShotClassification(TypedDict):
@@ -52,28 +54,38 @@ class ZeroShotClassificationOptions:
                 isinstance(label, str) for label in self.candidate_labels
             ):
                 raise OptionError(
-                    f"candidate_labels={self.candidate_labels!r} is not possible.", hint="Give a list of strings."
+                    f"candidate_labels={shortened(self.candidate_labels)} is not possible.",
+                    hint="Give a list of strings.",
                 )
             if not self.labels:
                 raise OptionError("There are no candidate_labels.", hint="Give at least one label.")
         if self.hypothesis("label") == self.hypothesis_template:
             raise OptionError(
-                f"hypothesis_template={self.hypothesis_template!r} has no place for a label.", hint=_TEMPLATE_HINT
+                f"hypothesis_template={shortened(self.hypothesis_template)} has no place for a label.",
+                hint=_TEMPLATE_HINT,
             )
 
     def hypothesis(self, label: str) -> str:
         """Return the template with a label.
 
+        As in the reference, `{}` and `{0}` are the label, and `{{` and `}}` are braces. Other fields of `str.format` are
+        refused: they could reach into Python's objects, or make a text of any length.
+
         Raises:
             OptionError: The template cannot be filled.
         """
         try:
-            return self.hypothesis_template.format(label)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise OptionError(
-                f"hypothesis_template={self.hypothesis_template!r} cannot be filled with {label!r}: {error!r}.",
-                hint=_TEMPLATE_HINT,
-            ) from error
+            pieces = list(Formatter().parse(self.hypothesis_template))
+        except (TypeError, ValueError) as error:
+            raise self._template_error(f"{error}.") from error
+        places = [piece[1:] for piece in pieces if piece[1] is not None]
+        if not (places in ([], [("", "", None)]) or set(places) == {("0", "", None)}) or len(places) > _MAX_PLACES:
+            raise self._template_error("only {} can be filled.")
+        return "".join(literal if name is None else literal + label for literal, name, _, _ in pieces)
+
+    def _template_error(self, reason: str) -> OptionError:
+        template = shortened(self.hypothesis_template)
+        return OptionError(f"hypothesis_template={template} cannot be filled: {reason}", hint=_TEMPLATE_HINT)
 
     @property
     def labels(self) -> list[str]:
@@ -140,7 +152,9 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
             raise OptionError(
                 "There are no candidate_labels.", hint="Give them: candidate_labels=['sports', 'politics']."
             )
-        return [self._row(text, options.hypothesis(label)) for label in options.labels]
+        labels = options.labels
+        expect_pairs(len(labels), self.tokenizer)
+        return [self._row(text, options.hypothesis(label)) for label in labels]
 
     def _postprocess(
         self, text: str, rows: Sequence[Row], outputs: Sequence[RowOutput], options: ZeroShotClassificationOptions
@@ -152,10 +166,10 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
             scores = softmax(logits[:, [contradiction, self._entailment]])[:, 1]  # (candidates,)
         else:
             scores = softmax(logits[:, self._entailment])  # (candidates,)
-        order = scores.argsort()[::-1]
+        order, labels = scores.argsort()[::-1].tolist(), options.labels
         result: ZeroShotClassification = {
             "sequence": text,
-            "labels": [options.labels[index] for index in order],
+            "labels": [labels[index] for index in order],
             "scores": scores[order].tolist(),
         }
         if options.return_truncated:

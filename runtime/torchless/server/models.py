@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.queue import RowQueue
 from torchless.batching.rows import Prompt, Row, RowOutput
 from torchless.errors import InputError, TaskError, nearest
+from torchless.generation.config import GenerationConfig
 from torchless.generation.stopping import ShouldContinue, ending
 from torchless.models.generative import GenerativeModel
 from torchless.ort.session import single_threaded
@@ -20,19 +22,28 @@ from torchless.pipelines.base import Prepared
 from torchless.server.concurrency_limiter import CURRENT_SLOT
 from torchless.server.exceptions import LimitError, UnknownModelError, request_timeout
 from torchless.server.metrics import ModelMetrics
+from torchless.server.request_budget import BudgetError, RequestBudget, SmallBudget, work_within
 from torchless.server.settings import Settings
 
 __all__ = ["Registry", "ServedModel"]
 
-# Tokenization and postprocessing hold Python's global lock most of the time, so more threads would not be faster.
+# For each model. Tokenization and postprocessing hold Python's global lock most of the time: more would not be faster.
 _STEP_THREADS = 2
 _MAX_PROMPTS = 8  # in one batch of generation
 _GENERATION_TOKENS = 1024  # the assumed cost of the steps after the prompts; their number is unknown before
 _END: Any = object()
 _DEFAULT_MAX_TOKENS = 4096  # for a model without a limit: the cost of attention grows with the square of the tokens
+_MIN_REQUEST_TOKENS = 65_536  # the least default of the setting
 # Up to these sizes a step takes some tenths of a millisecond, as two thread switches do, so it runs on the event loop.
 _SHORT_BYTES = 1024
 _SHORT_TOKENS = 256
+_SHORT_VALUES = 4096
+_SHORT_ROWS = 64
+_CLOSE_S = 3.0
+# What a step of generation costs grows with these.
+_MAX_STOPS = 16
+_MAX_STOP_CHARACTERS = 1000
+_MAX_EOS_TOKENS = 256
 
 T = TypeVar("T")
 
@@ -45,16 +56,13 @@ class ServedModel:
         pipeline: The pipeline that answers.
         dtype: The variant.
         settings: The limits.
-        steps: The threads for tokenization and postprocessing.
 
     Attributes:
         task: The name of the task.
         max_input_tokens: The maximum number of tokens in a row.
     """
 
-    def __init__(
-        self, name: str, pipeline: Pipeline[Any], *, dtype: str, settings: Settings, steps: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, name: str, pipeline: Pipeline[Any], *, dtype: str, settings: Settings) -> None:
         self.name = name
         self.task = pipeline.task.name
         self.pipeline = pipeline
@@ -62,8 +70,12 @@ class ServedModel:
         limits = (pipeline.model.max_tokens, settings.max_input_length)
         self.max_input_tokens = min((limit for limit in limits if limit is not None), default=_DEFAULT_MAX_TOKENS)
         self._max_inputs = settings.max_client_batch_size
+        self._max_request_tokens = settings.max_request_tokens or max(
+            _MIN_REQUEST_TOKENS, self._max_inputs * self.max_input_tokens
+        )
+        self._max_answer_values = settings.max_answer_values
         self._timeout_s = settings.request_timeout_s
-        self._steps = steps
+        self._steps = ThreadPoolExecutor(_STEP_THREADS, thread_name_prefix=f"torchless-steps-{name}")
         self._metrics = ModelMetrics(name)
         self._run: Callable[[Sequence[Row], ShouldContinue], Sequence[RowOutput]]
         model, tokenizer = pipeline.model, pipeline.tokenizer
@@ -107,16 +119,23 @@ class ServedModel:
 
         Raises:
             InputError: An input cannot be answered.
-            LimitError: There are too many inputs, or too many answers to them.
+            LimitError: There are too many inputs, rows or tokens, or too many answers to them.
             OptionError: There is no such option, or its value is not possible.
             OverloadedError: The server works on too many tokens already.
         """
         self.check_count(inputs)
-        prepared = await self._prepare(inputs, options)
-        outputs = await asyncio.wrap_future(self._queue.submit(prepared.rows))
-        if self.pipeline.task.cached:
-            self._metrics.count_generated(sum(map(self._generated_tokens, prepared.rows, outputs)))
-        return await self._step(partial(prepared.results, outputs), short=CURRENT_SLOT.get().tokens <= _SHORT_TOKENS)
+        with self._budget() as budget:
+            prepared = await self._prepare(inputs, options, budget)
+            outputs = await asyncio.wrap_future(await self._submit(prepared.rows, budget))
+
+            def results() -> list[Any]:
+                if self.pipeline.task.cached:
+                    self._metrics.count_generated(sum(map(self._generated_tokens, prepared.rows, outputs)))
+                return prepared.results(outputs)
+
+            if CURRENT_SLOT.get().tokens <= _SHORT_TOKENS and budget.values <= _SHORT_VALUES and not self._generates:
+                return work_within(budget, results)
+            return await self._step(results, budget)
 
     async def stream(self, item: Any, options: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """Yield the pieces of a generated text, as the `stream` of the pipeline does with `return_details`.
@@ -137,7 +156,8 @@ class ServedModel:
         start = getattr(self.pipeline, "stream", None)
         if start is None:
             raise TaskError(f"{self.name} is for {self.task}, which generates no text.", hint="Leave stream out.")
-        await self._prepare([item], options)
+        with self._budget() as budget:
+            await self._prepare([item], options, budget)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_s
         options = {**options, "return_details": True}
@@ -176,26 +196,84 @@ class ServedModel:
         with single_threaded(*self.pipeline.model.sessions):
             prepared.results(self._run(prepared.rows, lambda: True))
 
-    def close(self) -> None:
-        """Finish the queued rows, and end the threads."""
-        self._queue.close()
-        self._streams.shutdown()
+    async def run_step(self, work: Callable[[], T]) -> T:
+        """Return the result of work with the tokenizer, which runs on a thread of this model within the limits.
 
-    async def _prepare(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Prepared:
+        Args:
+            work: The work; it stops if the request ends.
+
+        Raises:
+            LimitError: The work has too many rows or tokens.
+        """
+        with self._budget() as budget:
+            return await self._step(work, budget)
+
+    def close(self, timeout_s: float = _CLOSE_S) -> None:
+        """Finish the queued rows, and end the threads.
+
+        Args:
+            timeout_s: The most seconds to wait for the rows.
+        """
+        self._queue.close(timeout_s)
+        for threads in (self._steps, self._streams):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def _generates(self) -> bool:
+        return self.pipeline.task.cached
+
+    @contextmanager
+    def _budget(self) -> Iterator[RequestBudget]:
+        """Return the budget of a request; at the end of the block, its work stops wherever it runs."""
+        budget = RequestBudget(
+            max_tokens=self._max_request_tokens, max_width=self.max_input_tokens, max_values=self._max_answer_values
+        )
+        try:
+            yield budget
+        finally:
+            budget.end()
+
+    async def _prepare(self, inputs: Sequence[Any], options: Mapping[str, Any], budget: RequestBudget) -> Prepared:
         """Return the inputs as rows, after the limits are checked."""
         begin = perf_counter()
         slot = CURRENT_SLOT.get()
-        short = slot.body_bytes <= _SHORT_BYTES and not self.pipeline.task.cached
-        prepared = await self._step(lambda: self.pipeline.prepare(inputs, **options), short=short)
+        prepared = None
+        if slot.body_bytes <= _SHORT_BYTES and not self._generates and all(map(_is_scalar, options.values())):
+            prepared = self._prepare_short(inputs, options, budget)
+        if prepared is None:
+            prepared = await self._step(lambda: self.pipeline.prepare(inputs, **options), budget)
         self._metrics.count_tokenization(perf_counter() - begin)
         self._check_limits(prepared.rows)
         slot.acquire_tokens(sum(map(len, prepared.rows)))
         slot.truncated += sum(row.cut for row in prepared.rows)
         return prepared
 
-    async def _step(self, work: Callable[[], T], *, short: bool) -> T:
-        """Return the result of some work: short work runs on the event loop, longer work on a thread."""
-        return work() if short else await asyncio.get_running_loop().run_in_executor(self._steps, work)
+    def _prepare_short(
+        self, inputs: Sequence[Any], options: Mapping[str, Any], budget: RequestBudget
+    ) -> Prepared | None:
+        """Return the inputs as rows if this takes little time, otherwise None: it runs on the event loop."""
+        small = SmallBudget()
+        try:
+            prepared = work_within(small, lambda: self.pipeline.prepare(inputs, **options))
+        except BudgetError:
+            return None
+        budget.admit_values(small.values)
+        return prepared
+
+    async def _submit(self, rows: Sequence[Row], budget: RequestBudget) -> Future[list[RowOutput]]:
+        """Add rows to the queue, on a thread if they are many; they leave it if the request ends."""
+
+        def submit() -> Future[list[RowOutput]]:
+            outputs = self._queue.submit(rows)
+            budget.watch(outputs)
+            return outputs
+
+        is_short = len(rows) <= _SHORT_ROWS and not self._generates
+        return submit() if is_short else await self._step(submit, budget)
+
+    async def _step(self, work: Callable[[], T], budget: RequestBudget) -> T:
+        """Return the result of some work, which runs on a thread of this model within the budget."""
+        return await asyncio.get_running_loop().run_in_executor(self._steps, work_within, budget, work)
 
     def _generated_tokens(self, row: Row, sequences: RowOutput) -> int:
         """Return the number of generated tokens, without the prompt, which begins the sequences of a decoder."""
@@ -208,6 +286,8 @@ class ServedModel:
         return sum(ending(ids.tolist(), prompt_tokens, row.config, decode=self._decode).tokens for ids in sequences)
 
     def _check_limits(self, rows: Sequence[Row]) -> None:
+        for config in {id(row.config): row.config for row in rows if isinstance(row, Prompt)}.values():
+            _check_stops(config)
         sequences = sum(
             max(row.config.num_beams, row.config.num_return_sequences) for row in rows if isinstance(row, Prompt)
         )
@@ -250,12 +330,11 @@ class Registry:
         Raises:
             TorchlessError: A model cannot be served.
         """
-        steps = ThreadPoolExecutor(_STEP_THREADS, thread_name_prefix="torchless-steps")
         models = []
         for name, model_settings in settings.models.items():
             dtype = model_settings.dtype or settings.dtype
             pipe = pipeline(model_settings.task, model_settings.folder, dtype=dtype, threads=settings.threads)
-            model = ServedModel(name, pipe, dtype=dtype, settings=settings, steps=steps)
+            model = ServedModel(name, pipe, dtype=dtype, settings=settings)
             model.warm()
             models.append(model)
             on_model(name)
@@ -287,6 +366,26 @@ class Registry:
         """Finish the queued rows, and end the threads."""
         for model in self._models.values():
             model.close()
+
+
+def _check_stops(config: GenerationConfig) -> None:
+    """Raise if too much can end a generated text."""
+    characters = sum(map(len, config.stops))
+    if len(config.stops) > _MAX_STOPS or characters > _MAX_STOP_CHARACTERS:
+        raise LimitError(
+            f"The request has {len(config.stops)} stops of {characters} characters, and the limit is {_MAX_STOPS} stops of "
+            f"{_MAX_STOP_CHARACTERS} characters.",
+            hint="Give fewer or shorter stops.",
+        )
+    if len(config.eos_token_ids) > _MAX_EOS_TOKENS:
+        raise LimitError(
+            f"eos_token_id has {len(config.eos_token_ids)} tokens, and the limit is {_MAX_EOS_TOKENS}.",
+            hint="Give fewer tokens.",
+        )
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _generation_config(row: Row) -> str:

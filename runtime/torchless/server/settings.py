@@ -71,6 +71,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Annotated[int, Meta(ge=1)] | None,
         _setting("Maximum tokens in an input.", default="the limit of each model, or 4096 if it has no limit"),
     ] = None
+    max_request_tokens: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        _setting(
+            "Maximum tokens in a request, over all its rows (texts, labels, documents, windows), padding included. A request "
+            "may have 8 characters for each token.",
+            default="65536, or as many as the maximum number of inputs of the maximum length have",
+        ),
+    ] = None
+    max_answer_values: Annotated[
+        int,
+        _setting(
+            "Maximum values in an answer: labels, spans, tokens, numbers; for fill-mask the tokens of all filled texts.",
+            ge=1,
+        ),
+    ] = 2_000_000
     request_timeout_s: Annotated[
         float,
         _setting("Maximum seconds to receive a request's head, then to receive its body, and then to answer it.", gt=0),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from torchless.errors import InputError, OptionError, shortened
+from torchless.errors import InputError, TorchlessError, shortened
 
 __all__ = ["BatchEncoding", "as_array", "encoding_columns", "encoding_error", "spans_mask"]
 
@@ -30,11 +30,13 @@ class BatchEncoding(dict[str, Any]):
     Args:
         inputs: `input_ids` and the other requested inputs: lists, or int64 arrays (texts, tokens).
         encodings: The encoding of each row, before padding.
+        is_cut: Whether truncation removed tokens of a text.
     """
 
-    def __init__(self, inputs: dict[str, Any], encodings: Sequence[Encoding] = ()) -> None:
+    def __init__(self, inputs: dict[str, Any], encodings: Sequence[Encoding] = (), *, is_cut: bool = False) -> None:
         super().__init__(inputs)
         self.encodings = list(encodings)
+        self.is_cut = is_cut
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -100,20 +102,15 @@ def as_array(rows: list[Any]) -> NDArray[np.int64]:
     return np.array(rows, dtype=np.int64)
 
 
-def encoding_error(error: BaseException, texts: Iterable[Any], *, stride: int) -> BaseException:
+def encoding_error(error: BaseException, texts: Iterable[Any]) -> BaseException:
     """Return what to raise for an error of the package tokenizers; errors that are not its own stay as they are.
 
     Args:
         error: The error.
         texts: What was encoded: texts, pairs of texts, or texts in words.
-        stride: The stride of the truncation, in tokens.
     """
-    if type(error).__name__ == "PanicException":
-        return OptionError(
-            f"A stride of {stride} tokens leaves no window of this text.",
-            hint="Give a smaller stride or a larger max_length.",
-        )
-    if not isinstance(error, Exception):
+    is_panic = type(error).__name__ == "PanicException"
+    if isinstance(error, TorchlessError) or not (is_panic or isinstance(error, Exception)):
         return error
     for text in _strings(texts):
         if surrogate := _SURROGATE.search(text):
@@ -122,10 +119,7 @@ def encoding_error(error: BaseException, texts: Iterable[Any], *, stride: int) -
                 "half of a character.",
                 hint="Repair the text: text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')",
             )
-    return InputError(
-        f"The tokenizer cannot encode this: {error}.",
-        hint="Give strings; if the pair is longer than the limit, truncation='longest_first'.",
-    )
+    return InputError(f"The tokenizer cannot encode this: {error}.", hint="Give strings.")
 
 
 def _strings(texts: Any) -> Iterator[str]:

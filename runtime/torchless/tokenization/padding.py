@@ -5,12 +5,17 @@ from typing import Literal, Protocol, TypeAlias, get_args
 
 from tokenizers import Encoding
 
+from torchless.call_limits import CURRENT_LIMITS
 from torchless.errors import OptionError, nearest
 
 __all__ = ["NO_LIMIT_ABOVE", "PadToken", "Padding", "pad_encodings", "padded_width"]
 
 NO_LIMIT_ABOVE = int(1e20)
 """`transformers` takes a length above this one for no limit."""
+
+_MAX_WIDTH = (
+    2**20
+)  # tokens: no model takes a longer row, and the padding of a much longer one would not fit into memory
 
 Padding: TypeAlias = Literal["longest", "max_length", "do_not_pad"]
 
@@ -62,14 +67,21 @@ def pad_encodings(encodings: Sequence[Encoding], width: int, token: PadToken, *,
         side: `right` or `left`.
 
     Raises:
-        OptionError: The tokenizer has no padding token.
+        OptionError: The tokenizer has no padding token, or the width is not possible.
     """
     if token.pad_token_id is None:
         raise OptionError(
             "This tokenizer has no padding token.",
             hint="Give one text at a time without padding, or add a pad_token to tokenizer_config.json.",
         )
-    for encoding in encodings if width <= NO_LIMIT_ABOVE else ():
+    if width > NO_LIMIT_ABOVE:
+        return
+    if width > _MAX_WIDTH:
+        raise OptionError(
+            f"A row cannot be padded to {width} tokens: {_MAX_WIDTH} are the most.", hint="Give a smaller max_length."
+        )
+    CURRENT_LIMITS.get().expect_width(width)
+    for encoding in encodings:
         encoding.pad(
             width,
             direction=side,

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer as Backend
 __all__ = ["reduced"]
 
 # What a tokenizer makes for itself.
-_NOT_PICKLED = frozenset({"_backend", "_lock", "_truncation"})
+_NOT_PICKLED = frozenset({"_backend"})
 
 
 def reduced(

@@ -1,6 +1,7 @@
 """The tokenizer: from texts to model inputs."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from os import PathLike
 from typing import Any, Literal, Self
 
@@ -18,8 +19,8 @@ from torchless.tokenization.chat_template import (
     read_templates,
     render,
 )
-from torchless.tokenization.encoding import BatchEncoding, as_array, encoding_columns, encoding_error, spans_mask
-from torchless.tokenization.fork_safe_lock import fork_safe_lock
+from torchless.tokenization.encoder import Encoder
+from torchless.tokenization.encoding import BatchEncoding, as_array, encoding_columns, spans_mask
 from torchless.tokenization.languages import LanguageFrame, language_frame
 from torchless.tokenization.padding import NO_LIMIT_ABOVE, Padding, pad_encodings, padded_width
 from torchless.tokenization.pickling import reduced
@@ -29,7 +30,6 @@ from torchless.tokenization.truncation import (
     Truncation,
     TruncationSide,
     TruncationStrategy,
-    enable_truncation,
     read_truncation,
 )
 from torchless.tokenization.vocabulary import Vocabulary
@@ -71,8 +71,6 @@ class Tokenizer(Vocabulary):
         language_frame: LanguageFrame | None = None,
     ) -> None:
         super().__init__(backend, config)
-        self._lock = fork_safe_lock()
-        self._truncation: Truncation | None = None
         backend.no_truncation()
         backend.no_padding()
         self.chat_template = chat_template
@@ -183,10 +181,15 @@ class Tokenizer(Vocabulary):
             model_max_length=self._declared_length,
             side=truncation_side,
         )
-        encoded = self.encode_batch(
-            texts, truncation=cut, add_special_tokens=add_special_tokens, is_split_into_words=is_split_into_words
-        )
-        rows = [[encoding, *(encoding.overflowing if return_overflowing_tokens else [])] for encoding in encoded]
+        encode_options = {"add_special_tokens": add_special_tokens, "is_split_into_words": is_split_into_words}
+        is_cut = False
+        if cut is None:
+            rows = [[encoding] for encoding in self.encode_batch(texts, **encode_options)]
+        elif return_overflowing_tokens:
+            rows = [self.encode_windows(item, cut, **encode_options) for item in texts]
+        else:
+            encoded = [self.encode_truncated(item, cut, **encode_options) for item in texts]
+            rows, is_cut = [[encoding] for encoding, _ in encoded], any(was_cut for _, was_cut in encoded)
         encodings = [encoding for row in rows for encoding in row]
         if cut and padding not in (False, "do_not_pad") and cut.max_length % (pad_to_multiple_of or 1):
             raise OptionError(
@@ -218,46 +221,35 @@ class Tokenizer(Vocabulary):
         if return_overflowing_tokens:
             columns["overflow_to_sample_mapping"] = [index for index, row in enumerate(rows) for _ in row]
         if return_tensors == "np":
-            return BatchEncoding({name: as_array(column) for name, column in columns.items()}, encodings)
+            return BatchEncoding({name: as_array(column) for name, column in columns.items()}, encodings, is_cut=is_cut)
         if is_single and not return_overflowing_tokens:
             columns = {name: column if name == "length" else column[0] for name, column in columns.items()}
-        return BatchEncoding(columns, encodings)
+        return BatchEncoding(columns, encodings, is_cut=is_cut)
 
     def encode_batch(
-        self,
-        texts: Sequence[Any],
-        *,
-        truncation: Truncation | None = None,
-        add_special_tokens: bool = True,
-        is_split_into_words: bool = False,
+        self, texts: Sequence[Any], *, add_special_tokens: bool = True, is_split_into_words: bool = False
     ) -> list[Encoding]:
-        """Encode texts without padding: the tokenizer's own encodings, with offsets and what was cut.
+        """Encode texts without padding and truncation: the tokenizer's own encodings, with offsets.
 
         Args:
             texts: Strings or (string, string) pairs; with `is_split_into_words`, lists of strings for strings.
-            truncation: How to cut what is too long; None cuts nothing.
             add_special_tokens: Add the model's own.
             is_split_into_words: The texts are lists of words already.
 
         Raises:
-            InputError: A text cannot be encoded, or cannot be cut by this strategy.
-            OptionError: The stride is not smaller than what truncation leaves of a text.
+            InputError: A text cannot be encoded.
         """
-        with self._lock:  # truncation is a state of the backend, which other threads use too
-            if truncation != self._truncation:
-                self._truncation = None
-                enable_truncation(self._backend, truncation, side=self.truncation_side)
-                self._truncation = truncation
-            try:
-                if len(texts) == 1 and isinstance(texts[0], str):  # a batch would wake the backend's threads
-                    return [self._backend.encode(texts[0], add_special_tokens=add_special_tokens)]
-                return list(
-                    self._backend.encode_batch(
-                        list(texts), add_special_tokens=add_special_tokens, is_pretokenized=is_split_into_words
-                    )
-                )
-            except BaseException as error:  # tokenizers raises a bare Exception, and if it panics no Exception
-                raise encoding_error(error, texts, stride=truncation.stride if truncation else 0) from error
+        return self._encoder.encode(
+            texts, add_special_tokens=add_special_tokens, is_split_into_words=is_split_into_words
+        )
+
+    def encode_truncated(self, text: Any, truncation: Truncation, **options: bool) -> tuple[Encoding, bool]:
+        """Encode a text, and return whether it was cut; see `Encoder.encode_truncated`."""
+        return self._encoder.encode_truncated(text, truncation, side=self.truncation_side, **options)
+
+    def encode_windows(self, text: Any, truncation: Truncation, **options: bool) -> list[Encoding]:
+        """Encode a text in windows that cover it; see `Encoder.encode_windows`."""
+        return self._encoder.encode_windows(text, truncation, side=self.truncation_side, **options)
 
     def truncation(
         self,
@@ -291,6 +283,10 @@ class Tokenizer(Vocabulary):
     def num_special_tokens(self, *, pair: bool) -> int:
         """Return how many special tokens a text, or a text with its pair, is given."""
         return int(self._backend.num_special_tokens_to_add(is_pair=pair))
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return Encoder(self._backend)
 
     @property
     def max_tokens(self) -> int | None:
