@@ -202,7 +202,7 @@ def test_an_empty_text(bert, text):
         ("{", "='{' cannot be filled"),
         ("{label}", "='{label}' cannot be filled: only {} can be filled"),
         ("{} {}", "='{} {}' cannot be filled"),
-        ("{} {0}", "='{} {0}' cannot be filled"),
+        ("{} {0}", r"='{} {0\}' cannot be filled"),
         ("{1}", r"='{1\}' cannot be filled"),
         ("{:d}", "='{:d}' cannot be filled"),
         ("{0.name}", "='{0.name}' cannot be filled"),

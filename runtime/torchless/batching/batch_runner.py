@@ -31,7 +31,7 @@ class BatchRunner:
         self._axes = tuple(model.outputs.items())
 
     def run(self, rows: Sequence[Row]) -> list[RowOutput]:
-        """Return the outputs of each row, in the order of the rows.
+        """Return the outputs of each row, reduced as the row says, in the order of the rows.
 
         Args:
             rows: At least one row.
@@ -54,10 +54,11 @@ class BatchRunner:
             feeds = {name: array[:, None] for name, array in feeds.items()}  # (rows, 1, tokens)
         result = self._model.run(feeds)
         arrays = [(result[name].astype(np.float32, copy=False), axes) for name, axes in self._axes]
-        return [
+        outputs = [
             tuple(_unpadded(array[index], axes[1:], len(row)) for array, axes in arrays)
             for index, row in enumerate(rows)
         ]
+        return [output if row.reduce is None else row.reduce(output) for row, output in zip(rows, outputs, strict=True)]
 
 
 def _unpadded(array: NDArray[np.float32], axes: tuple[str, ...], tokens: int) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """Rows: the inputs of a model after preprocessing, and the outputs of the model for them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -24,10 +24,13 @@ class Row:
     Attributes:
         encoding: The token ids, with their offsets in the text.
         cut: Whether truncation removed tokens of the text.
+        reduce: Applied to the outputs of the model right after its run, so that a large output, of which the result needs
+            little, does not wait in memory for the outputs of other rows.
     """
 
     encoding: Encoding
     cut: bool = False
+    reduce: Callable[[RowOutput], RowOutput] | None = None
 
     def __len__(self) -> int:
         return len(self.encoding)

@@ -21,6 +21,10 @@ ShouldContinue: TypeAlias = Callable[[], bool]
 FinishReason: TypeAlias = Literal["length", "eos_token", "stop_sequence"]
 
 
+_FEW_TOKENS = 32
+_UNCERTAIN_TOKENS = 4  # more than the tokens of a character
+
+
 class Ending(NamedTuple):
     """Where a row ended, and why.
 
@@ -98,23 +102,48 @@ class _StopStrings:
     Args:
         texts: The stop strings.
         decode: From token ids to text.
+
+    Attributes:
+        tokens: The most tokens at the end of a row that a stop string can have.
     """
 
     def __init__(self, texts: Sequence[str], decode: Decode) -> None:
         self._texts = texts
         self._decode = decode
         # A token has at least one byte. One more token is needed, since a decoder may remove the space of the first token.
-        self._tokens = max(len(text.encode(errors="surrogatepass")) for text in texts) + 1
+        self.tokens = max(len(text.encode(errors="surrogatepass")) for text in texts) + 1
 
     def ended(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return np.array([self.ends(row) for row in ids[:, -self._tokens :].tolist()], dtype=bool)
+        return np.array([self.ends(row) for row in ids[:, -self.tokens :].tolist()], dtype=bool)
 
     def ends(self, ids: Sequence[int]) -> bool:
-        """Return whether a stop string ends in the last token of a row; the last tokens of the row are enough."""
-        tail = ids[-self._tokens :]
-        before, text = self._decode(tail[:-1]), self._decode(tail)
-        same = next((at for at, pair in enumerate(zip(before, text, strict=False)) if pair[0] != pair[1]), len(before))
-        return any(text.find(stop, max(0, same - len(stop) + 1)) >= 0 for stop in self._texts)
+        """Return whether a stop string ends in the last token of a row; the last tokens of the row are enough.
+
+        Of long stop strings, first only the ends are compared, with few tokens.
+        """
+        size = min(self.tokens, _FEW_TOKENS)
+        while True:
+            tail = ids[-size:]
+            before, text = self._decode(tail[:-1]), self._decode(tail)
+            same = next(
+                (at for at, pair in enumerate(zip(before, text, strict=False)) if pair[0] != pair[1]), len(before)
+            )
+            if size >= min(self.tokens, len(ids)):
+                return any(text.find(stop, max(0, same - len(stop) + 1)) >= 0 for stop in self._texts)
+            # The first tokens of the tail may have another text than in the row.
+            certain = len(self._decode(tail[:_UNCERTAIN_TOKENS])) + _UNCERTAIN_TOKENS
+            if not any(_may_end(stop, text, same, certain) for stop in self._texts):
+                return False
+            size *= 4
+
+
+def _may_end(stop: str, text: str, same: int, certain: int) -> bool:
+    """Return whether a stop string may end in a text after `same` characters, of which those before `certain` may differ."""
+    for end in range(same + 1, len(text) + 1):
+        known = text[max(certain, end - len(stop)) : end]
+        if stop.endswith(known):
+            return True
+    return False
 
 
 def ending(ids: Sequence[int], generated_from: int, config: GenerationConfig, *, decode: Decode) -> Ending:
@@ -134,6 +163,6 @@ def ending(ids: Sequence[int], generated_from: int, config: GenerationConfig, *,
         tokens = index + 1 - generated_from
         if ids[index] in config.eos_token_ids:
             return Ending(tokens, "eos_token")
-        if stops is not None and stops.ends(ids[: index + 1]):
+        if stops is not None and stops.ends(ids[max(0, index + 1 - stops.tokens) : index + 1]):
             return Ending(tokens, "stop_sequence")
     return Ending(len(ids) - generated_from, "length")

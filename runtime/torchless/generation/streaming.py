@@ -8,7 +8,7 @@ from functools import cache
 from torchless.tokenization.clean_up import CleanUpStream
 from torchless.tokenization.tokenizer import Tokenizer
 
-__all__ = ["TextStream", "TextUntil"]
+__all__ = ["TextStream", "TextUntil", "text_until"]
 
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
@@ -47,6 +47,12 @@ class TextStream:
         return text if self._clean is None else self._clean.push(text) + self._clean.finish()
 
 
+def text_until(text: str, stops: Sequence[str]) -> str:
+    """Return a whole text up to the first stop, as `TextUntil` cuts a text that comes in pieces."""
+    ends = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
+    return text[: min(ends)[1]] if ends else text
+
+
 class TextUntil:
     """Cuts a text that comes in pieces before the first stop. An end of the text that can begin a stop is held back.
 
@@ -55,21 +61,24 @@ class TextUntil:
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = stops
+        self._matches = [_PrefixMatch(stop) for stop in stops]
         self._held = ""
         self._found = False
 
     def push(self, piece: str) -> str:
-        """Add a piece, and return the new text that is final; it may be empty."""
+        """Add a piece, and return the new text that is final; it may be empty.
+
+        The time for a piece does not grow with the length of the stops.
+        """
         if self._found:
             return ""
-        text = self._held + piece
-        ends = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
-        if ends:  # of several stops, take the stop that ends first: the text after it may not be known yet
-            self._found, self._held = True, ""
-            return text[: min(ends)[1]]
-        begun = (size for stop in self._stops for size in range(1, len(stop)) if text.endswith(stop[:size]))
-        final = len(text) - max(begun, default=0)
+        text, begin = self._held + piece, len(self._held)
+        for end, character in enumerate(piece, begin + 1):
+            found = [match for match in self._matches if match.push(character)]
+            if found:  # of several stops that end here, take the longest
+                self._found, self._held = True, ""
+                return text[: end - max(match.size for match in found)]
+        final = len(text) - max((match.size for match in self._matches), default=0)
         self._held = text[final:]
         return text[:final]
 
@@ -77,6 +86,36 @@ class TextUntil:
         """Return the text that was held back, after the last piece."""
         held, self._held = self._held, ""
         return held
+
+
+class _PrefixMatch:
+    """Finds how much of a stop's beginning is at the end of a text, whose characters come one after another.
+
+    Args:
+        stop: The stop.
+
+    Attributes:
+        size: The length of the longest beginning of the stop that is at the end of the text.
+
+    Source: the algorithm of Knuth, Morris and Pratt.
+    """
+
+    def __init__(self, stop: str) -> None:
+        self.size = 0
+        self._stop = stop
+        self._borders = [0, 0]  # for each length, how much of that beginning is also at its end
+
+    def push(self, character: str) -> bool:
+        """Add a character, and return whether the whole stop is at the end of the text; then the search ends."""
+        self.size = self._continued(self.size, character)
+        if self.size == len(self._borders):
+            self._borders.append(self._continued(self._borders[-1], character))
+        return self.size == len(self._stop)
+
+    def _continued(self, size: int, character: str) -> int:
+        while size and self._stop[size] != character:
+            size = self._borders[size]
+        return size + (self._stop[size] == character)
 
 
 class _ByteDecoder:

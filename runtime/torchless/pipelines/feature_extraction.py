@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -127,6 +127,10 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
             raise InputError(
                 f"The text {shortened(text)} has no tokens to pool.", hint="Give a text, or add_special_tokens=True."
             )
+        pooling = self._pooling(options)
+        if pooling is not None and pooling.mode is not None:
+            pool = partial(_pooled, pooling, list(self.model.outputs).index(HIDDEN_STATES))
+            return [replace(row, reduce=pool) for row in rows]
         if not options.pooling and options.padding == "max_length":
             self._pad(rows[0], self.tokenizer.max_tokens if options.max_length is None else options.max_length)
         return rows
@@ -140,8 +144,8 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
             (hidden,) = self._arrays(HIDDEN_STATES, outputs)  # (tokens, hidden)
             features = hidden[None]  # (1, tokens, hidden)
         else:
-            arrays = self._arrays(SENTENCE_EMBEDDING if pooling.mode is None else HIDDEN_STATES, outputs)
-            pooled = [pooling.pooled(array) for array in arrays]  # (hidden,) each
+            name = SENTENCE_EMBEDDING if pooling.mode is None else HIDDEN_STATES
+            pooled = self._arrays(name, outputs)  # (hidden,) each
             features = pooling.normalized((read_windows(options.windows) or Windows()).combined(rows, pooled))
         return features if options.return_tensors else features.tolist()
 
@@ -209,3 +213,8 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
     @cached_property
     def _declared_pooling(self) -> Pooling:
         return Pooling.of(self.model)
+
+
+def _pooled(pooling: Pooling, index: int, output: RowOutput) -> RowOutput:
+    """Return the outputs of a row with the hidden states, (tokens, hidden), as an embedding, (hidden,)."""
+    return (*output[:index], pooling.pooled(output[index]), *output[index + 1 :])

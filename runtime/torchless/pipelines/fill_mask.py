@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypedDict
 
 import numpy as np
@@ -18,6 +19,9 @@ from torchless.pipelines.options import TokenizerOptions, updated, without_none
 from torchless.tasks import find_task
 
 __all__ = ["FillMaskOptions", "FillMaskPipeline", "Filling"]
+
+
+_FILLING_TOKENS = 32  # what a filling costs beside its text, in tokens that are decoded
 
 
 class Filling(TypedDict):
@@ -101,16 +105,15 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
                     hint=f"Put {mask} closer to the end that is kept, or give a larger max_length.",
                 )
             raise InputError(f"The text {shortened(text)} has no mask.", hint=f"Put {mask} where a token is missing.")
-        return [row]
+        return [replace(row, reduce=partial(_of_masks, self._masks(row)))]
 
     def _postprocess(
         self, text: str, rows: Sequence[Row], outputs: Sequence[RowOutput], options: FillMaskOptions
     ) -> list[Filling] | list[list[Filling]]:
         """Turn a text's logits into the likeliest tokens of each mask."""
-        ((logits,),) = outputs  # (tokens, vocabulary)
-        ids = np.array(rows[0].encoding.ids)  # (tokens,)
-        masks = np.flatnonzero(ids == self.tokenizer.mask_token_id)  # (masks,)
-        scores = softmax(logits[masks])  # (masks, vocabulary)
+        ((logits,),) = outputs  # (masks, vocabulary)
+        ids, masks = np.array(rows[0].encoding.ids), self._masks(rows[0])  # (tokens,), (masks,)
+        scores = softmax(logits)  # (masks, vocabulary)
         candidates = np.arange(scores.shape[-1])
         if options.targets is not None:
             found = self._tokens_of(options.targets).values()
@@ -135,8 +138,7 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
         """Return the number of tokens of all texts that are filled."""
         (row,) = rows
         candidates = len(self.tokenizer) if options.targets is None else len(options.targets)
-        masks: int = row.encoding.ids.count(self.tokenizer.mask_token_id)
-        return masks * min(options.top_k, candidates) * len(row)
+        return len(self._masks(row)) * min(options.top_k, candidates) * (len(row) + _FILLING_TOKENS)
 
     def with_options(self, options: FillMaskOptions, changes: Mapping[str, Any]) -> FillMaskOptions:
         """Return options with some of them changed; None does not change an option."""
@@ -153,6 +155,10 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
             warnings.warn(f"The target {target!r} is not in the vocabulary; {instead}.", UserWarning, stacklevel=4)
         return changed
 
+    def _masks(self, row: Row) -> NDArray[np.intp]:
+        """Return the places of the masks in a row, (masks,)."""
+        return np.flatnonzero(np.array(row.encoding.ids) == self.tokenizer.mask_token_id)
+
     def _filling(
         self, ids: NDArray[np.int64], mask: int, token: int, scores: NDArray[np.floating], *, alone: bool
     ) -> Filling:
@@ -168,7 +174,9 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
 
     def _tokens_of(self, targets: str | Sequence[str]) -> dict[str, int | None]:
         """Return the token of each target: the target itself, or else its first subtoken; None if it has no subtokens."""
-        tokens = {target: self._token_of(target) for target in ([targets] if isinstance(targets, str) else targets)}
+        names = [targets] if isinstance(targets, str) else targets
+        CURRENT_LIMITS.get().expect_rows(len(names), len(names))
+        tokens = {target: self._token_of(target) for target in names}
         if tokens and set(tokens.values()) == {None}:
             raise OptionError(f"targets={targets!r} have no tokens in the vocabulary.", hint="Give other targets.")
         return tokens
@@ -180,6 +188,11 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
         # As in the reference, this is the last subtoken if the tokenizer cuts texts on the left.
         subtokens = self.tokenizer(target, add_special_tokens=False, truncation=True, max_length=1)["input_ids"]
         return subtokens[0] if subtokens else None
+
+
+def _of_masks(masks: NDArray[np.intp], output: RowOutput) -> RowOutput:
+    """Return the logits of the masks, (masks, vocabulary), of those of all tokens."""
+    return tuple(logits[masks] for logits in output)
 
 
 def _encoding(tokenizer_kwargs: Mapping[str, Any]) -> TokenizerOptions:

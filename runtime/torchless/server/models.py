@@ -196,18 +196,6 @@ class ServedModel:
         with single_threaded(*self.pipeline.model.sessions):
             prepared.results(self._run(prepared.rows, lambda: True))
 
-    async def run_step(self, work: Callable[[], T]) -> T:
-        """Return the result of work with the tokenizer, which runs on a thread of this model within the limits.
-
-        Args:
-            work: The work; it stops if the request ends.
-
-        Raises:
-            LimitError: The work has too many rows or tokens.
-        """
-        with self._budget() as budget:
-            return await self._step(work, budget)
-
     def close(self, timeout_s: float = _CLOSE_S) -> None:
         """Finish the queued rows, and end the threads.
 

@@ -18,7 +18,7 @@ from litestar.params import FromPath, JSONBody
 from numpy.typing import NDArray
 
 from torchless.errors import InputError
-from torchless.generation.streaming import TextUntil
+from torchless.generation.streaming import TextUntil, text_until
 from torchless.pipelines.generation import StreamedText
 from torchless.server.concurrency_limiter import CURRENT_SLOT
 from torchless.server.exceptions import UnknownModelError
@@ -344,8 +344,7 @@ def _base64(embedding: NDArray[np.float32]) -> str:
 
 def _until(text: str, request: GenerationRequest) -> str:
     """Return a text up to the first stop: its last tokens may have text after the stop."""
-    until = TextUntil(request.stops)
-    return until.push(text) + until.finish()
+    return text_until(text, request.stops)
 
 
 def _reason(answer: Any) -> FinishReason:
