@@ -100,3 +100,25 @@ def test_generation_returns_its_tokens_when_it_must_not_continue(beams):
     ids = np.array([[10]])
     got = generation(Scripted(table), ids, np.ones_like(ids), config, should_continue=lambda: next(answers)).generate()
     assert len(got.sequences[0]) == 3
+
+
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("begin", [0, 3, 400])
+def test_a_long_text_ends_a_row(begin, ends):
+    stop = "é" + "ab stop" * 40 + ("ab" if ends else "nn")
+    generated = [BYTES + byte for byte in "é".encode()] + tokens_of(*["a", "b", " stop"] * 40, "a", "b", "x")
+    ids = tokens_of(*["x"] * begin) + generated
+    expected = (len(generated) - 1, "stop_sequence") if ends else (len(generated), "length")
+    assert ending(ids, begin, GenerationConfig(stop_strings=[stop, "no" * 300]), decode=decode) == expected
+
+
+def test_a_long_text_that_does_not_end_here_costs_few_tokens():
+    decoded = []
+
+    def counted(ids):
+        decoded.append(len(ids))
+        return decode(ids)
+
+    ids = tokens_of(*["a", "b"] * 500)
+    assert ending(ids, 0, GenerationConfig(stop_strings="x" * 100_000), decode=counted) == (1000, "length")
+    assert max(decoded) <= 32

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models
 from tokenizers import Tokenizer as Backend
 
-from torchless.generation.streaming import TextStream, TextUntil
+from torchless.generation.streaming import TextStream, TextUntil, text_until
 from torchless.tokenization.tokenizer import Tokenizer
 
 
@@ -159,6 +159,28 @@ def test_text_ends_before_the_first_stop_in_any_pieces(text, stops):
     assert len(kept) < min(ends) if ends else kept == text
     pieces = TextUntil(stops)
     assert "".join(map(pieces.push, text)) + pieces.finish() == kept
+
+
+@given(
+    text=st.text("ab", max_size=24), stops=st.lists(st.text("ab", min_size=1, max_size=6), max_size=3), data=st.data()
+)
+def test_only_what_can_begin_a_stop_is_held_back(text, stops, data):
+    until, seen, got = TextUntil(stops), "", ""
+    while len(seen) < len(text):
+        piece = text[len(seen) : len(seen) + data.draw(st.integers(1, 4))]
+        seen, got = seen + piece, got + until.push(piece)
+        if not any(stop in seen for stop in stops):
+            held = max((n for stop in stops for n in range(1, len(stop)) if seen.endswith(stop[:n])), default=0)
+            assert got == seen[: len(seen) - held]
+    assert got + until.finish() == text_until(text, stops)
+
+
+def test_the_time_for_a_piece_does_not_grow_with_the_stop():
+    stop = "x" * 10_000_000
+    until = TextUntil([stop, stop + "y"])
+    for _ in range(1000):
+        assert until.push("xxx") == ""
+    assert until.push("y") == "x" * 3000 + "y"
 
 
 def test_text_that_cannot_begin_a_stop_is_not_held_back():

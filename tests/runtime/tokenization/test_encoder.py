@@ -46,7 +46,7 @@ def columns(encoding):
     return {name: getattr(encoding, name) for name in FIELDS}
 
 
-def reference(backend, text, truncation, side, special):
+def reference(backend, text, truncation, side, *, special):
     """What the backend's own truncation gives; None if it refuses."""
     backend = copy.copy(backend)
     try:
@@ -83,7 +83,7 @@ def test_texts_are_cut_as_by_the_backend(name, text, truncation, side, special):
     backend = BACKENDS[name]
     # The backend builds all combinations.
     assume(not isinstance(text, tuple) or truncation.max_length > 16 or sum(map(len, text)) < 100)
-    expected = reference(backend, text, truncation, side, special)
+    expected = reference(backend, text, truncation, side, special=special)
     encoder = Encoder(backend)
     options = {"side": side, "add_special_tokens": special}
     if expected is None:
@@ -148,7 +148,7 @@ def test_a_long_text_is_read_only_as_far_as_it_is_kept(name, text, recorded):
     encoding, is_cut = Encoder(BACKENDS[name]).encode_truncated(text, Truncation(64), side="right")
     assert (len(encoding), is_cut) == (64, True)
     assert recorded.characters < 10_000
-    assert columns(encoding) == columns(reference(BACKENDS[name], text, Truncation(64), "right", True))
+    assert columns(encoding) == columns(reference(BACKENDS[name], text, Truncation(64), "right", special=True))
 
 
 def test_a_text_of_spaces_is_read_to_its_end(recorded):
