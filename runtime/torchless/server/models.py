@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
@@ -13,7 +14,6 @@ from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.queue import RowQueue
 from torchless.batching.rows import Prompt, Row, RowOutput
 from torchless.errors import InputError, TaskError, nearest
-from torchless.generation.config import GenerationConfig
 from torchless.generation.stopping import ShouldContinue, ending
 from torchless.models.generative import GenerativeModel
 from torchless.ort.session import single_threaded
@@ -22,7 +22,7 @@ from torchless.pipelines.base import Prepared
 from torchless.server.concurrency_limiter import CURRENT_SLOT
 from torchless.server.exceptions import LimitError, UnknownModelError, request_timeout
 from torchless.server.metrics import ModelMetrics
-from torchless.server.request_budget import BudgetError, RequestBudget, SmallBudget, work_within
+from torchless.server.request_budget import BudgetError, RequestBudget, SmallBudget, check_stops, work_within
 from torchless.server.settings import Settings
 
 __all__ = ["Registry", "ServedModel"]
@@ -40,12 +40,21 @@ _SHORT_TOKENS = 256
 _SHORT_VALUES = 4096
 _SHORT_ROWS = 64
 _CLOSE_S = 3.0
-# What a step of generation costs grows with these.
-_MAX_STOPS = 16
-_MAX_STOP_CHARACTERS = 1000
-_MAX_EOS_TOKENS = 256
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked(Prepared):
+    """Rows that are within the limits.
+
+    Attributes:
+        tokens: The number of tokens of all rows.
+        truncated: The number of rows that are shorter than their text.
+    """
+
+    tokens: int
+    truncated: int
 
 
 class ServedModel:
@@ -129,7 +138,7 @@ class ServedModel:
             outputs = await asyncio.wrap_future(await self._submit(prepared.rows, budget))
 
             def results() -> list[Any]:
-                if self.pipeline.task.cached:
+                if self._generates:
                     self._metrics.count_generated(sum(map(self._generated_tokens, prepared.rows, outputs)))
                 return prepared.results(outputs)
 
@@ -196,6 +205,18 @@ class ServedModel:
         with single_threaded(*self.pipeline.model.sessions):
             prepared.results(self._run(prepared.rows, lambda: True))
 
+    async def run_step(self, work: Callable[[], T]) -> T:
+        """Return the result of work with the pipeline, which runs on a thread of this model.
+
+        Args:
+            work: The work. It keeps to the limits of a request, and stops if the caller is cancelled.
+
+        Raises:
+            LimitError: It needs too many rows or tokens.
+        """
+        with self._budget() as budget:
+            return await self._step(work, budget)
+
     def close(self, timeout_s: float = _CLOSE_S) -> None:
         """Finish the queued rows, and end the threads.
 
@@ -221,32 +242,26 @@ class ServedModel:
         finally:
             budget.end()
 
-    async def _prepare(self, inputs: Sequence[Any], options: Mapping[str, Any], budget: RequestBudget) -> Prepared:
+    async def _prepare(self, inputs: Sequence[Any], options: Mapping[str, Any], budget: RequestBudget) -> "_Checked":
         """Return the inputs as rows, after the limits are checked."""
         begin = perf_counter()
         slot = CURRENT_SLOT.get()
+        prepare = partial(self._prepare_checked, inputs, options)
         prepared = None
         if slot.body_bytes <= _SHORT_BYTES and not self._generates and all(map(_is_scalar, options.values())):
-            prepared = self._prepare_short(inputs, options, budget)
+            prepared = _within_small(prepare, budget)
         if prepared is None:
-            prepared = await self._step(lambda: self.pipeline.prepare(inputs, **options), budget)
+            prepared = await self._step(prepare, budget)
         self._metrics.count_tokenization(perf_counter() - begin)
-        self._check_limits(prepared.rows)
-        slot.acquire_tokens(sum(map(len, prepared.rows)))
-        slot.truncated += sum(row.cut for row in prepared.rows)
+        slot.acquire_tokens(prepared.tokens)
+        slot.truncated += prepared.truncated
         return prepared
 
-    def _prepare_short(
-        self, inputs: Sequence[Any], options: Mapping[str, Any], budget: RequestBudget
-    ) -> Prepared | None:
-        """Return the inputs as rows if this takes little time, otherwise None: it runs on the event loop."""
-        small = SmallBudget()
-        try:
-            prepared = work_within(small, lambda: self.pipeline.prepare(inputs, **options))
-        except BudgetError:
-            return None
-        budget.admit_values(small.values)
-        return prepared
+    def _prepare_checked(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> "_Checked":
+        prepared = self.pipeline.prepare(inputs, **options)
+        self._check_limits(prepared.rows)
+        tokens, truncated = sum(map(len, prepared.rows)), sum(row.cut for row in prepared.rows)
+        return _Checked(prepared.rows, prepared.results, tokens, truncated)
 
     async def _submit(self, rows: Sequence[Row], budget: RequestBudget) -> Future[list[RowOutput]]:
         """Add rows to the queue, on a thread if they are many; they leave it if the request ends."""
@@ -275,7 +290,7 @@ class ServedModel:
 
     def _check_limits(self, rows: Sequence[Row]) -> None:
         for config in {id(row.config): row.config for row in rows if isinstance(row, Prompt)}.values():
-            _check_stops(config)
+            check_stops(config)
         sequences = sum(
             max(row.config.num_beams, row.config.num_return_sequences) for row in rows if isinstance(row, Prompt)
         )
@@ -356,20 +371,15 @@ class Registry:
             model.close()
 
 
-def _check_stops(config: GenerationConfig) -> None:
-    """Raise if too much can end a generated text."""
-    characters = sum(map(len, config.stops))
-    if len(config.stops) > _MAX_STOPS or characters > _MAX_STOP_CHARACTERS:
-        raise LimitError(
-            f"The request has {len(config.stops)} stops of {characters} characters, and the limit is {_MAX_STOPS} stops of "
-            f"{_MAX_STOP_CHARACTERS} characters.",
-            hint="Give fewer or shorter stops.",
-        )
-    if len(config.eos_token_ids) > _MAX_EOS_TOKENS:
-        raise LimitError(
-            f"eos_token_id has {len(config.eos_token_ids)} tokens, and the limit is {_MAX_EOS_TOKENS}.",
-            hint="Give fewer tokens.",
-        )
+def _within_small(work: Callable[[], T], budget: RequestBudget) -> T | None:
+    """Return the result of work that takes little time on the event loop, otherwise None."""
+    small = SmallBudget()
+    try:
+        result = work_within(small, work)
+    except BudgetError:
+        return None
+    budget.admit_values(small.values)
+    return result
 
 
 def _is_scalar(value: Any) -> bool:

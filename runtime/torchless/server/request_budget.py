@@ -6,16 +6,21 @@ from typing import Any, TypeVar
 
 from torchless.call_limits import CURRENT_LIMITS, CallLimits
 from torchless.errors import InputError
+from torchless.generation.config import GenerationConfig
 from torchless.server.exceptions import LimitError
 
-__all__ = ["BudgetError", "RequestBudget", "SmallBudget", "work_within"]
+__all__ = ["BudgetError", "RequestBudget", "SmallBudget", "check_stops", "work_within"]
 
 # A text has fewer characters for each token, white space aside; a longer text would be tokenized only to be refused.
 _CHARACTERS_PER_TOKEN = 8
 # Up to these limits, the steps of a request take a millisecond or less, which is as long as the way to a thread and back.
 _SMALL_CHARACTERS = 1024
-_SMALL_ROWS = 4
+_SMALL_ROWS = 16
 _SMALL_TOKENS = 512
+# What a step of generation costs grows with these.
+_MAX_STOPS = 16
+_MAX_STOP_CHARACTERS = 1000
+_MAX_EOS_TOKENS = 256
 
 T = TypeVar("T")
 
@@ -187,3 +192,23 @@ def work_within(limits: CallLimits, work: Callable[[], T]) -> T:
         return work()
     finally:
         CURRENT_LIMITS.reset(token)
+
+
+def check_stops(config: GenerationConfig) -> None:
+    """Raise if too much can end a generated text.
+
+    Raises:
+        LimitError: There are too many stop strings or tokens.
+    """
+    characters = sum(map(len, config.stops))
+    if len(config.stops) > _MAX_STOPS or characters > _MAX_STOP_CHARACTERS:
+        raise LimitError(
+            f"The request has {len(config.stops)} stops of {characters} characters, and the limit is {_MAX_STOPS} stops of "
+            f"{_MAX_STOP_CHARACTERS} characters.",
+            hint="Give fewer or shorter stops.",
+        )
+    if len(config.eos_token_ids) > _MAX_EOS_TOKENS:
+        raise LimitError(
+            f"eos_token_id has {len(config.eos_token_ids)} tokens, and the limit is {_MAX_EOS_TOKENS}.",
+            hint="Give fewer tokens.",
+        )

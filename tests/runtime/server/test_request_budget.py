@@ -72,8 +72,8 @@ def test_a_request_that_ended_stops_its_work(budget):
     [
         lambda small: small.admit_text(1025),
         lambda small: small.admit_row(513),
-        lambda small: [small.admit_row(1) for _ in range(5)],
-        lambda small: small.expect_rows(5, 5),
+        lambda small: [small.admit_row(1) for _ in range(17)],
+        lambda small: small.expect_rows(17, 17),
         lambda small: small.expect_width(513),
     ],
 )

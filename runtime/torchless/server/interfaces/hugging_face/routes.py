@@ -1,8 +1,8 @@
 """The routes of Hugging Face's interface: each model has one path for all tasks."""
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -159,7 +159,7 @@ async def _answer_with_details(served: ServedModel, inputs: Sequence[Any], optio
     token_options = {name: value for name, value in options.items() if name not in RETURN_OPTIONS}
     results = await served.answer(inputs, {**token_options, "return_tensors": True, "return_details": True})
     return [
-        await asyncio.to_thread(with_details, served.pipeline, text, options, result[0])
+        await served.run_step(partial(with_details, served.pipeline, text, options, result[0]))
         for text, result in zip(inputs, results, strict=True)
     ]
 
