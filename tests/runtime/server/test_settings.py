@@ -109,6 +109,8 @@ def test_each_flag_reaches_the_settings():
         "--max-client-batch-size": "6",
         "--payload-limit": "7",
         "--max-input-length": "8",
+        "--max-request-tokens": "9",
+        "--max-answer-values": "10",
     }
     flags |= {"--request-timeout-s": "1.5", "--api-key": "k", "--cors-allow-origin": "*", "--log-format": "none"}
     switches = {"--log-inputs", "--open-telemetry"}
