@@ -298,7 +298,10 @@ def _is_flag(value: Any) -> bool:
 
 
 def _is_real(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and not isnan(value)
+    try:
+        return not isinstance(value, bool) and isinstance(value, Real) and not isnan(value)
+    except OverflowError:  # an integer that is no float
+        return False
 
 
 def _is_token(value: Any, at_least: int = 0) -> bool:
