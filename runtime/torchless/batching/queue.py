@@ -15,6 +15,9 @@ from torchless.errors import ClosingError
 __all__ = ["BatchReport", "RowQueue"]
 
 
+_ROWS_AT_ONCE = 256  # the lock of the queue is free between this many rows: other callers wait for it
+
+
 @dataclass(frozen=True, slots=True)
 class BatchReport:
     """The measurements of a batch that ran.
@@ -97,16 +100,19 @@ class RowQueue:
             caller.future.set_result([])
             return caller.future
         now = perf_counter()
-        with self._changed:
-            if self._closed:
-                raise ClosingError("The queue is closed.", hint="Use another server.")
-            for position, row in enumerate(rows):
-                self._tickets += 1
-                group = self._group(row)
-                waiting = _Waiting(len(row), self._tickets, row, caller, position, group, now)
-                self._by_age.append(waiting)
-                insort(self._by_length.setdefault(group, []), waiting)
-            self._changed.notify()
+        groups = list(map(self._group, rows))
+        for begin in range(0, len(rows), _ROWS_AT_ONCE):
+            with self._changed:
+                if self._closed:
+                    caller.future.cancel()
+                    raise ClosingError("The queue is closed.", hint="Use another server.")
+                for position in range(begin, min(begin + _ROWS_AT_ONCE, len(rows))):
+                    self._tickets += 1
+                    row, group = rows[position], groups[position]
+                    waiting = _Waiting(len(row), self._tickets, row, caller, position, group, now)
+                    self._by_age.append(waiting)
+                    insort(self._by_length.setdefault(group, []), waiting)
+                self._changed.notify()
         return caller.future
 
     def close(self, timeout_s: float | None = None) -> None:
@@ -130,7 +136,12 @@ class RowQueue:
         """Wait for rows, and remove a batch from the queue. The batch is empty if the queue is closed and empty."""
         with self._changed:
             while True:
+                skipped = 0
                 while self._by_age:
+                    skipped += 1
+                    if skipped % _ROWS_AT_ONCE == 0:  # rows of cancelled callers
+                        self._changed.wait(0)
+                        continue
                     first = self._by_age.popleft()
                     batch = [] if first.taken else [entry for entry in self._take(first) if not entry.caller.done]
                     if batch:

@@ -185,3 +185,29 @@ def test_results_equal_those_of_a_call(sentiment, dtype):
         assert [label["label"] for label in got] == [label["label"] for label in expected]
         scores = [[label["score"] for label in result] for result in (got, expected)]
         np.testing.assert_allclose(*scores, atol=1e-5 if dtype == "fp32" else 0, rtol=0)
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+def test_many_rows_of_one_caller(busy, cancels):
+    queue, run = busy
+    many, last = queue.submit([Sized(index % 50, index) for index in range(1500)]), queue.submit([Sized(7, "last")])
+    if cancels:
+        assert many.cancel()
+    run.go.set()
+    assert outcome(last) == [(7, "last")]
+    if cancels:
+        assert len(run.batches) == 2
+    else:
+        assert outcome(many) == [(index % 50, index) for index in range(1500)]
+
+
+def test_closing_waits_no_longer_than_its_time(busy):
+    queue, run = busy
+    waiting = queue.submit([Sized(5)])
+    queue.close(timeout_s=0.01)  # the first row still runs
+    assert not waiting.done()
+    with pytest.raises(ClosingError):
+        queue.submit([Sized(5)])
+    run.go.set()
+    queue.close()
+    assert outcome(waiting) == [(5, None)]
