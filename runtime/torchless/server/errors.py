@@ -19,6 +19,7 @@ from torchless.server.exceptions import (
     DeadlineError,
     LimitError,
     LoadingError,
+    MediaTypeError,
     OverloadedError,
     UnknownModelError,
 )
@@ -48,6 +49,7 @@ STATUSES: Mapping[type[TorchlessError], int] = {
     UnknownModelError: 404,
     DeadlineError: 408,
     LimitError: 413,
+    MediaTypeError: 415,
     InputError: 422,
     OptionError: 422,
     TaskError: 422,
@@ -63,6 +65,7 @@ STATUS_DESCRIPTIONS: Mapping[int, str] = {
     404: "There is no such model.",
     408: "The request took too long.",
     413: "The request is larger than the server accepts, or an input is not possible.",
+    415: "The body is not declared as JSON, or has an encoding that the server does not read.",
     422: "An input or an option is not possible.",
     424: "The model is for another task.",
     429: "The server has as much work as it accepts: try again after `Retry-After` seconds.",
@@ -71,6 +74,7 @@ STATUS_DESCRIPTIONS: Mapping[int, str] = {
 }
 """The meaning of each status, for the OpenAPI document."""
 
+_MAX_CHARACTERS = 2000  # of a problem
 _CLIENT_CLOSED_REQUEST = 499  # nginx's status, for the metrics and the access log: the client has disconnected
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
@@ -85,6 +89,7 @@ _NAMES: Mapping[int, str] = {
     405: "method",
     408: "timeout",
     413: "limit",
+    415: "media_type",
     422: "invalid",
     429: "overloaded",
     503: "unavailable",
@@ -214,10 +219,10 @@ def error_info(error: Exception, statuses: Mapping[type[TorchlessError], int] = 
     """
     if isinstance(error, TorchlessError):
         status = next((statuses[kind] for kind in type(error).__mro__ if kind in statuses), 500)
-        return ErrorInfo(status, error.problem, error.hint, getattr(error, "parameter", None))
+        return ErrorInfo(status, _cut(error.problem), _cut(error.hint), getattr(error, "parameter", None))
     if isinstance(error, HTTPException):
         wrong_parts = error.extra if isinstance(error.extra, list) else []
-        return ErrorInfo(error.status_code, _detail(error.detail, wrong_parts), parameter=_parameter(wrong_parts))
+        return ErrorInfo(error.status_code, _cut(_detail(error.detail, wrong_parts)), parameter=_parameter(wrong_parts))
     return ErrorInfo(500, "The server failed to answer this request.", "The log of the server has the reason.")
 
 
@@ -228,9 +233,15 @@ def _no_route_info(request: Request[Any, Any, Any], error: Exception) -> ErrorIn
         problem = f"The method {request.method} is not possible for this path."
         return ErrorInfo(405, problem, f"Use one of: {allowed}.", has_route=False)
     if isinstance(error, NotFoundException) and error.detail == _NO_ROUTE:
-        problem = f"There is nothing at {request.url.path!r}."
+        problem = _cut(f"There is nothing at {request.url.path!r}.")
         return ErrorInfo(404, problem, "See /docs for the paths.", has_route=False)
     return None
+
+
+def _cut(text: str) -> str:
+    """Return a text without its middle, if it is long: it may quote the request."""
+    half = _MAX_CHARACTERS // 2
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:half]} … {text[-half:]}"
 
 
 def _detail(detail: str, wrong_parts: list[dict[str, Any]]) -> str:

@@ -7,9 +7,11 @@ __all__ = [
     "DeadlineError",
     "LimitError",
     "LoadingError",
+    "MediaTypeError",
     "OverloadedError",
     "UnknownModelError",
     "request_timeout",
+    "stream_timeout",
 ]
 
 
@@ -29,12 +31,24 @@ class LoadingError(TorchlessError):
     """The server has not loaded all models yet; it accepts the request later."""
 
 
+class MediaTypeError(TorchlessError):
+    """The body of a request is not JSON, or has an encoding that the server does not read."""
+
+
 class OverloadedError(TorchlessError):
     """The server has as much work as it accepts; it accepts the request later."""
 
 
 class UnknownModelError(TorchlessError):
     """No model of the server has this name, or no model is for this task."""
+
+
+def stream_timeout() -> DeadlineError:
+    """Return the error of a stream that exceeded the time limit of its request."""
+    return DeadlineError(
+        "The time of the request is over before the end of the stream.",
+        hint="Request fewer tokens, or start the server with a larger --request-timeout-s.",
+    )
 
 
 def request_timeout(seconds: float) -> DeadlineError:
