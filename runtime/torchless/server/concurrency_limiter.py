@@ -52,11 +52,12 @@ class ConcurrencyLimiter:
                 f"The server works on {self.requests} requests, which is its limit.", hint="Try again in a second."
             )
 
-    def acquire(self, *, body_bytes: int, deadline_s: float = inf) -> "Slot":
+    def acquire(self, *, body_bytes: int, timeout_s: float = inf, deadline_s: float = inf) -> "Slot":
         """Return a slot for a request; this never waits.
 
         Args:
             body_bytes: The size of the request's body.
+            timeout_s: The seconds that the request may take.
             deadline_s: The end of the request's time, in seconds of the event loop.
 
         Raises:
@@ -65,7 +66,7 @@ class ConcurrencyLimiter:
         """
         self.check()
         self.requests += 1
-        return Slot(self, body_bytes, deadline_s)
+        return Slot(self, body_bytes, timeout_s, deadline_s)
 
     def acquire_bytes(self, count: int) -> None:
         """Count bytes of a body.
@@ -110,18 +111,21 @@ class Slot:
     Args:
         limiter: The limiter that counts the request.
         body_bytes: The size of the request's body.
+        timeout_s: The seconds that the request may take.
         deadline_s: The end of the request's time, in seconds of the event loop.
 
     Attributes:
         body_bytes: The size of the request's body.
+        timeout_s: The seconds that the request may take.
         deadline_s: The end of the request's time, in seconds of the event loop.
         tokens: The number of the request's tokens that are counted.
         truncated: The number of the request's rows that are shorter than their text.
     """
 
-    def __init__(self, limiter: ConcurrencyLimiter, body_bytes: int, deadline_s: float) -> None:
+    def __init__(self, limiter: ConcurrencyLimiter, body_bytes: int, timeout_s: float, deadline_s: float) -> None:
         self._limiter = limiter
         self.body_bytes = body_bytes
+        self.timeout_s = timeout_s
         self.deadline_s = deadline_s
         self._released = False
         self.tokens = 0

@@ -11,7 +11,6 @@ __all__ = [
     "OverloadedError",
     "UnknownModelError",
     "request_timeout",
-    "stream_timeout",
 ]
 
 
@@ -41,14 +40,6 @@ class OverloadedError(TorchlessError):
 
 class UnknownModelError(TorchlessError):
     """No model of the server has this name, or no model is for this task."""
-
-
-def stream_timeout() -> DeadlineError:
-    """Return the error of a stream that exceeded the time limit of its request."""
-    return DeadlineError(
-        "The time of the request is over before the end of the stream.",
-        hint="Request fewer tokens, or start the server with a larger --request-timeout-s.",
-    )
 
 
 def request_timeout(seconds: float) -> DeadlineError:

@@ -62,7 +62,9 @@ class RequestLimits(ASGIMiddleware):
 
     async def _answer(self, body: bytes, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         loop = asyncio.get_running_loop()
-        slot = self._limiter.acquire(body_bytes=len(body), deadline_s=loop.time() + self._timeout_s)
+        slot = self._limiter.acquire(
+            body_bytes=len(body), timeout_s=self._timeout_s, deadline_s=loop.time() + self._timeout_s
+        )
         CURRENT_SLOT.set(slot)
         deadline = asyncio.timeout_at(slot.deadline_s)
         disconnect = asyncio.create_task(_wait_for_disconnect(receive, deadline))

@@ -12,7 +12,7 @@ from litestar.response import Stream
 from torchless.errors import TorchlessError
 from torchless.server.concurrency_limiter import CURRENT_SLOT
 from torchless.server.errors import ErrorBody, error_info
-from torchless.server.exceptions import stream_timeout
+from torchless.server.exceptions import request_timeout
 
 __all__ = ["event", "stream_response"]
 
@@ -44,20 +44,20 @@ async def stream_response(events: AsyncGenerator[bytes, None], error_body: Error
         TorchlessError: An error came before the first event.
     """
     first = await anext(events)
-    deadline_s = CURRENT_SLOT.get().deadline_s
+    slot = CURRENT_SLOT.get()
 
     async def send() -> AsyncIterator[bytes]:
         async with aclosing(events):
             yield first
             try:
                 while True:
-                    async with asyncio.timeout_at(deadline_s):
+                    async with asyncio.timeout_at(slot.deadline_s):
                         next_event = await anext(events)
                     yield next_event
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                yield event(error_body(error_info(stream_timeout())))
+                yield event(error_body(error_info(request_timeout(slot.timeout_s))))
             except TorchlessError as error:
                 yield event(error_body(error_info(error)))
 

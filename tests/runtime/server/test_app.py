@@ -14,6 +14,7 @@ from torchless.server.settings import Settings
 
 TEXT = "I hate this so much!"
 KEY = "a key"
+JSON = "Content-Type: application/json\r\n"
 LONG = "word " * 400
 
 
@@ -119,7 +120,9 @@ def test_a_wrong_method_is_refused(client):
 
 
 def test_a_body_without_a_length_has_a_limit_too(client):
-    got = client.post("/models/sentiment", content=(b"x" * 1000 for _ in range(6)))
+    got = client.post(
+        "/models/sentiment", content=(b"x" * 1000 for _ in range(6)), headers={"Content-Type": "application/json"}
+    )
     assert (got.status_code, got.json()["error_type"]) == (413, "limit")
 
 
@@ -127,7 +130,8 @@ def test_a_slow_body_is_refused(strict):
     address = urlsplit(strict.url)
     with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
         head = (
-            f"POST /models/sentiment HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 100\r\n\r\n"
+            f"POST /models/sentiment HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+            f"{JSON}Content-Length: 100\r\n\r\n"
         )
         connection.sendall(head.encode() + b'{"inputs"')
         assert b" 408 " in connection.recv(4096)
@@ -138,7 +142,7 @@ def test_the_server_answers_after_clients_have_disconnected(strict, client):
     content = json.dumps(body()).encode()
     for _ in range(20):
         with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
-            head = f"POST /models/sentiment HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+            head = f"POST /models/sentiment HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n{JSON}"
             connection.sendall(head.encode() + f"Content-Length: {len(content)}\r\n\r\n".encode() + content)
     assert client.post("/models/sentiment", json=body()).status_code == 200
 

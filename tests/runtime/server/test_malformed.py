@@ -14,6 +14,7 @@ HUGGING_FACE, TEXT_EMBEDDINGS = "/models/sentiment", "/embed"
 OPENAI, PROTOCOL = "/v1/completions", "/v2/models/sentiment/infer"
 DEEP = b"[" * 100_000 + b"]" * 100_000
 DIGITS = b"9" * 5000
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def full(path, field):
     ids=["no value", "NaN", "infinity", "huge float", "huge integer", "deep", "no UTF-8", "surrogate"],
 )
 def test_invalid_json_is_refused(client, path, field, message):
-    got = client.post(path, content=full(path, field), headers={"Content-Type": "application/json"})
+    got = client.post(path, content=full(path, field), headers=JSON)
     assert got.status_code == 400, got.text
     assert any(part in error_message(got).lower() for part in message.split("|")), got.text
 
@@ -171,7 +172,7 @@ def test_an_invalid_length_of_the_json_is_refused(client, length):
 
 @pytest.mark.parametrize("path", [HUGGING_FACE, TEXT_EMBEDDINGS, OPENAI, PROTOCOL])
 def test_a_body_that_is_too_large_is_refused(client, path):
-    got = client.post(path, content=full(path, b'"' + b"a" * 400_000 + b'"'))
+    got = client.post(path, content=full(path, b'"' + b"a" * 400_000 + b'"'), headers=JSON)
     assert (got.status_code, "300000" in error_message(got)) == (413, True)
 
 
@@ -189,7 +190,9 @@ def raw(server, head, body=b'{"inputs": "a"}'):
     """Send bytes, and return the status."""
     address = urlsplit(server.url)
     with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
-        connection.sendall(b"POST /models/sentiment HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n" + body)
+        connection.sendall(
+            b"POST /models/sentiment HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + head + b"\r\n" + body
+        )
         return int(connection.recv(4096).split(b" ")[1])
 
 
@@ -204,7 +207,8 @@ def raw(server, head, body=b'{"inputs": "a"}'):
         (b"Content-Length: 15\r\nContent-Length: 16\r\n", b'{"inputs": "a"}', 400),
         (b"Transfer-Encoding: chunked\r\n", b"zz\r\nfoo", 400),
         (b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", b"zz\r\nfoo", 400),
-        (b"X-Broken: \xff\xfe\r\nContent-Type: \xff\r\nContent-Length: 15\r\n", b'{"inputs": "a"}', 200),
+        (b"X-Broken: \xff\xfe\r\nContent-Length: 15\r\n", b'{"inputs": "a"}', 200),
+        (b"Content-Type: \xff\r\nContent-Length: 15\r\n", b'{"inputs": "a"}', 415),
     ],
     ids=lambda value: repr(value)[:40],
 )
