@@ -33,6 +33,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_body = False
         self._offers_upgrade = False
+        self._cycles: list[Any] = []  # the requests without a complete response
         self._head_timer = _Timer(self, head_timeout_s)  # runs while a head is due
         self._read_timer = _Timer(self, read_timeout_s)  # runs while the client does not read
 
@@ -75,6 +76,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_body = True
         self._head_timer.stop()
         super().on_headers_complete()
+        self._cycles.append(self.cycle)
 
     def on_message_complete(self) -> None:
         if self._offers_upgrade:
@@ -83,6 +85,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        self._cycles = [cycle for cycle in self._cycles if not cycle.response_complete]
         super().on_response_complete()
         if self.cycle.response_complete:
             self.cycle.body.clear()  # what arrived after an early refusal
@@ -105,6 +108,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._read_timer.stop()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
+        for cycle in self._cycles:  # uvicorn tells only the last request of a connection
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def _await_head(self) -> None:
         self._head_bytes = 0

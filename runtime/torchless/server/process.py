@@ -40,9 +40,12 @@ def serve(settings: Settings) -> None:
         settings: The settings of the server.
 
     Raises:
-        OptionError: The server cannot listen on this host.
-        TorchlessError: A model cannot be served.
+        TorchlessError: The host is not a name, or a model cannot be served.
     """
+    try:
+        settings.host.encode("idna")
+    except UnicodeError as error:
+        raise OptionError(f"The host {settings.host!r} is not a name: {error}.", hint="Give an IP address.") from error
     app = create_app(settings)
     logged = app if settings.log_format == "none" else AccessLog(app, settings.log_format, models=settings.models)
     timeout_s = settings.request_timeout_s
@@ -74,17 +77,8 @@ class _Server(uvicorn.Server):
         self._settings = settings
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Begin to listen, and to load the models.
-
-        Raises:
-            OptionError: The host is not a name.
-        """
-        try:
-            await super().startup(sockets)
-        except UnicodeError as error:
-            raise OptionError(
-                f"The host {self._settings.host!r} is not a name: {error}.", hint="Give an IP address."
-            ) from error
+        """Begin to listen, and to load the models."""
+        await super().startup(sockets)
         if self.started:
             names = ", ".join(self._settings.models)
             sys.stderr.write(f"torchless: loading {names}; {self._address}/ready answers 200 when this is done.\n")
