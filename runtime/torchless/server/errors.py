@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from traceback import format_tb
 from typing import Any
 
@@ -157,7 +157,7 @@ def exception_handlers(
     """
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        info = _no_route_info(request, error) or error_info(error, statuses)
+        info = _without_paths(_no_route_info(request, error) or error_info(error, statuses), request)
         if info.status >= 500 and not isinstance(error, TorchlessError):
             trace = "".join(format_tb(error.__traceback__))  # without the message, which may quote the request
             _LOGGER.error("%s %s failed: %s\n%s", request.method, request.url.path, type(error).__name__, trace)
@@ -224,6 +224,17 @@ def error_info(error: Exception, statuses: Mapping[type[TorchlessError], int] = 
         wrong_parts = error.extra if isinstance(error.extra, list) else []
         return ErrorInfo(error.status_code, _cut(_detail(error.detail, wrong_parts)), parameter=_parameter(wrong_parts))
     return ErrorInfo(500, "The server failed to answer this request.", "The log of the server has the reason.")
+
+
+def _without_paths(info: ErrorInfo, request: Request[Any, Any, Any]) -> ErrorInfo:
+    """Return the content of an error with the names of models instead of their folders."""
+    loading = request.app.state.loading
+    if loading.loaded:
+        for name in loading.registry.names:
+            folder = loading.registry[name].pipeline.model.folder.path
+            for path in {str(folder.resolve()), str(folder.absolute())}:
+                info = replace(info, problem=info.problem.replace(path, name), hint=info.hint.replace(path, name))
+    return info
 
 
 def _no_route_info(request: Request[Any, Any, Any], error: Exception) -> ErrorInfo | None:

@@ -76,7 +76,22 @@ def test_probes_need_no_key(strict, path):
     assert httpx.get(strict.url + path).status_code == 200
 
 
-@pytest.mark.parametrize("header", [None, "Bearer wrong", KEY, "Bearer schlüssel".encode()])
+@pytest.mark.parametrize("path", ["/health", "/ready", "/v2/health/live", "/v2/health/ready", "/docs", "/"])
+def test_head_has_the_head_of_get(strict, path):
+    head, get = httpx.head(strict.url + path), httpx.get(strict.url + path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert {**head.headers, "date": ""} == {**get.headers, "date": ""}
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
+def test_the_scheme_of_a_key_has_any_case(strict, scheme):
+    got = httpx.post(f"{strict.url}/models/sentiment", json=body(), headers={"Authorization": f"{scheme} {KEY}"})
+    assert got.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header", [None, "Bearer wrong", KEY, f"Basic {KEY}", f"Bearer{KEY}", "Bearer schlüssel".encode()]
+)
 def test_a_wrong_key_is_refused(strict, header):
     headers = {} if header is None else {"Authorization": header}
     got = httpx.post(f"{strict.url}/models/sentiment", json=body(), headers=headers)
@@ -148,9 +163,15 @@ def test_the_server_answers_after_clients_have_disconnected(strict, client):
 
 
 def test_pages_of_an_allowed_origin_may_send_requests(client):
-    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    sent = "authorization, content-type, x-stainless-arch, x-stainless-retry-count, openai-organization"
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": sent}
     got = client.options("/models/sentiment", headers={"Origin": "https://a.b", **asks})
+    assert got.status_code == 204
     assert got.headers["access-control-allow-origin"] == "https://a.b"
+    assert set(sent.split(", ")) <= set(got.headers["access-control-allow-headers"].lower().split(", "))
+    answer = client.post("/models/sentiment", json=body(), headers={"Origin": "https://a.b"})
+    assert "X-Torchless-Truncated" in answer.headers["access-control-expose-headers"]
+    assert client.options("/models/sentiment", headers={"Origin": "https://c.d", **asks}).status_code == 400
     assert "access-control-allow-origin" not in client.get("/health", headers={"Origin": "https://c.d"}).headers
 
 

@@ -26,6 +26,7 @@ def server(sentiment, embeddings, tiny):
         "gpt2": tiny.export("gpt2", "text-generation"),
         "t5": tiny.export("t5", "text2text-generation"),
         "mask": tiny.export("bert", "fill-mask"),
+        "plain": tiny.export("bert", "feature-extraction"),
     }
     models = [f"{name}={folder}" for name, folder in folders.items()]
     with serving(*models, "--request-timeout-s=2", "--payload-limit=300000") as running:
@@ -99,6 +100,23 @@ def test_invalid_json_is_refused(client, path, field, message):
         ("/models/nobody/embed", {"inputs": "a"}, 404),
         ("/v1/completions", {"model": "gpt2", "prompt": "a", "stop": [[]]}, 400),
         ("/v1/completions", {"model": "gpt2", "prompt": "a", "stop": ""}, 400),
+        ("/v1/completions", {"model": "gpt2", "prompt": "a", "stop": "x" * 200_000}, 400),
+        ("/v1/completions", {"model": "gpt2", "prompt": "a", "stop": ["a"] * 5}, 400),
+        (
+            "/v1/completions",
+            {"model": "gpt2", "prompt": "a", "logit_bias": dict.fromkeys(map(str, range(2000)), 1)},
+            400,
+        ),
+        ("/v1/completions", {"model": "gpt2", "prompt": [1] * 90_000}, 400),
+        ("/v1/completions", {"model": "gpt2", "prompt": ["a"] * 33, "stream": True}, 413),
+        ("/v1/completions", {"model": "gpt2", "prompt": ["a"] * 33}, 413),
+        ("/v1/embeddings", {"model": "embeddings", "input": [1] * 90_000}, 400),
+        ("/tokenize", {"inputs": "a" * 290_000}, 413),
+        ("/decode", {"ids": [[1]] * 33}, 413),
+        ("/embed", {"inputs": ["a"] * 33}, 413),
+        ("/similarity", {"inputs": {"source_sentence": "a", "sentences": ["a"] * 33}}, 413),
+        ("/predict", {"inputs": ["a"] * 3}, 413),
+        ("/predict", {"inputs": [["a"]] * 33}, 413),
         ("/v1/completions", {"model": "gpt2", "prompt": "a", "n": 10**6}, 400),
         ("/v1/completions", {"model": "gpt2", "prompt": "a", "n": 100}, 413),
         ("/v1/completions", {"model": "gpt2", "prompt": "a", "max_tokens": 10**9}, 400),
@@ -145,6 +163,7 @@ TEXT = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}
         ({"shape": [-1]}, "shape"),
         ({"shape": [2**62, 4]}, "shape"),
         ({"shape": [10**30]}, "shape"),
+        ({"shape": [2**63 - 1] * 14_000}, "shape"),
         ({"shape": "1"}, "shape"),
         ({"datatype": "FP32"}, "FP32"),
         ({"datatype": 1}, "datatype"),
@@ -161,6 +180,51 @@ TEXT = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}
 def test_inconsistent_tensors_are_refused(client, change, message):
     got = client.post(PROTOCOL, json={"inputs": [{**TEXT, **change}]})
     assert (got.status_code, message in error_message(got)) == (400, True), got.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (HUGGING_FACE, '{"inputs": "a", "parameters": {"top_k": NUMBER}}'),
+        (HUGGING_FACE, '{"inputs": "a", "parameters": {"x": [{"y": NUMBER}]}}'),
+        (OPENAI, '{"model": "gpt2", "prompt": "a", "temperature": NUMBER}'),
+        (OPENAI, '{"model": "gpt2", "prompt": "a", "max_tokens": NUMBER}'),
+        (OPENAI, '{"model": "gpt2", "prompt": "a", "seed": NUMBER}'),
+        (OPENAI, '{"model": "gpt2", "prompt": "a", "logit_bias": {"1": NUMBER}}'),
+        (OPENAI, '{"model": "gpt2", "prompt": [NUMBER]}'),
+        (TEXT_EMBEDDINGS, '{"inputs": NUMBER}'),
+        ("/decode", '{"ids": [NUMBER]}'),
+        (PROTOCOL, '{"inputs": [], "parameters": {"top_k": NUMBER}}'),
+        (PROTOCOL, '{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [NUMBER], "data": ["a"]}]}'),
+    ],
+)
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1" + "0" * 400, '"1' + "0" * 400 + '"'], ids=["+", "-", "text"])
+def test_a_number_of_400_digits_is_refused(client, path, body, number):
+    got = client.post(path, content=body.replace("NUMBER", number), headers=JSON)
+    assert 400 <= got.status_code < 500, got.text
+    assert error_message(got)
+
+
+def test_an_error_quotes_no_more_than_a_part_of_a_value(client):
+    got = client.post(HUGGING_FACE, json={"inputs": "a", "parameters": {"function_to_apply": ["\x00" * 20_000]}})
+    assert got.status_code == 422
+    assert len(error_message(got)) < 5000
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/models/mask", {"inputs": "no mask"}),
+        ("/v1/embeddings", {"model": "plain", "input": "a"}),
+        ("/models/plain", {"inputs": "a", "parameters": {"pooling": "auto"}}),
+        ("/models/plain", {"inputs": {"source_sentence": "a", "sentences": ["b"]}}),
+    ],
+)
+def test_an_error_names_the_model_and_no_path_of_the_server(client, tiny, path, body):
+    got = client.post(path, json=body)
+    assert 400 <= got.status_code < 500
+    assert str(tiny.folder) not in got.text
+    assert "/tmp" not in got.text
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "9" * 5000, "²", "1.0"])
