@@ -59,24 +59,28 @@ def test_a_signal_stops_a_server_with_idle_and_slow_clients(sentiment, number):
 
 
 def test_a_stuck_thread_does_not_keep_the_process(sentiment):
-    with serving(f"sentiment={sentiment}", f"--request-timeout-s={TIMEOUT_S}", program=STUCK) as server:
-        with connected(server, POST % len(BODY) + BODY) as connection:
-            time.sleep(0.5)
-            server.process.send_signal(signal.SIGTERM)
-            _, took_s = ended_within(server, 30)
-            assert connection.recv(4096).startswith(b"HTTP/1.1 408 ")
+    with (
+        serving(f"sentiment={sentiment}", f"--request-timeout-s={TIMEOUT_S}", program=STUCK) as server,
+        connected(server, POST % len(BODY) + BODY) as connection,
+    ):
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGTERM)
+        _, took_s = ended_within(server, 30)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 408 ")
     assert took_s < TIMEOUT_S + 5
 
 
 def test_a_second_signal_ends_the_process_at_once(sentiment):
-    with serving(f"sentiment={sentiment}", "--request-timeout-s=60", program=STUCK) as server:
-        with connected(server, POST % len(BODY) + BODY):
-            time.sleep(0.5)
-            server.process.send_signal(signal.SIGTERM)
-            with pytest.raises(subprocess.TimeoutExpired):
-                server.process.wait(timeout=1)
-            server.process.send_signal(signal.SIGTERM)
-            status, took_s = ended_within(server, 20)
+    with (
+        serving(f"sentiment={sentiment}", "--request-timeout-s=60", program=STUCK) as server,
+        connected(server, POST % len(BODY) + BODY),
+    ):
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.process.wait(timeout=1)
+        server.process.send_signal(signal.SIGTERM)
+        status, took_s = ended_within(server, 20)
     assert (status, took_s < 2) == (128 + signal.SIGTERM, True)
 
 
