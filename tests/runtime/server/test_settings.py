@@ -108,6 +108,8 @@ def test_each_flag_reaches_the_settings():
         "--max-batch-tokens": "5",
         "--max-client-batch-size": "6",
         "--payload-limit": "7",
+        "--max-buffered-bytes": "9",
+        "--keep-alive-timeout-s": "90.5",
         "--max-input-length": "8",
     }
     flags |= {"--request-timeout-s": "1.5", "--api-key": "k", "--cors-allow-origin": "*", "--log-format": "none"}
