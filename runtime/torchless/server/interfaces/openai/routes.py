@@ -317,11 +317,7 @@ def _decode_inputs(served: ServedModel, inputs: Sequence[Any], *, skip_special_t
             hint="Give a text, a list of texts, a list of token ids, or a list of lists of token ids.",
         )
     for tokens in token_lists:
-        if len(tokens) > served.max_input_tokens:
-            raise InputError(
-                f"An input has {len(tokens)} token ids, and the limit of this server is {served.max_input_tokens}.",
-                hint="Send fewer, or start the server with a larger --max-input-length.",
-            )
+        served.check_token_ids(tokens)
         if (unknown := _unknown(tokens, tokenizer)) is not None:
             raise InputError(
                 f"There is no token {unknown}.", hint="Give token ids of this model's tokenizer, or texts."

@@ -37,7 +37,7 @@ __all__ = ["INTERFACE"]
 
 _MAX_TEXTS = 2  # in an input
 # The tokens of a text are described one by one, which takes some hundred times the memory of its characters.
-_MAX_TOKENIZED_CHARACTERS = 262_144
+_MAX_TOKENIZED_CHARACTERS = 131_072
 _DTYPES = {"fp32": "float32", "fp16": "float16"}
 
 
@@ -193,6 +193,7 @@ def _decode(served: ServedModel, ids: list[int | list[int]], *, skip_special_tok
     served.check_count(id_lists)
     for id_list in id_lists:
         _check_ids(id_list, len(tokenizer))
+        served.check_token_ids(id_list)
     return tokenizer.batch_decode(id_lists, skip_special_tokens=skip_special_tokens)
 
 
