@@ -140,7 +140,10 @@ def _check_containers(body: bytes) -> None:
     outside_strings = body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2]
     containers = sum(part.count(b"[") + part.count(b"{") for part in outside_strings)
     if containers > _MAX_CONTAINERS:
-        raise ClientException(f"The body has {containers} lists and objects, and the limit is {_MAX_CONTAINERS}.")
+        raise ClientException(
+            f"The body has {containers} lists and objects, nested or side by side, and the limit is {_MAX_CONTAINERS}. "
+            "Send several requests."
+        )
 
 
 def _check_numbers(value: Any) -> None:

@@ -1,6 +1,5 @@
 """The class of the server's requests."""
 
-import re
 from functools import partial
 from typing import Any
 
@@ -13,8 +12,6 @@ from torchless.server.models import Registry
 from torchless.server.settings import Settings
 
 __all__ = ["ServerRequest"]
-
-_PLACE = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
 
 
 class ServerRequest(Request[Any, Any, Any]):
@@ -58,7 +55,8 @@ class ServerRequest(Request[Any, Any, Any]):
         try:
             return await compute(read, large=len(body) > LARGE_BYTES)
         except msgspec.ValidationError as error:
-            place = _PLACE.fullmatch(str(error))
-            problem, key = place.groups() if place else (str(error), "")
-            extra = [{"message": problem, "key": key or "data", "source": "body"}]
+            problem, place, key = str(error).rpartition(" - at `$")
+            extra = [
+                {"message": problem or key, "key": key.strip("`.") or "data" if place else "data", "source": "body"}
+            ]
             raise ValidationException(f"Validation failed for {self.method} {self.url.path}", extra=extra) from error

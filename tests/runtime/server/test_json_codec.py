@@ -31,7 +31,7 @@ def test_many_digits_elsewhere_are_possible(body):
 @pytest.mark.parametrize("item", [b"[]", b"{}", b'[{"a": {}}]'])
 def test_lists_and_objects_have_a_limit(item):
     body = b'{"a": [' + b",".join([item] * 150_000) + b"]}"
-    with pytest.raises(ClientException, match=r"lists and objects, and the limit is 100000"):
+    with pytest.raises(ClientException, match=r"lists and objects, .* limit is 100000"):
         read_json(body)
     assert gc.isenabled()
 

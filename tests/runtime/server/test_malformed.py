@@ -198,11 +198,13 @@ def test_inconsistent_tensors_are_refused(client, change, message):
         (PROTOCOL, '{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [NUMBER], "data": ["a"]}]}'),
     ],
 )
-@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1" + "0" * 400, '"1' + "0" * 400 + '"'], ids=["+", "-", "text"])
-def test_a_number_of_400_digits_is_refused(client, path, body, number):
-    got = client.post(path, content=body.replace("NUMBER", number), headers=JSON)
-    assert 400 <= got.status_code < 500, got.text
-    assert error_message(got)
+def test_a_number_of_400_digits_is_refused(client, path, body):
+    for number in ("1" + "0" * 400, "-1" + "0" * 400):
+        got = client.post(path, content=body.replace("NUMBER", number), headers=JSON)
+        assert got.status_code == 400, got.text
+        assert "digits" in error_message(got)
+    as_text = client.post(path, content=body.replace("NUMBER", f'"1{"0" * 400}"'), headers=JSON)
+    assert as_text.status_code < 500, as_text.text
 
 
 def test_an_error_quotes_no_more_than_a_part_of_a_value(client):
