@@ -15,6 +15,7 @@ from torchless.errors import OptionError, nearest
 __all__ = ["ModelSettings", "SettingInfo", "Settings", "setting_infos"]
 
 _PREFIX = "TORCHLESS_"
+_DAY_S = 86_400
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,12 +86,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "Maximum seconds to receive a request's head, then to receive its body, and then to answer it, streams "
             "included.",
             gt=0,
+            le=_DAY_S,
         ),
     ] = 60.0
     keep_alive_timeout_s: Annotated[
         float,
         _setting(
-            "Seconds before the server closes an idle connection. A proxy in front of it should close sooner.", gt=0
+            "Seconds before the server closes an idle connection. A proxy in front of it should close sooner.",
+            gt=0,
+            le=_DAY_S,
         ),
     ] = 75.0
     api_key: Annotated[
