@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 __all__ = ["HttpProtocol"]
 
 _MAX_HEAD_BYTES = 65536
+_MAX_ADDRESS_BYTES = 4096  # Litestar keeps the addresses of the last thousand routes
 _MAX_PIPELINED = 64  # requests that wait for the response to an earlier request of their connection
 _UPGRADE_HEADERS = (b"upgrade", b"http2-settings")
 
@@ -31,6 +32,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(**options)
         self._head_timeout_s = head_timeout_s
         self._head_bytes = 0
+        self.url = b""
         self._in_body = False
         self._offers_upgrade = False
         self._cycles: list[Any] = []  # the requests without a complete response
@@ -53,8 +55,10 @@ class HttpProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._without_upgrade(data[upgrade.args[0] :])
             except httptools.HttpParserError:
-                self.logger.warning("Invalid HTTP request received.")
-                self.send_400_response("Invalid HTTP request received.")
+                long = len(self.url) > _MAX_ADDRESS_BYTES
+                problem = "The address of the request is too long." if long else "Invalid HTTP request received."
+                self.logger.warning(problem)
+                self.send_400_response(problem)
                 return
         # After an early refusal, the rest of the body arrives before the next head.
         if self._head_timer.runs and not self._in_body:
@@ -65,6 +69,11 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["state"]["abort"] = self.transport.abort
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > _MAX_ADDRESS_BYTES:
+            raise ValueError("The address is too long.")
 
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= _MAX_PIPELINED:

@@ -153,6 +153,14 @@ def test_other_protocols_are_refused_without_a_traceback(server, message):
     assert "Traceback" not in "".join(server.errors)
 
 
+def test_a_long_address_is_refused(server):
+    with connected(server) as connection:
+        connection.sendall(HEAD.replace(b"/health", b"/models/" + b"x" * 10_000))
+        response, _ = until_closed(connection)
+    assert response.startswith(b"HTTP/1.1 400 ")
+    assert b"address of the request is too long" in response
+
+
 def test_many_pipelined_requests_close_the_connection(server):
     with connected(server) as connection:
         connection.sendall((HEAD + b"\r\n") * 1000)
