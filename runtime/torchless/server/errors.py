@@ -23,6 +23,7 @@ from torchless.server.exceptions import (
     OverloadedError,
     UnknownModelError,
 )
+from torchless.server.request_body import discard
 
 __all__ = [
     "STATUSES",
@@ -189,7 +190,13 @@ class ErrorMiddleware(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Pass a request on, and answer its error."""
-        started = False
+        started, is_read = False, False
+
+        async def receive_and_note() -> Any:
+            nonlocal is_read
+            message: Any = await receive()
+            is_read = not message.get("more_body", False)
+            return message
 
         async def send_and_note(message: Message) -> None:
             nonlocal started
@@ -197,10 +204,12 @@ class ErrorMiddleware(ASGIMiddleware):
             await send(message)
 
         try:
-            await next_app(scope, receive, send_and_note)
+            await next_app(scope, receive_and_note, send_and_note)
         except TorchlessError as error:
             if started:  # a second response is not possible: the connection ends
                 raise
+            if not is_read:
+                await discard(receive)
             request: Request[Any, Any, Any] = Request(scope, receive, send)
             response = scope["route_handler"].resolve_exception_handlers()[Exception](request, error)
             await response.to_asgi_response(app=None, request=request)(scope, receive, send)

@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -14,10 +15,12 @@ from torchless.server.exceptions import DeadlineError, LimitError, MediaTypeErro
 from torchless.server.json_codec import LARGE_BYTES, compute
 from torchless.server.settings import Settings
 
-__all__ = ["RequestBody", "check_head"]
+__all__ = ["RequestBody", "check_head", "discard"]
 
 _BINARY = "application/octet-stream"
 _FREE_BYTES = 65_536  # of each body: so large bodies that arrive slowly keep no small request out
+_DISCARDED_BYTES = 16_000_000
+_DISCARD_S = 1
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
 _ANY_WRAPPER = 32 + zlib.MAX_WBITS  # gzip or zlib, as the data says
 
@@ -118,6 +121,24 @@ class RequestBody:
         added = max(0, size - _FREE_BYTES) - self._counted
         self._limiter.acquire_bytes(added)
         self._counted += added
+
+
+async def discard(receive: Receive) -> None:
+    """Read the rest of the body of a refused request, for a second at most.
+
+    If the server closed the connection before, the client might get an error of its socket instead of the response.
+
+    Args:
+        receive: Returns the events of the request.
+    """
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_S):
+            while size <= _DISCARDED_BYTES:
+                message: Mapping[str, Any] = await receive()
+                size += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def _decode(body: bytes, limit: int) -> bytes:

@@ -66,10 +66,10 @@ def test_responses_conform_to_the_document(server, tmp_path):
 @pytest.mark.parametrize(
     ("path", "statuses", "fields"),
     [
-        ("/models/{name}", {400, 401, 404, 408, 413, 422, 429, 500, 503}, {"error", "error_type"}),
-        ("/embed", {400, 401, 404, 408, 413, 424, 429, 500, 503}, {"error", "error_type"}),
-        ("/v1/chat/completions", {400, 401, 404, 408, 413, 429, 500, 503}, {"error"}),
-        ("/v2/models/{name}/infer", {400, 401, 404, 408, 413, 429, 500, 503}, {"error"}),
+        ("/models/{name}", {400, 401, 404, 408, 413, 415, 422, 429, 500, 503}, {"error", "error_type"}),
+        ("/embed", {400, 401, 404, 408, 413, 415, 424, 429, 500, 503}, {"error", "error_type"}),
+        ("/v1/chat/completions", {400, 401, 404, 408, 413, 415, 429, 500, 503}, {"error"}),
+        ("/v2/models/{name}/infer", {400, 401, 404, 408, 413, 415, 429, 500, 503}, {"error"}),
     ],
 )
 def test_each_interface_has_its_statuses_and_its_errors(document, path, statuses, fields):

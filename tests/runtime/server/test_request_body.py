@@ -125,6 +125,20 @@ def test_slow_and_large_bodies_keep_no_small_request_out(server, client):
     assert got.status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("kind", "length", "status"),
+    [("text/plain", 200_000, 415), ("application/json", 2_000_000, 413)],
+)
+def test_a_client_that_closes_gets_the_response_to_a_refused_body(server, kind, length, status):
+    address = urlsplit(server.url)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+        connection.sendall(head.encode())
+        time.sleep(0.2)
+        connection.sendall(b" " * length)
+        assert f" {status} ".encode() in connection.recv(4096)
+
+
 def test_a_body_in_small_chunks_takes_no_more_memory(server, client):
     got = client.post(PATH, content=(b" " for _ in range(3000)), headers=JSON)
     assert got.status_code == 400
