@@ -71,6 +71,31 @@ def test_a_stream_that_takes_too_long_ends_with_an_error(server):
     assert not any("Traceback" in line for line in server.errors)
 
 
+@pytest.mark.parametrize(("sent", "known"), [(1.0, 1.0), (0.5, 0.0)], ids=["whole", "half"])
+def test_a_disconnected_client_has_a_line(server, sent, known):
+    address, content = urlsplit(server.url), json.dumps(LONG).encode()
+
+    def leave():
+        with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+            head = "POST /models/gpt2 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            head += f"Content-Length: {len(content)}\r\n\r\n"
+            connection.sendall(head.encode() + content[: int(sent * len(content))])
+
+    entry = line_after(server, leave)
+    assert entry.keys() == FIELDS
+    assert (entry["path"], entry["status"], entry["response_bytes"]) == ("/models/{name}", 499, 0)
+    assert entry["request_bytes"] == known * len(content)
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_bodies_are_logged_with_log_inputs(sentiment, log_format):
+    with serving(f"sentiment={sentiment}", "--log-inputs", f"--log-format={log_format}") as server:
+        httpx.post(f"{server.url}/models/sentiment", json={"inputs": SECRET})
+        server.stop()
+    (line,) = (line for line in server.errors if "POST" in line)
+    assert SECRET in (json.loads(line)["body"] if log_format == "json" else line)
+
+
 def test_all_prompts_of_a_stream_share_the_time_of_their_request(server):
     body = {"model": "endless", "prompt": ["a"] * 30, "max_tokens": 10**5, "stream": True, "logit_bias": {"0": -100}}
     begin = time.monotonic()
@@ -96,28 +121,3 @@ def test_a_client_that_leaves_a_stream_causes_no_traceback(server):
                 assert connection.recv(100)
     assert httpx.get(f"{server.url}/health").status_code == 200
     assert not any("Traceback" in line for line in server.errors)
-
-
-@pytest.mark.parametrize(("sent", "known"), [(1.0, 1.0), (0.5, 0.0)], ids=["whole", "half"])
-def test_a_disconnected_client_has_a_line(server, sent, known):
-    address, content = urlsplit(server.url), json.dumps(LONG).encode()
-
-    def leave():
-        with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
-            head = "POST /models/gpt2 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            head += f"Content-Length: {len(content)}\r\n\r\n"
-            connection.sendall(head.encode() + content[: int(sent * len(content))])
-
-    entry = line_after(server, leave)
-    assert entry.keys() == FIELDS
-    assert (entry["path"], entry["status"], entry["response_bytes"]) == ("/models/{name}", 499, 0)
-    assert entry["request_bytes"] == known * len(content)
-
-
-@pytest.mark.parametrize("log_format", ["json", "text"])
-def test_bodies_are_logged_with_log_inputs(sentiment, log_format):
-    with serving(f"sentiment={sentiment}", "--log-inputs", f"--log-format={log_format}") as server:
-        httpx.post(f"{server.url}/models/sentiment", json={"inputs": SECRET})
-        server.stop()
-    (line,) = (line for line in server.errors if "POST" in line)
-    assert SECRET in (json.loads(line)["body"] if log_format == "json" else line)
