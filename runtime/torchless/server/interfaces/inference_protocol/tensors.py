@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import numpy as np
+from litestar.exceptions import ClientException
 from numpy.typing import NDArray
 
 from torchless.errors import InputError
@@ -125,8 +126,7 @@ def read_request(body: bytes, json_length: str | None) -> tuple[TensorRequest, b
         The request, and the bytes behind the JSON.
 
     Raises:
-        ClientException: The body is not JSON, or is beyond the limits of `read_json`.
-        InputError: The body is not a request of this protocol.
+        InputError: The body is not JSON, is beyond the limits of `read_json`, or is not a request of this protocol.
     """
     end = len(body)
     if json_length is not None:
@@ -139,9 +139,10 @@ def read_request(body: bytes, json_length: str | None) -> tuple[TensorRequest, b
         end = int(json_length)
     try:
         return read_json(body[:end], TensorRequest), body[end:]
-    except msgspec.ValidationError as error:
+    except (ClientException, msgspec.ValidationError) as error:
+        problem = error.detail if isinstance(error, ClientException) else str(error)
         raise InputError(
-            f"The request cannot be read: {error}.",
+            f"The request cannot be read: {problem}",
             hint='Give {"inputs": [{"name": …, "shape": …, "datatype": "BYTES", "data": […]}]}.',
         ) from error
 
