@@ -117,7 +117,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._read_timer.stop()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
-        for cycle in self._cycles:  # uvicorn tells only the last request of a connection
+        for cycle in self._cycles:  # uvicorn marks only the last request of a connection
             cycle.disconnected = True
             cycle.message_event.set()
 
