@@ -36,7 +36,7 @@ from torchless.tokenization.tokenizer import Encoding
 __all__ = ["INTERFACE"]
 
 _MAX_TEXTS = 2  # in an input
-# The tokens of a text are described one by one, which takes some hundred times the memory of its characters.
+# The tokens of a text are objects, which take some hundred times the memory of its characters.
 _MAX_TOKENIZED_CHARACTERS = 131_072
 _DTYPES = {"fp32": "float32", "fp16": "float16"}
 
