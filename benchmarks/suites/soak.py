@@ -23,6 +23,7 @@ MAX_WORDS = 320  # about 400 tokens
 NAME = "torchless, q8, served"
 
 # Percentages of the requests. The remaining requests have a single short text.
+ATTACKS = 5
 _LONG, _SEVERAL, _MALFORMED, _DISCONNECTING = 4, 3, 2, 2
 _SHORT_TEXTS = 1_000
 
@@ -33,20 +34,21 @@ def measure() -> dict[str, Any]:
     print(f"  {REQUESTS:,} requests over {CONNECTIONS} connections", flush=True)
     figures: dict[str, Any] = {"model": "all-MiniLM-L6-v2: sentiment and embeddings, q8", "skipped": {}, "failed": {}}
     try:
-        return figures | run_soak(models, requests=REQUESTS, sample_every=SAMPLE_EVERY)
+        return figures | run_soak(models, requests=REQUESTS, sample_every=SAMPLE_EVERY, attacks=ATTACKS)
     except FileNotFoundError as error:
         return figures | {"skipped": {NAME: f"{error.filename} does not exist"}}
     except LoadError as error:
         return figures | {"failed": {NAME: str(error)}}
 
 
-def run_soak(models: Sequence[str], *, requests: int, sample_every: int) -> dict[str, Any]:
+def run_soak(models: Sequence[str], *, requests: int, sample_every: int, attacks: int = 0) -> dict[str, Any]:
     """Send requests to a server and return the figures.
 
     Args:
         models: The models to serve: `sentiment=FOLDER` and `embeddings=FOLDER`, both with q8.
         requests: The number of requests.
         sample_every: The number of requests between two memory samples. No request runs during a sample.
+        attacks: The percentage of requests that try to cost much.
 
     Returns:
         `resident_bytes`, the memory samples; `growth`, the median at the end divided by the median after the warm-up; and
@@ -56,7 +58,7 @@ def run_soak(models: Sequence[str], *, requests: int, sample_every: int) -> dict
         FileNotFoundError: The system does not report the memory of another process.
         LoadError: An answer does not have the expected status.
     """
-    posts = mixed_posts()
+    posts = mixed_posts(attacks=attacks)
     samples = []
     with (
         running(*models, "--dtype", "q8", "--log-format", "none") as (port, process),
@@ -75,22 +77,23 @@ def run_soak(models: Sequence[str], *, requests: int, sample_every: int) -> dict
     }
 
 
-def mixed_posts(*, seed: int = 0) -> Iterator[Post]:
+def mixed_posts(*, seed: int = 0, attacks: int = 0) -> Iterator[Post]:
     """Yield requests without end: short texts, long texts, several texts, malformed requests, and clients that disconnect.
 
     Args:
         seed: The same seed gives the same requests.
+        attacks: The percentage of requests that try to cost much.
     """
     generator = random.Random(seed)
     short = short_texts(_SHORT_TEXTS)
     long = [" ".join(text.split()[:MAX_WORDS]) for text in long_texts()]
-    kinds = [_LONG, _SEVERAL, _MALFORMED, _DISCONNECTING]
+    kinds = [_LONG, _SEVERAL, _MALFORMED, _DISCONNECTING, attacks]
     while True:
         (kind,) = generator.choices(
-            ("long", "several", "malformed", "disconnecting", "short"), (*kinds, 100 - sum(kinds))
+            ("long", "several", "malformed", "disconnecting", "attack", "short"), (*kinds, 100 - sum(kinds))
         )
-        if kind == "malformed":
-            yield generator.choice(_MALFORMED_POSTS)
+        if kind in _OTHER_POSTS:
+            yield generator.choice(_OTHER_POSTS[kind])
             continue
         texts = generator.sample(long if kind == "long" else short, generator.randint(2, 8) if kind == "several" else 1)
         path, body = generator.choice(_INTERFACES)(texts)
@@ -150,3 +153,19 @@ _MALFORMED_POSTS = (
     Post(path="/v1/embeddings", body=b'{"model": "embeddings", "input": "\xff"}', status=400),
     Post(path="/v2/models/sentiment/infer", body=b'{"inputs": "a"}', status=400),
 )
+_SHAPE = b",".join([b"9223372036854775807"] * 60_000)
+_ATTACK_POSTS = (
+    Post(
+        path="/v2/models/sentiment/infer",
+        body=b'{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [%b], "data": ["a"]}]}' % _SHAPE,
+        status=400,
+    ),
+    Post(path="/models/sentiment", body=b'{"inputs": "a", "parameters": {"top_k": 1%b}}' % (b"0" * 400), status=400),
+    Post(path="/models/sentiment", body=b'{"inputs": "a", "parameters": {"%b": 1}}' % (b"x" * 500_000), status=422),
+    Post(path="/models/sentiment", body=b'{"inputs": [%b""]}' % (b"[]," * 300_000), status=400),
+    Post(path="/embed", body=b'{"inputs": [%b"a"]}' % (b'"a",' * 60_000), status=413),
+    Post(path="/tokenize", body=b'{"inputs": "%b"}' % (b"!" * 1_000_000), status=413),
+    Post(path="/decode", body=b'{"ids": [%b1]}' % (b"1," * 500_000), status=413),
+    Post(path="/v1/embeddings", body=b'{"model": "%b", "input": "a"}' % (b"x" * 500_000), status=404),
+)
+_OTHER_POSTS = {"malformed": _MALFORMED_POSTS, "attack": _ATTACK_POSTS}

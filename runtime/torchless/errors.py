@@ -133,7 +133,7 @@ def nearest(name: object, valid: Iterable[str]) -> str:
         valid: The valid names.
     """
     names = sorted(valid)
-    close = get_close_matches(str(name), names, n=1)
+    close = get_close_matches(str(name)[:_SHOWN_CHARACTERS], names, n=1)
     listing = f"Valid: {', '.join(names)}." if names else "There are none."
     return f"Did you mean {close[0]!r}? {listing}" if close else listing
 

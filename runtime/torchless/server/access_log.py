@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Literal
@@ -59,7 +60,8 @@ class AccessLog:
             }
             if "body" in state:  # only with --log-inputs
                 entry["body"] = state["body"].decode(errors="replace")
-            sys.stderr.write(self._format(entry) + "\n")
+            with suppress(OSError):  # nobody reads the log any more
+                sys.stderr.write(self._format(entry) + "\n")
 
 
 def _text_line(entry: Mapping[str, Any]) -> str:

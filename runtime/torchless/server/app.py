@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from hmac import compare_digest
 
-import numpy as np
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
@@ -19,9 +18,11 @@ from torchless.server.interface import Interface
 from torchless.server.interfaces import documentation, probes
 from torchless.server.interfaces.hugging_face import routes as hugging_face
 from torchless.server.interfaces.inference_protocol import routes as inference_protocol
+from torchless.server.interfaces.inference_protocol.tensors import JSON_LENGTH
 from torchless.server.interfaces.openai import routes as openai
 from torchless.server.interfaces.playground import routes as playground
 from torchless.server.interfaces.text_embeddings import routes as text_embeddings
+from torchless.server.json_codec import TYPE_ENCODERS, write_large_response
 from torchless.server.loading import Loading
 from torchless.server.metrics import REQUESTS, MetricsController, count_unrouted
 from torchless.server.openapi import SchemaPlugin, complete, openapi_config
@@ -58,6 +59,7 @@ def create_app(settings: Settings) -> Litestar:
     limiter = ConcurrencyLimiter(
         max_requests=settings.max_concurrent_requests,
         max_tokens=settings.max_concurrent_requests * settings.max_batch_tokens,
+        max_bytes=max(settings.max_buffered_bytes, settings.payload_limit),
     )
 
     @asynccontextmanager
@@ -82,20 +84,21 @@ def create_app(settings: Settings) -> Litestar:
         plugins=[SchemaPlugin()],
         exception_handlers=exception_handlers(_error_body_of),
         after_exception=[count_unrouted],
+        after_request=write_large_response,
         cors_config=CORSConfig(
             allow_origins=settings.cors_allow_origin,
-            allow_headers=["Authorization", "Content-Type"],
-            expose_headers=[TRUNCATED_HEADER],
+            allow_headers=["*"],  # clients of OpenAI's interface send many
+            expose_headers=[TRUNCATED_HEADER, JSON_LENGTH, "Retry-After"],
         )
         if settings.cors_allow_origin
         else None,
         lifespan=[lifespan],
         state=State({"loading": loading, "limiter": limiter, "settings": settings}),
-        type_encoders={np.ndarray: np.ndarray.tolist},
+        type_encoders=TYPE_ENCODERS,
         logging_config=None,
         openapi_config=openapi_config(secured=settings.api_key is not None),
         request_class=ServerRequest,
-        request_max_body_size=None,  # RequestLimits has the limit
+        request_max_body_size=None,  # RequestBody has the limit
     )
     # The document is public, but the names of the models are not.
     complete(app, models=list(settings.models) if settings.api_key is None else [])
@@ -113,13 +116,13 @@ class ApiKey(ASGIMiddleware):
     scopes = ("http",)  # type: ignore[assignment]
 
     def __init__(self, key: str) -> None:
-        self._expected = f"Bearer {key}".encode()
+        self._key = key.encode()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Pass a request on, or refuse it."""
         if not scope["route_handler"].opt.get("public"):
-            credentials = dict(scope["headers"]).get(b"authorization", b"")
-            if not compare_digest(credentials, self._expected):
+            scheme, _, key = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
+            if not compare_digest(key.strip(b" "), self._key) or scheme.lower() != b"bearer":
                 raise AccessError("The key is missing or wrong.", hint="Send the header Authorization: Bearer KEY")
         await next_app(scope, receive, send)
 

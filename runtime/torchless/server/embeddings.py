@@ -47,8 +47,10 @@ async def similarities(
 
     Raises:
         InputError: There are no sentences, or a sentence cannot be answered.
+        LimitError: There are too many sentences.
         OptionError: There is no such option or prompt, or the folder declares no pooling.
     """
+    served.check_count(inputs.sentences)
     check_not_empty(inputs.sentences, "sentences")
     texts = add_prompt(served, [inputs.source_sentence, *inputs.sentences], prompt_name)
     embeddings = np.array(

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from traceback import format_tb
 from typing import Any
 
@@ -19,9 +19,11 @@ from torchless.server.exceptions import (
     DeadlineError,
     LimitError,
     LoadingError,
+    MediaTypeError,
     OverloadedError,
     UnknownModelError,
 )
+from torchless.server.request_body import discard
 
 __all__ = [
     "STATUSES",
@@ -48,6 +50,7 @@ STATUSES: Mapping[type[TorchlessError], int] = {
     UnknownModelError: 404,
     DeadlineError: 408,
     LimitError: 413,
+    MediaTypeError: 415,
     InputError: 422,
     OptionError: 422,
     TaskError: 422,
@@ -63,6 +66,7 @@ STATUS_DESCRIPTIONS: Mapping[int, str] = {
     404: "There is no such model.",
     408: "The request took too long.",
     413: "The request is larger than the server accepts, or an input is not possible.",
+    415: "The body is not declared as JSON, or has an encoding that the server does not read.",
     422: "An input or an option is not possible.",
     424: "The model is for another task.",
     429: "The server has as much work as it accepts: try again after `Retry-After` seconds.",
@@ -71,6 +75,7 @@ STATUS_DESCRIPTIONS: Mapping[int, str] = {
 }
 """The meaning of each status, for the OpenAPI document."""
 
+_MAX_CHARACTERS = 2000  # of a problem
 _CLIENT_CLOSED_REQUEST = 499  # nginx's status, for the metrics and the access log: the client has disconnected
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
@@ -85,6 +90,7 @@ _NAMES: Mapping[int, str] = {
     405: "method",
     408: "timeout",
     413: "limit",
+    415: "media_type",
     422: "invalid",
     429: "overloaded",
     503: "unavailable",
@@ -152,7 +158,7 @@ def exception_handlers(
     """
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        info = _no_route_info(request, error) or error_info(error, statuses)
+        info = _without_paths(_no_route_info(request, error) or error_info(error, statuses), request)
         if info.status >= 500 and not isinstance(error, TorchlessError):
             trace = "".join(format_tb(error.__traceback__))  # without the message, which may quote the request
             _LOGGER.error("%s %s failed: %s\n%s", request.method, request.url.path, type(error).__name__, trace)
@@ -184,7 +190,13 @@ class ErrorMiddleware(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Pass a request on, and answer its error."""
-        started = False
+        started, is_read = False, False
+
+        async def receive_and_note() -> Any:
+            nonlocal is_read
+            message: Any = await receive()
+            is_read = not message.get("more_body", False)
+            return message
 
         async def send_and_note(message: Message) -> None:
             nonlocal started
@@ -192,10 +204,12 @@ class ErrorMiddleware(ASGIMiddleware):
             await send(message)
 
         try:
-            await next_app(scope, receive, send_and_note)
+            await next_app(scope, receive_and_note, send_and_note)
         except TorchlessError as error:
             if started:  # a second response is not possible: the connection ends
                 raise
+            if not is_read:
+                await discard(receive)
             request: Request[Any, Any, Any] = Request(scope, receive, send)
             response = scope["route_handler"].resolve_exception_handlers()[Exception](request, error)
             await response.to_asgi_response(app=None, request=request)(scope, receive, send)
@@ -214,11 +228,22 @@ def error_info(error: Exception, statuses: Mapping[type[TorchlessError], int] = 
     """
     if isinstance(error, TorchlessError):
         status = next((statuses[kind] for kind in type(error).__mro__ if kind in statuses), 500)
-        return ErrorInfo(status, error.problem, error.hint, getattr(error, "parameter", None))
+        return ErrorInfo(status, _cut(error.problem), _cut(error.hint), getattr(error, "parameter", None))
     if isinstance(error, HTTPException):
         wrong_parts = error.extra if isinstance(error.extra, list) else []
-        return ErrorInfo(error.status_code, _detail(error.detail, wrong_parts), parameter=_parameter(wrong_parts))
+        return ErrorInfo(error.status_code, _cut(_detail(error.detail, wrong_parts)), parameter=_parameter(wrong_parts))
     return ErrorInfo(500, "The server failed to answer this request.", "The log of the server has the reason.")
+
+
+def _without_paths(info: ErrorInfo, request: Request[Any, Any, Any]) -> ErrorInfo:
+    """Return the content of an error with the names of models instead of their folders."""
+    loading = request.app.state.loading
+    if loading.loaded:
+        for name in loading.registry.names:
+            folder = loading.registry[name].pipeline.model.folder.path
+            for path in {str(folder.resolve()), str(folder.absolute())}:
+                info = replace(info, problem=info.problem.replace(path, name), hint=info.hint.replace(path, name))
+    return info
 
 
 def _no_route_info(request: Request[Any, Any, Any], error: Exception) -> ErrorInfo | None:
@@ -228,9 +253,15 @@ def _no_route_info(request: Request[Any, Any, Any], error: Exception) -> ErrorIn
         problem = f"The method {request.method} is not possible for this path."
         return ErrorInfo(405, problem, f"Use one of: {allowed}.", has_route=False)
     if isinstance(error, NotFoundException) and error.detail == _NO_ROUTE:
-        problem = f"There is nothing at {request.url.path!r}."
+        problem = _cut(f"There is nothing at {request.url.path!r}.")
         return ErrorInfo(404, problem, "See /docs for the paths.", has_route=False)
     return None
+
+
+def _cut(text: str) -> str:
+    """Return a text without its middle, if it is long: it may quote the request."""
+    half = _MAX_CHARACTERS // 2
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:half]} … {text[-half:]}"
 
 
 def _detail(detail: str, wrong_parts: list[dict[str, Any]]) -> str:

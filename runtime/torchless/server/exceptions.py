@@ -7,6 +7,7 @@ __all__ = [
     "DeadlineError",
     "LimitError",
     "LoadingError",
+    "MediaTypeError",
     "OverloadedError",
     "UnknownModelError",
     "request_timeout",
@@ -27,6 +28,10 @@ class LimitError(TorchlessError):
 
 class LoadingError(TorchlessError):
     """The server has not loaded all models yet; it accepts the request later."""
+
+
+class MediaTypeError(TorchlessError):
+    """The body of a request is not JSON, or has an encoding that the server does not read."""
 
 
 class OverloadedError(TorchlessError):

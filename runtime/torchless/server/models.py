@@ -193,6 +193,18 @@ class ServedModel:
                 hint="Send several requests, or start the server with a larger --max-client-batch-size.",
             )
 
+    def check_token_ids(self, token_ids: Sequence[int]) -> None:
+        """Raise if an input has too many token ids, before they are turned into text.
+
+        Raises:
+            InputError: There are more ids than tokens in an input.
+        """
+        if len(token_ids) > self.max_input_tokens:
+            raise InputError(
+                f"An input has {len(token_ids)} token ids, and the limit of this server is {self.max_input_tokens}.",
+                hint="Send fewer, or start the server with a larger --max-input-length.",
+            )
+
     def warm(self) -> None:
         """Answer the examples of the task, so that the first request is fast, and an error appears before it.
 

@@ -6,7 +6,7 @@ from types import UnionType
 from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 
 import msgspec
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Router
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import (
@@ -15,6 +15,7 @@ from litestar.openapi.spec import (
     Operation,
     Schema,
     SecurityScheme,
+    Server,
 )
 from litestar.params import FromPath, ParameterKwarg
 from litestar.plugins import OpenAPISchemaPlugin
@@ -36,6 +37,10 @@ __all__ = [
 ]
 
 ASSETS_PATH = "/docs/assets"
+
+# Relative addresses, because a proxy may serve the server under a prefix: those of the page `/docs`, not of `/docs/`.
+_RELATIVE_ASSETS = ASSETS_PATH.removeprefix("/")
+_RELATIVE_SERVER = "."
 
 _MODEL_FORMAT = "model"  # marks the names of models in schemas, until `complete` replaces it
 # The page loads only files of this server, and starts with an inline script.
@@ -86,12 +91,12 @@ def openapi_config(*, secured: bool) -> OpenAPIConfig:
     Args:
         secured: Whether requests need a key.
     """
-    page = SwaggerRenderPlugin(
+    page = _Page(
         path="/",
-        js_url=f"{ASSETS_PATH}/swagger-ui-bundle.js",
-        css_url=f"{ASSETS_PATH}/swagger-ui.css",
-        standalone_preset_js_url=f"{ASSETS_PATH}/swagger-ui-standalone-preset.js",
-        favicon=f'<link rel="icon" type="image/png" href="{ASSETS_PATH}/favicon-32x32.png">',
+        js_url=f"{_RELATIVE_ASSETS}/swagger-ui-bundle.js",
+        css_url=f"{_RELATIVE_ASSETS}/swagger-ui.css",
+        standalone_preset_js_url=f"{_RELATIVE_ASSETS}/swagger-ui-standalone-preset.js",
+        favicon=f'<link rel="icon" type="image/png" href="{_RELATIVE_ASSETS}/favicon-32x32.png">',
     )
     key = SecurityScheme(type="http", scheme="bearer", description="The server's key.")
     return OpenAPIConfig(
@@ -101,6 +106,7 @@ def openapi_config(*, secured: bool) -> OpenAPIConfig:
         components=Components(security_schemes={"key": key} if secured else None),
         security=[{"key": []}] if secured else None,
         render_plugins=[page],
+        servers=[Server(url=_RELATIVE_SERVER)],
         openapi_router=Router(
             "/docs",
             route_handlers=[],
@@ -109,6 +115,18 @@ def openapi_config(*, secured: bool) -> OpenAPIConfig:
             response_headers={"Content-Security-Policy": _POLICY},
         ),
     )
+
+
+class _Page(SwaggerRenderPlugin):
+    """The page, with addresses that are relative to its own."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """Return the page for an address with or without a slash at its end."""
+        page = super().render(request, openapi_schema)
+        if not request.scope["raw_path"].endswith(b"/"):
+            return page
+        page = page.replace(f'"{_RELATIVE_ASSETS}/'.encode(), f'"../{_RELATIVE_ASSETS}/'.encode())
+        return page.replace(f'"url":"{_RELATIVE_SERVER}"'.encode(), b'"url":".."')
 
 
 def complete(app: Litestar, *, models: Sequence[str]) -> None:

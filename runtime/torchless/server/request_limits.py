@@ -1,20 +1,24 @@
-"""The limits of a request: the size of its body, its time, and the number of concurrent requests."""
+"""The limits of a request: its body, its time, and the number of concurrent requests."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send
 
 from torchless.server.concurrency_limiter import CURRENT_SLOT, ConcurrencyLimiter, Slot
-from torchless.server.exceptions import DeadlineError, LimitError, request_timeout
+from torchless.server.exceptions import request_timeout
+from torchless.server.request_body import RequestBody, check_head
+from torchless.server.response_delivery import PIECE_BYTES
 from torchless.server.settings import Settings
 
 __all__ = ["TRUNCATED_HEADER", "RequestLimits"]
 
 TRUNCATED_HEADER = "X-Torchless-Truncated"
 """The header of a response with the number of texts that were truncated."""
+
+_LAST_EVENT_S = 1  # after the time of a stream, to send the event that says so
+_CLOSE_S = 1
 
 
 class RequestLimits(ASGIMiddleware):
@@ -24,15 +28,14 @@ class RequestLimits(ASGIMiddleware):
 
     Args:
         settings: The limits.
-        limiter: The slots.
+        limiter: The slots, and the bytes of all bodies.
     """
 
     scopes = ("http",)  # type: ignore[assignment]
 
     def __init__(self, settings: Settings, limiter: ConcurrencyLimiter) -> None:
-        self._payload_limit = settings.payload_limit
+        self._settings = settings
         self._timeout_s = settings.request_timeout_s
-        self._log_inputs = settings.log_inputs
         self._limiter = limiter
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
@@ -40,23 +43,42 @@ class RequestLimits(ASGIMiddleware):
         if scope["method"] != "POST":  # type: ignore[typeddict-item]
             await next_app(scope, receive, send)
             return
-        body = await self._read(scope["headers"], receive)
-        if body is None:
-            return
-        scope["state"]["body_bytes"] = len(body)
-        if self._log_inputs:
-            scope["state"]["body"] = body
-        slot = self._limiter.acquire(body_bytes=len(body))
+        self._limiter.check()  # before memory is taken for the body
+        encoding = check_head(
+            scope["headers"],  # type: ignore[arg-type]
+            payload_limit=self._settings.payload_limit,
+            allows_binary=scope["route_handler"].opt.get("binary_body", False),
+        )
+        request_body = RequestBody(self._settings, self._limiter)
+        try:
+            body = await request_body.read(receive, encoding=encoding)
+            if body is not None:
+                scope["state"]["body_bytes"] = len(body)
+                if self._settings.log_inputs:
+                    scope["state"]["body"] = body
+                await self._answer(body, scope, receive, send, next_app)
+        finally:
+            request_body.release()
+
+    async def _answer(self, body: bytes, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        loop = asyncio.get_running_loop()
+        slot = self._limiter.acquire(
+            body_bytes=len(body), timeout_s=self._timeout_s, deadline_s=loop.time() + self._timeout_s
+        )
         CURRENT_SLOT.set(slot)
-        deadline = asyncio.timeout(self._timeout_s)
+        deadline = asyncio.timeout_at(slot.deadline_s)
         disconnect = asyncio.create_task(_wait_for_disconnect(receive, deadline))
+        started = False
 
         async def send_and_release(message: Message) -> None:
+            nonlocal started
+            started = True
             _report_truncation(message, slot)
             if message["type"] == "http.response.body":
-                if message.get("more_body", False):  # each piece of a stream has the whole time
-                    deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
-                else:
+                if message["more_body"]:
+                    if not (disconnect.done() or deadline.expired()):
+                        deadline.reschedule(slot.deadline_s + _LAST_EVENT_S)
+                elif len(message["body"]) <= PIECE_BYTES:
                     slot.release()  # before the send, so that the client's next request finds a free slot
             await send(message)
 
@@ -66,41 +88,12 @@ class RequestLimits(ASGIMiddleware):
         except TimeoutError:
             if not deadline.expired():
                 raise
-            if not disconnect.done():  # else there is no client to answer
+            if not started and not disconnect.done():  # else there is no client to answer, or it has a part already
                 raise request_timeout(self._timeout_s) from None
+            await _close(scope, disconnect)
         finally:
             disconnect.cancel()
             slot.release()
-
-    async def _read(self, headers: Any, receive: Receive) -> bytes | None:
-        """Return the body, or None if the client has disconnected."""
-        declared = dict(headers).get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self._payload_limit:
-            raise self._too_large(int(declared))
-        parts: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                while True:
-                    message: Mapping[str, Any] = await receive()
-                    if message["type"] == "http.disconnect":
-                        return None
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > self._payload_limit:
-                        raise self._too_large(size)
-                    if not message.get("more_body", False):
-                        return b"".join(parts)
-        except TimeoutError:
-            raise DeadlineError(
-                f"The body took longer than {self._timeout_s:g} s: {size} bytes have arrived.", hint="Send it faster."
-            ) from None
-
-    def _too_large(self, size: int) -> LimitError:
-        return LimitError(
-            f"The body has at least {size} bytes, and the limit is {self._payload_limit}.",
-            hint="Send several requests, or start the server with a larger --payload-limit.",
-        )
 
 
 def _report_truncation(message: Message, slot: Slot) -> None:
@@ -113,7 +106,16 @@ async def _wait_for_disconnect(receive: Receive, deadline: asyncio.Timeout) -> N
     """Wait until the client disconnects, and then end the time of the request."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    deadline.reschedule(0)
+    if not deadline.expired():
+        deadline.reschedule(0)
+
+
+async def _close(scope: Scope, disconnect: "asyncio.Task[None]") -> None:
+    """Close the connection of a client that has only a part of its response, without a message to the log."""
+    abort: Any = scope["state"].get("abort")
+    if abort is not None and not disconnect.done():
+        abort()
+        await asyncio.wait([disconnect], timeout=_CLOSE_S)
 
 
 def _receive_body(body: bytes, disconnect: "asyncio.Task[None]") -> Receive:

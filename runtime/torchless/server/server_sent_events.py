@@ -1,5 +1,6 @@
 """Server-sent events, and the responses that send them."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -9,7 +10,9 @@ from litestar import Response
 from litestar.response import Stream
 
 from torchless.errors import TorchlessError
+from torchless.server.concurrency_limiter import CURRENT_SLOT
 from torchless.server.errors import ErrorBody, error_info
+from torchless.server.exceptions import request_timeout
 
 __all__ = ["event", "stream_response"]
 
@@ -30,7 +33,7 @@ def event(data: Any) -> bytes:
 
 
 async def stream_response(events: AsyncGenerator[bytes, None], error_body: ErrorBody) -> Response[Any]:
-    """Wait for the first event, and return a response that sends all events.
+    """Wait for the first event, and return a response that sends the events until the time of the request is over.
 
     Args:
         events: The events. This function raises an error that comes before the first event. A later error becomes the
@@ -41,13 +44,20 @@ async def stream_response(events: AsyncGenerator[bytes, None], error_body: Error
         TorchlessError: An error came before the first event.
     """
     first = await anext(events)
+    slot = CURRENT_SLOT.get()
 
     async def send() -> AsyncIterator[bytes]:
         async with aclosing(events):
             yield first
             try:
-                async for next_event in events:
+                while True:
+                    async with asyncio.timeout_at(slot.deadline_s):
+                        next_event = await anext(events)
                     yield next_event
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                yield event(error_body(error_info(request_timeout(slot.timeout_s))))
             except TorchlessError as error:
                 yield event(error_body(error_info(error)))
 

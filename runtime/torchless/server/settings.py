@@ -15,6 +15,7 @@ from torchless.errors import OptionError, nearest
 __all__ = ["ModelSettings", "SettingInfo", "Settings", "setting_infos"]
 
 _PREFIX = "TORCHLESS_"
+_DAY_S = 86_400
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     threads: Annotated[
         Annotated[int, Meta(ge=1)] | None, _setting("Threads for each run.", default="all available CPU cores")
     ] = None
-    host: Annotated[str, _setting("The address to listen on.")] = "127.0.0.1"
+    host: Annotated[str, _setting("The address to listen on.", pattern=r"^[^\s]+$")] = "127.0.0.1"
     port: Annotated[int, _setting("The port; with 0 the system chooses it.", ge=0, le=65535)] = 8000
     max_concurrent_requests: Annotated[
         int, _setting("Maximum number of requests at once; further requests get the status 429.", ge=1)
@@ -67,6 +68,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _setting("Maximum inputs in a request; for generation also maximum beams or answers, over all inputs.", ge=1),
     ] = 32
     payload_limit: Annotated[int, _setting("Maximum bytes in a body.", ge=1)] = 2_000_000
+    max_buffered_bytes: Annotated[
+        int,
+        _setting(
+            "Maximum bytes of all bodies in memory, without the first 64 KiB of each; further requests get the status "
+            "429.",
+            ge=1,
+        ),
+    ] = 64_000_000
     max_input_length: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         _setting("Maximum tokens in an input.", default="the limit of each model, or 4096 if it has no limit"),
@@ -88,8 +97,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 2_000_000
     request_timeout_s: Annotated[
         float,
-        _setting("Maximum seconds to receive a request's head, then to receive its body, and then to answer it.", gt=0),
+        _setting(
+            "Maximum seconds to receive a request's head, then to receive its body, and then to answer it, streams "
+            "included.",
+            gt=0,
+            le=_DAY_S,
+        ),
     ] = 60.0
+    keep_alive_timeout_s: Annotated[
+        float,
+        _setting(
+            "Seconds before the server closes an idle connection. A proxy in front of it should close sooner.",
+            gt=0,
+            le=_DAY_S,
+        ),
+    ] = 75.0
     api_key: Annotated[
         Annotated[str, Meta(min_length=1)] | None,
         _setting(

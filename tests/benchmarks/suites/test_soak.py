@@ -8,7 +8,8 @@ from benchmarks.suites import soak
 
 
 def test_the_memory_of_a_busy_server_stays_constant(sentiment, embeddings):
-    figures = soak.run_soak([f"sentiment={sentiment}", f"embeddings={embeddings}"], requests=1000, sample_every=50)
+    models = [f"sentiment={sentiment}", f"embeddings={embeddings}"]
+    figures = soak.run_soak(models, requests=1000, sample_every=50, attacks=soak.ATTACKS)
     assert len(figures["resident_bytes"]) == 20
     assert figures["growth"] < 1.25  # caches still fill soon after the start
     assert "from 20% to the end" in soak.tables(figures)[0].title
@@ -32,6 +33,11 @@ def test_there_are_requests_of_every_kind():
     assert 20 < sum(post.status != 200 for post in posts) < 60
     assert 20 < sum(post.disconnects for post in posts) < 60
     assert 40 < sum(len(post.body) > 1000 for post in posts) < 160
+
+
+def test_a_part_of_the_requests_are_attacks():
+    posts = list(islice(soak.mixed_posts(attacks=soak.ATTACKS), 2000))
+    assert 60 < sum(post in soak._ATTACK_POSTS for post in posts) < 140
 
 
 def test_growth_compares_the_end_with_the_warm_range():

@@ -77,8 +77,9 @@ def test_a_disconnected_client_has_a_line(server, sent, known):
 
     def leave():
         with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
-            head = f"POST /models/gpt2 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n".encode()
-            connection.sendall(head + content[: int(sent * len(content))])
+            head = "POST /models/gpt2 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            head += f"Content-Length: {len(content)}\r\n\r\n"
+            connection.sendall(head.encode() + content[: int(sent * len(content))])
 
     entry = line_after(server, leave)
     assert entry.keys() == FIELDS
@@ -93,3 +94,30 @@ def test_bodies_are_logged_with_log_inputs(sentiment, log_format):
         server.stop()
     (line,) = (line for line in server.errors if "POST" in line)
     assert SECRET in (json.loads(line)["body"] if log_format == "json" else line)
+
+
+def test_all_prompts_of_a_stream_share_the_time_of_their_request(server):
+    body = {"model": "endless", "prompt": ["a"] * 30, "max_tokens": 10**5, "stream": True, "logit_bias": {"0": -100}}
+    begin = time.monotonic()
+    got = httpx.post(f"{server.url}/v1/completions", json=body, timeout=30)
+    assert time.monotonic() - begin < 10
+    assert (
+        "took longer than 0.3 s"
+        in json.loads(got.text.strip().split("\n\n")[-1].removeprefix("data:"))["error"]["message"]
+    )
+
+
+def test_a_client_that_leaves_a_stream_causes_no_traceback(server):
+    address = urlsplit(server.url)
+    for path, body in (
+        ("/v1/completions", {"model": "endless", "prompt": "a", "max_tokens": 10**5, "stream": True}),
+        ("/models/endless", {"inputs": "a", "stream": True, "parameters": {"max_new_tokens": 10**5}}),
+    ):
+        content = json.dumps(body)
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        for _ in range(5):
+            with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+                connection.sendall((head + content).encode())
+                assert connection.recv(100)
+    assert httpx.get(f"{server.url}/health").status_code == 200
+    assert not any("Traceback" in line for line in server.errors)

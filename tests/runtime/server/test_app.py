@@ -14,6 +14,7 @@ from torchless.server.settings import Settings
 
 TEXT = "I hate this so much!"
 KEY = "a key"
+JSON = "Content-Type: application/json\r\n"
 LONG = "word " * 400
 
 
@@ -75,7 +76,22 @@ def test_probes_need_no_key(strict, path):
     assert httpx.get(strict.url + path).status_code == 200
 
 
-@pytest.mark.parametrize("header", [None, "Bearer wrong", KEY, "Bearer schlüssel".encode()])
+@pytest.mark.parametrize("path", ["/health", "/ready", "/v2/health/live", "/v2/health/ready", "/docs", "/"])
+def test_head_has_the_head_of_get(strict, path):
+    head, get = httpx.head(strict.url + path), httpx.get(strict.url + path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert {**head.headers, "date": ""} == {**get.headers, "date": ""}
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
+def test_the_scheme_of_a_key_has_any_case(strict, scheme):
+    got = httpx.post(f"{strict.url}/models/sentiment", json=body(), headers={"Authorization": f"{scheme} {KEY}"})
+    assert got.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header", [None, "Bearer wrong", KEY, f"Basic {KEY}", f"Bearer{KEY}", "Bearer schlüssel".encode()]
+)
 def test_a_wrong_key_is_refused(strict, header):
     headers = {} if header is None else {"Authorization": header}
     got = httpx.post(f"{strict.url}/models/sentiment", json=body(), headers=headers)
@@ -119,7 +135,9 @@ def test_a_wrong_method_is_refused(client):
 
 
 def test_a_body_without_a_length_has_a_limit_too(client):
-    got = client.post("/models/sentiment", content=(b"x" * 1000 for _ in range(6)))
+    got = client.post(
+        "/models/sentiment", content=(b"x" * 1000 for _ in range(6)), headers={"Content-Type": "application/json"}
+    )
     assert (got.status_code, got.json()["error_type"]) == (413, "limit")
 
 
@@ -127,7 +145,8 @@ def test_a_slow_body_is_refused(strict):
     address = urlsplit(strict.url)
     with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
         head = (
-            f"POST /models/sentiment HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 100\r\n\r\n"
+            f"POST /models/sentiment HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+            f"{JSON}Content-Length: 100\r\n\r\n"
         )
         connection.sendall(head.encode() + b'{"inputs"')
         assert b" 408 " in connection.recv(4096)
@@ -138,15 +157,21 @@ def test_the_server_answers_after_clients_have_disconnected(strict, client):
     content = json.dumps(body()).encode()
     for _ in range(20):
         with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
-            head = f"POST /models/sentiment HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+            head = f"POST /models/sentiment HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n{JSON}"
             connection.sendall(head.encode() + f"Content-Length: {len(content)}\r\n\r\n".encode() + content)
     assert client.post("/models/sentiment", json=body()).status_code == 200
 
 
 def test_pages_of_an_allowed_origin_may_send_requests(client):
-    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    sent = "authorization, content-type, x-stainless-arch, x-stainless-retry-count, openai-organization"
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": sent}
     got = client.options("/models/sentiment", headers={"Origin": "https://a.b", **asks})
+    assert got.status_code == 204
     assert got.headers["access-control-allow-origin"] == "https://a.b"
+    assert set(sent.split(", ")) <= set(got.headers["access-control-allow-headers"].lower().split(", "))
+    answer = client.post("/models/sentiment", json=body(), headers={"Origin": "https://a.b"})
+    assert "X-Torchless-Truncated" in answer.headers["access-control-expose-headers"]
+    assert client.options("/models/sentiment", headers={"Origin": "https://c.d", **asks}).status_code == 400
     assert "access-control-allow-origin" not in client.get("/health", headers={"Origin": "https://c.d"}).headers
 
 

@@ -6,7 +6,7 @@ from torchless.server.exceptions import OverloadedError
 
 
 def test_requests_have_a_limit():
-    limiter = ConcurrencyLimiter(max_requests=2, max_tokens=100)
+    limiter = ConcurrencyLimiter(max_requests=2, max_tokens=100, max_bytes=1000)
     first, _ = limiter.acquire(body_bytes=1), limiter.acquire(body_bytes=1)
     with pytest.raises(OverloadedError):
         limiter.acquire(body_bytes=1)
@@ -15,7 +15,7 @@ def test_requests_have_a_limit():
 
 
 def test_tokens_have_a_limit_except_for_a_single_request():
-    limiter = ConcurrencyLimiter(max_requests=9, max_tokens=100)
+    limiter = ConcurrencyLimiter(max_requests=9, max_tokens=100, max_bytes=1000)
     large, small = limiter.acquire(body_bytes=1), limiter.acquire(body_bytes=1)
     large.acquire_tokens(500)
     with pytest.raises(OverloadedError):
@@ -26,7 +26,7 @@ def test_tokens_have_a_limit_except_for_a_single_request():
 
 
 def test_a_closed_limiter_is_drained_after_the_last_request():
-    limiter = ConcurrencyLimiter(max_requests=9, max_tokens=100)
+    limiter = ConcurrencyLimiter(max_requests=9, max_tokens=100, max_bytes=1000)
     slot = limiter.acquire(body_bytes=1)
     limiter.closed = True
     with pytest.raises(ClosingError):

@@ -14,6 +14,7 @@ HUGGING_FACE, TEXT_EMBEDDINGS = "/models/sentiment", "/embed"
 OPENAI, PROTOCOL = "/v1/completions", "/v2/models/sentiment/infer"
 DEEP = b"[" * 100_000 + b"]" * 100_000
 DIGITS = b"9" * 5000
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,7 @@ def server(sentiment, embeddings, tiny):
         "gpt2": tiny.export("gpt2", "text-generation"),
         "t5": tiny.export("t5", "text2text-generation"),
         "mask": tiny.export("bert", "fill-mask"),
+        "plain": tiny.export("bert", "feature-extraction"),
     }
     models = [f"{name}={folder}" for name, folder in folders.items()]
     with serving(*models, "--request-timeout-s=2", "--payload-limit=300000") as running:
@@ -77,7 +79,7 @@ def full(path, field):
     ids=["no value", "NaN", "infinity", "huge float", "huge integer", "deep", "no UTF-8", "surrogate"],
 )
 def test_invalid_json_is_refused(client, path, field, message):
-    got = client.post(path, content=full(path, field), headers={"Content-Type": "application/json"})
+    got = client.post(path, content=full(path, field), headers=JSON)
     assert got.status_code == 400, got.text
     assert any(part in error_message(got).lower() for part in message.split("|")), got.text
 
@@ -98,6 +100,23 @@ def test_invalid_json_is_refused(client, path, field, message):
         ("/models/nobody/embed", {"inputs": "a"}, 404),
         ("/v1/completions", {"model": "gpt2", "prompt": "a", "stop": [[]]}, 400),
         ("/v1/completions", {"model": "gpt2", "prompt": "a", "stop": ""}, 400),
+        ("/v1/completions", {"model": "gpt2", "prompt": "a", "stop": "x" * 200_000}, 400),
+        ("/v1/completions", {"model": "gpt2", "prompt": "a", "stop": ["a"] * 5}, 400),
+        (
+            "/v1/completions",
+            {"model": "gpt2", "prompt": "a", "logit_bias": dict.fromkeys(map(str, range(2000)), 1)},
+            400,
+        ),
+        ("/v1/completions", {"model": "gpt2", "prompt": [1] * 90_000}, 400),
+        ("/v1/completions", {"model": "gpt2", "prompt": ["a"] * 33, "stream": True}, 413),
+        ("/v1/completions", {"model": "gpt2", "prompt": ["a"] * 33}, 413),
+        ("/v1/embeddings", {"model": "embeddings", "input": [1] * 90_000}, 400),
+        ("/tokenize", {"inputs": "a" * 290_000}, 413),
+        ("/decode", {"ids": [[1]] * 33}, 413),
+        ("/embed", {"inputs": ["a"] * 33}, 413),
+        ("/similarity", {"inputs": {"source_sentence": "a", "sentences": ["a"] * 33}}, 413),
+        ("/predict", {"inputs": ["a"] * 3}, 413),
+        ("/predict", {"inputs": [["a"]] * 33}, 413),
         ("/v1/completions", {"model": "gpt2", "prompt": "a", "n": 10**6}, 400),
         ("/v1/completions", {"model": "gpt2", "prompt": "a", "n": 100}, 413),
         ("/v1/completions", {"model": "gpt2", "prompt": "a", "max_tokens": 10**9}, 400),
@@ -144,6 +163,7 @@ TEXT = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}
         ({"shape": [-1]}, "shape"),
         ({"shape": [2**62, 4]}, "shape"),
         ({"shape": [10**30]}, "shape"),
+        ({"shape": [2**63 - 1] * 14_000}, "shape"),
         ({"shape": "1"}, "shape"),
         ({"datatype": "FP32"}, "FP32"),
         ({"datatype": 1}, "datatype"),
@@ -162,6 +182,52 @@ def test_inconsistent_tensors_are_refused(client, change, message):
     assert (got.status_code, message in error_message(got)) == (400, True), got.text
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (HUGGING_FACE, '{"inputs": "a", "parameters": {"top_k": NUMBER}}'),
+        (HUGGING_FACE, '{"inputs": "a", "parameters": {"x": [{"y": NUMBER}]}}'),
+        (OPENAI, '{"model": "gpt2", "prompt": "a", "temperature": NUMBER}'),
+        (OPENAI, '{"model": "gpt2", "prompt": "a", "max_tokens": NUMBER}'),
+        (OPENAI, '{"model": "gpt2", "prompt": "a", "seed": NUMBER}'),
+        (OPENAI, '{"model": "gpt2", "prompt": "a", "logit_bias": {"1": NUMBER}}'),
+        (OPENAI, '{"model": "gpt2", "prompt": [NUMBER]}'),
+        (TEXT_EMBEDDINGS, '{"inputs": NUMBER}'),
+        ("/decode", '{"ids": [NUMBER]}'),
+        (PROTOCOL, '{"inputs": [], "parameters": {"top_k": NUMBER}}'),
+        (PROTOCOL, '{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [NUMBER], "data": ["a"]}]}'),
+    ],
+)
+def test_a_number_of_400_digits_is_refused(client, path, body):
+    for number in ("1" + "0" * 400, "-1" + "0" * 400):
+        got = client.post(path, content=body.replace("NUMBER", number), headers=JSON)
+        assert got.status_code == 400, got.text
+        assert "digits" in error_message(got)
+    as_text = client.post(path, content=body.replace("NUMBER", f'"1{"0" * 400}"'), headers=JSON)
+    assert as_text.status_code < 500, as_text.text
+
+
+def test_an_error_quotes_no_more_than_a_part_of_a_value(client):
+    got = client.post(HUGGING_FACE, json={"inputs": "a", "parameters": {"function_to_apply": ["\x00" * 20_000]}})
+    assert got.status_code == 422
+    assert len(error_message(got)) < 5000
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/models/mask", {"inputs": "no mask"}),
+        ("/v1/embeddings", {"model": "plain", "input": "a"}),
+        ("/models/plain", {"inputs": "a", "parameters": {"pooling": "auto"}}),
+        ("/models/plain", {"inputs": {"source_sentence": "a", "sentences": ["b"]}}),
+    ],
+)
+def test_an_error_names_the_model_and_no_path_of_the_server(client, tiny, path, body):
+    got = client.post(path, json=body)
+    assert 400 <= got.status_code < 500
+    assert str(tiny.export("bert", "fill-mask").parent) not in got.text
+
+
 @pytest.mark.parametrize("length", ["-1", "x", "9" * 5000, "²", "1.0"])
 def test_an_invalid_length_of_the_json_is_refused(client, length):
     header = {b"Inference-Header-Content-Length": length.encode()}
@@ -171,7 +237,7 @@ def test_an_invalid_length_of_the_json_is_refused(client, length):
 
 @pytest.mark.parametrize("path", [HUGGING_FACE, TEXT_EMBEDDINGS, OPENAI, PROTOCOL])
 def test_a_body_that_is_too_large_is_refused(client, path):
-    got = client.post(path, content=full(path, b'"' + b"a" * 400_000 + b'"'))
+    got = client.post(path, content=full(path, b'"' + b"a" * 400_000 + b'"'), headers=JSON)
     assert (got.status_code, "300000" in error_message(got)) == (413, True)
 
 
@@ -189,7 +255,9 @@ def raw(server, head, body=b'{"inputs": "a"}'):
     """Send bytes, and return the status."""
     address = urlsplit(server.url)
     with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
-        connection.sendall(b"POST /models/sentiment HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n" + body)
+        connection.sendall(
+            b"POST /models/sentiment HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + head + b"\r\n" + body
+        )
         return int(connection.recv(4096).split(b" ")[1])
 
 
@@ -204,7 +272,8 @@ def raw(server, head, body=b'{"inputs": "a"}'):
         (b"Content-Length: 15\r\nContent-Length: 16\r\n", b'{"inputs": "a"}', 400),
         (b"Transfer-Encoding: chunked\r\n", b"zz\r\nfoo", 400),
         (b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", b"zz\r\nfoo", 400),
-        (b"X-Broken: \xff\xfe\r\nContent-Type: \xff\r\nContent-Length: 15\r\n", b'{"inputs": "a"}', 200),
+        (b"X-Broken: \xff\xfe\r\nContent-Length: 15\r\n", b'{"inputs": "a"}', 200),
+        (b"Content-Type: \xff\r\nContent-Length: 15\r\n", b'{"inputs": "a"}', 415),
     ],
     ids=lambda value: repr(value)[:40],
 )

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urljoin
 
 import httpx
 import jsonschema_rs
@@ -66,10 +67,10 @@ def test_responses_conform_to_the_document(server, tmp_path):
 @pytest.mark.parametrize(
     ("path", "statuses", "fields"),
     [
-        ("/models/{name}", {400, 401, 404, 408, 413, 422, 429, 500, 503}, {"error", "error_type"}),
-        ("/embed", {400, 401, 404, 408, 413, 424, 429, 500, 503}, {"error", "error_type"}),
-        ("/v1/chat/completions", {400, 401, 404, 408, 413, 429, 500, 503}, {"error"}),
-        ("/v2/models/{name}/infer", {400, 401, 404, 408, 413, 429, 500, 503}, {"error"}),
+        ("/models/{name}", {400, 401, 404, 408, 413, 415, 422, 429, 500, 503}, {"error", "error_type"}),
+        ("/embed", {400, 401, 404, 408, 413, 415, 424, 429, 500, 503}, {"error", "error_type"}),
+        ("/v1/chat/completions", {400, 401, 404, 408, 413, 415, 429, 500, 503}, {"error"}),
+        ("/v2/models/{name}/infer", {400, 401, 404, 408, 413, 415, 429, 500, 503}, {"error"}),
     ],
 )
 def test_each_interface_has_its_statuses_and_its_errors(document, path, statuses, fields):
@@ -125,18 +126,28 @@ def test_a_document_of_a_server_with_a_key_has_no_model_names(secured):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("running", ["server", "secured"])
-def test_the_page_loads_only_files_of_this_server(running, request):
+@pytest.mark.parametrize("address", ["/docs", "/docs/"])
+def test_the_page_loads_only_files_of_this_server_also_under_a_prefix(running, request, address):
     url = request.getfixturevalue(running).url
-    page = httpx.get(f"{url}/docs")
+    page = httpx.get(url + address)
     assert page.status_code == 200
     assert "default-src 'self'" in page.headers["content-security-policy"]
     head = page.text.partition("<body>")[0]
     loaded = re.findall(r'(?:src|href)="([^"]+)"', head)
     assert len(loaded) == 4
     for path in loaded:
-        assert path.startswith("/")
-        got = httpx.get(url + path)
+        under_prefix = urljoin(f"http://proxy/prefix{address}", path)
+        assert under_prefix.startswith("http://proxy/prefix/docs/assets/")
+        got = httpx.get(under_prefix.replace("http://proxy/prefix", url))
         assert (got.status_code, len(got.content) > 500) == (200, True), path
+    (server_url,) = re.findall(r'"servers":\s*\[\{"url":\s*"([^"]+)"', page.text)
+    assert urljoin(f"http://proxy/prefix{address}", server_url) == "http://proxy/prefix/"
+
+
+def test_the_document_names_a_server_relative_to_itself(document):
+    assert [urljoin("http://proxy/prefix/openapi.json", server["url"]) for server in document["servers"]] == [
+        "http://proxy/prefix/"
+    ]
 
 
 def test_the_page_has_no_other_files(server):

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from torchless.errors import InputError
+from torchless.server.concurrency_limiter import CURRENT_SLOT, ConcurrencyLimiter
 from torchless.server.errors import named_error
 from torchless.server.server_sent_events import event, stream_response
 
@@ -30,6 +31,7 @@ def test_an_error_after_the_first_event_is_the_last_event():
         raise InputError(f"No {LINE_ENDS}.", hint="Give another.")
 
     async def respond():
+        CURRENT_SLOT.set(ConcurrencyLimiter(max_requests=1, max_tokens=1, max_bytes=1).acquire(body_bytes=1))
         return await sent_by(await stream_response(events(), named_error))
 
     first, last = asyncio.run(respond())

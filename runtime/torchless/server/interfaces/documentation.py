@@ -1,5 +1,6 @@
 """The routes of the OpenAPI document, and of the files of the page at `/docs`."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ _MEDIA_TYPES = {
 }
 
 
+@cache
+def _content(name: str) -> bytes:
+    return (_FOLDER / name).read_bytes()
+
+
 def router() -> Router:
     """Return the routes. They need no key: the document is not secret, and a browser's address bar sends no key."""
     return Router("/", route_handlers=[document, asset], include_in_schema=False, opt={"public": True})
@@ -37,5 +43,4 @@ def asset(name: FromPath[str]) -> Response[bytes]:
     """Return a file of the page."""
     if name not in _MEDIA_TYPES:
         raise NotFoundException(f"The documentation has no file {name!r}.")
-    content = (_FOLDER / name).read_bytes()
-    return Response(content, media_type=_MEDIA_TYPES[name], headers={"Cache-Control": "max-age=3600"})
+    return Response(_content(name), media_type=_MEDIA_TYPES[name], headers={"Cache-Control": "max-age=3600"})

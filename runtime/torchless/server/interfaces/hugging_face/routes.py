@@ -76,6 +76,7 @@ async def infer(
         return Response(cosines)
     many = isinstance(data.inputs, list) and not _is_chat(served, data.inputs)
     inputs = data.inputs if many else [data.inputs]
+    served.check_count(inputs)
     options = _options(served, parameters, data)
     if served.task == "feature-extraction":
         inputs = add_prompt(served, inputs, data.prompt_name)

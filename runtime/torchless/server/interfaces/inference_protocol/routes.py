@@ -1,6 +1,7 @@
 """The routes of the Open Inference Protocol: texts in, tensors out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from litestar import Response, get, post
@@ -12,7 +13,7 @@ from torchless.server.errors import STATUS_DESCRIPTIONS, readiness_response
 from torchless.server.interface import Interface, check_no_template
 from torchless.server.interfaces.inference_protocol.errors import INFERENCE_PROTOCOL_STATUSES, inference_protocol_error
 from torchless.server.interfaces.inference_protocol.operation import TensorOperation
-from torchless.server.interfaces.inference_protocol.signatures import Signature, TensorSpec, signature_of
+from torchless.server.interfaces.inference_protocol.signatures import PipelineCall, Signature, TensorSpec, signature_of
 from torchless.server.interfaces.inference_protocol.tensors import (
     JSON_LENGTH,
     TensorRequest,
@@ -22,6 +23,7 @@ from torchless.server.interfaces.inference_protocol.tensors import (
     texts_of,
     write_response,
 )
+from torchless.server.json_codec import LARGE_BYTES, compute, is_large
 from torchless.server.models import ServedModel
 from torchless.server.openapi import ModelName
 from torchless.server.server_request import ServerRequest
@@ -161,6 +163,7 @@ def model_ready(name: ModelName, request: ServerRequest) -> Response[Readiness]:
     status_code=200,
     responses={200: ResponseSpec(TensorResponse, description="The outputs.")},
     operation_class=TensorOperation,
+    opt={"binary_body": True},
 )
 async def infer(
     name: ModelName,
@@ -169,10 +172,13 @@ async def infer(
     """Run a model on texts. The parameters of the request are options of the model's pipeline."""
     served = request.registry[name]
     signature = signature_of(served.pipeline)
-    data, raw = read_request(await request.body(), request.headers.get(JSON_LENGTH))
-    texts = texts_of(data.inputs, raw)
-    tensors = await _answer(served, signature, data, texts)
-    body, json_length = write_response(name, tensors, request_id=data.id, binary=_binary_outputs(data, tensors))
+    body = await request.body()
+    read = partial(_read, body, request.headers.get(JSON_LENGTH))
+    data, texts = await compute(read, large=len(body) > LARGE_BYTES)
+    calls = signature.calls_for([output.name for output in data.outputs] if data.outputs else None)
+    results = await _answer(served, signature, data, calls, texts)
+    write = partial(_write, name, data, calls, results)
+    body, json_length = await compute(write, large=is_large(results))
     if json_length is None:
         return Response(body, media_type="application/json")
     return Response(body, media_type="application/octet-stream", headers={JSON_LENGTH: str(json_length)})
@@ -187,18 +193,34 @@ INTERFACE = Interface(
 )
 
 
+def _read(body: bytes, json_length: str | None) -> tuple[TensorRequest, Mapping[str, list[str]]]:
+    data, raw = read_request(body, json_length)
+    return data, texts_of(data.inputs, raw)
+
+
 async def _answer(
-    served: ServedModel, signature: Signature, data: TensorRequest, texts: Mapping[str, list[str]]
-) -> Tensors:
-    names = [output.name for output in data.outputs] if data.outputs else None
-    calls = signature.calls_for(names)
+    served: ServedModel,
+    signature: Signature,
+    data: TensorRequest,
+    calls: Sequence[PipelineCall],
+    texts: Mapping[str, list[str]],
+) -> list[list[Any]]:
+    """Return the results of each call of the pipeline."""
     inputs, options = signature.inputs_of(texts)
     check_no_template(data.parameters)
     options = {name: value for name, value in data.parameters.items() if name != "binary_data_output"} | options
+    return [await served.answer(inputs, call.merge_options(options)) for call in calls]
+
+
+def _write(
+    model: str, data: TensorRequest, calls: Sequence[PipelineCall], results: Sequence[Sequence[Any]]
+) -> tuple[bytes, int | None]:
     tensors: dict[str, Any] = {}
-    for call in calls:
-        tensors |= call.arrays(await served.answer(inputs, call.merge_options(options)))
-    return tensors if names is None else {name: tensors[name] for name in names}
+    for call, result in zip(calls, results, strict=True):
+        tensors |= call.arrays(result)
+    if data.outputs:
+        tensors = {output.name: tensors[output.name] for output in data.outputs}
+    return write_response(model, tensors, request_id=data.id, binary=_binary_outputs(data, tensors))
 
 
 def _binary_outputs(data: TensorRequest, tensors: Tensors) -> set[str]:

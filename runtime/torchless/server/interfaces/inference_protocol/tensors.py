@@ -2,14 +2,15 @@
 
 from collections.abc import Collection, Mapping
 from math import prod
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import numpy as np
+from litestar.exceptions import ClientException
 from numpy.typing import NDArray
 
 from torchless.errors import InputError
-from torchless.server.server_request import surrogate_problem
+from torchless.server.json_codec import read_json, write_json
 
 __all__ = [
     "JSON_LENGTH",
@@ -32,6 +33,7 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 _DATATYPES = {"O": "BYTES", "f": "FP32", "i": "INT64"}
 _STORED: dict[str, np.dtype[Any]] = {"f": np.dtype("<f4"), "i": np.dtype("<i8")}
 _MAX_LENGTH_DIGITS = 20
+_MAX_DIMENSIONS = 32
 _LENGTH_BYTES = 4  # the size of the length before each text of a BYTES tensor, little-endian
 
 
@@ -47,7 +49,7 @@ class InputTensor(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    shape: list[int]
+    shape: Annotated[list[int], msgspec.Meta(max_length=_MAX_DIMENSIONS)]
     datatype: str
     parameters: dict[str, Any] = {}
     data: list[Any] | None = None
@@ -124,7 +126,7 @@ def read_request(body: bytes, json_length: str | None) -> tuple[TensorRequest, b
         The request, and the bytes behind the JSON.
 
     Raises:
-        InputError: The body is not a request of this protocol.
+        InputError: The body is not JSON, is beyond the limits of `read_json`, or is not a request of this protocol.
     """
     end = len(body)
     if json_length is not None:
@@ -136,11 +138,11 @@ def read_request(body: bytes, json_length: str | None) -> tuple[TensorRequest, b
             )
         end = int(json_length)
     try:
-        return msgspec.json.decode(body[:end], type=TensorRequest), body[end:]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        problem = surrogate_problem(body[:end]) if isinstance(error, msgspec.DecodeError) else None
+        return read_json(body[:end], TensorRequest), body[end:]
+    except (ClientException, msgspec.ValidationError) as error:
+        problem = error.detail if isinstance(error, ClientException) else str(error)
         raise InputError(
-            problem or f"The request cannot be read: {error}.",
+            f"The request cannot be read: {problem}",
             hint='Give {"inputs": [{"name": …, "shape": …, "datatype": "BYTES", "data": […]}]}.',
         ) from error
 
@@ -204,7 +206,7 @@ def write_response(
             raw.append(_as_bytes(array))
             output.parameters = {"binary_data_size": len(raw[-1])}
         else:
-            output.data = array.ravel().tolist()
+            output.data = msgspec.Raw(write_json(array.ravel()))  # type: ignore[assignment]
         outputs.append(output)
     response_id = msgspec.UNSET if request_id is None else request_id
     encoded = msgspec.json.encode(TensorResponse(model_name=model, id=response_id, outputs=outputs))

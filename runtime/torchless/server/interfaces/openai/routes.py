@@ -43,6 +43,7 @@ from torchless.server.interfaces.openai.schemas import (
     TextChoice,
     Usage,
 )
+from torchless.server.json_codec import LARGE_BYTES, compute
 from torchless.server.models import Registry, ServedModel
 from torchless.server.openapi import ModelNameField, OptionalModelName, StreamedOperation
 from torchless.server.server_request import ServerRequest
@@ -82,7 +83,7 @@ async def embeddings(
     """Return an embedding for each text. The model's folder selects the pooling."""
     served = _served(request.registry, name or data.model, "feature-extraction")
     with _parameter_errors("input"):
-        texts, _ = _decode_inputs(data.input, served.pipeline.tokenizer, skip_special_tokens=True)
+        texts, _ = await _texts_of(served, data.input, skip_special_tokens=True)
     width = served.pipeline.model.config.width
     if data.dimensions is not None and data.dimensions > width:
         raise ParameterError(
@@ -111,7 +112,7 @@ async def completions(
     """Continue texts."""
     served = _served(request.registry, name or data.model, "text-generation")
     with _parameter_errors("prompt"):
-        prompts, are_tokens = _decode_inputs(data.prompt, served.pipeline.tokenizer)
+        prompts, are_tokens = await _texts_of(served, data.prompt)
     options = completion_options(data) | ({"add_special_tokens": False} if are_tokens else {})
     return await _generate(served, prompts, options, data, _COMPLETION, prefixes=prompts if data.echo else None)
 
@@ -126,7 +127,7 @@ async def chat_completions(
     served = _served(request.registry, name or data.model, "text-generation")
     options = chat_options(data, max_tokens=served.pipeline.context_length)
     with _parameter_errors("messages"):
-        messages = messages_of(data)
+        messages = await compute(partial(messages_of, data), large=CURRENT_SLOT.get().body_bytes > LARGE_BYTES)
     return await _generate(served, [tuple(messages)], options, data, _CHAT)
 
 
@@ -215,6 +216,7 @@ async def _generate(
         form: The form of the response.
         prefixes: A text before the answers to each prompt; by default an empty text.
     """
+    served.check_count(prompts)
     _check_biases(request, served.pipeline.tokenizer)
     prefixes = prefixes or [""] * len(prompts)
     reply: Callable[..., Completion | Chat] = partial(
@@ -282,30 +284,40 @@ def _parameter_errors(name: str) -> Iterator[None]:
         raise ParameterError(error.problem, hint=error.hint, parameter=name) from error
 
 
-def _decode_inputs(
-    inputs: str | Sequence[Any], tokenizer: Tokenizer, *, skip_special_tokens: bool = False
+async def _texts_of(
+    served: ServedModel, inputs: str | Sequence[Any], *, skip_special_tokens: bool = False
 ) -> tuple[list[str], bool]:
     """Return the inputs as texts, and whether they were token ids.
 
     Args:
+        served: The model.
         inputs: A text, a list of texts, a list of token ids, or a list of such lists.
-        tokenizer: The tokenizer of the model.
         skip_special_tokens: Leave out the special tokens of the model.
 
     Raises:
-        InputError: There are no inputs, an input is neither a text nor token ids, or there is no such token id.
+        InputError: There are no inputs, an input is neither a text nor token ids, there is no such token id, or there
+            are more token ids than tokens in an input.
+        LimitError: There are too many inputs.
     """
     if isinstance(inputs, str):
         return [inputs], False
-    if inputs and all(isinstance(item, str) for item in inputs):
-        return list(inputs), False
-    token_lists: list[Any] = [list(inputs)] if all(isinstance(item, int) for item in inputs) else list(inputs)
+    decode = partial(_decode_inputs, served, inputs, skip_special_tokens=skip_special_tokens)
+    return await compute(decode, large=CURRENT_SLOT.get().body_bytes > LARGE_BYTES)
+
+
+def _decode_inputs(served: ServedModel, inputs: Sequence[Any], *, skip_special_tokens: bool) -> tuple[list[str], bool]:
+    tokenizer = served.pipeline.tokenizer
+    token_lists: list[Any] = [inputs] if inputs and all(isinstance(item, int) for item in inputs) else list(inputs)
+    served.check_count(token_lists)
+    if inputs and all(isinstance(item, str) for item in token_lists):
+        return token_lists, False
     if not inputs or not all(isinstance(item, list) and item for item in token_lists):
         raise InputError(
             f"There are {len(inputs)} inputs, some of them empty or of different kinds.",
             hint="Give a text, a list of texts, a list of token ids, or a list of lists of token ids.",
         )
     for tokens in token_lists:
+        served.check_token_ids(tokens)
         if (unknown := _unknown(tokens, tokenizer)) is not None:
             raise InputError(
                 f"There is no token {unknown}.", hint="Give token ids of this model's tokenizer, or texts."

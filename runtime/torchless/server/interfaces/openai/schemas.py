@@ -26,6 +26,7 @@ __all__ = [
 
 FinishReason = Literal["stop", "length"]
 Token = Annotated[int, Meta(ge=0, lt=2**31)]
+Stop = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 
 class ModelCard(Struct, kw_only=True):
@@ -123,13 +124,9 @@ class GenerationRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
-    stop: (
-        Annotated[str, Meta(min_length=1)]
-        | Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(max_length=4)]
-        | None
-    ) = None
+    stop: Stop | Annotated[list[Stop], Meta(max_length=4)] | None = None
     seed: Annotated[int, Meta(ge=0)] | None = None
-    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    logit_bias: Annotated[dict[str, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     frequency_penalty: float | None = None

@@ -7,7 +7,7 @@ from litestar import get, post
 from litestar.params import JSONBody
 
 from torchless import __version__
-from torchless.errors import InputError, TaskError
+from torchless.errors import InputError, TaskError, shortened
 from torchless.models.pooling import Pooling, declares_pooling
 from torchless.server.embeddings import add_prompt, check_not_empty, similarities
 from torchless.server.exceptions import UnknownModelError
@@ -35,6 +35,9 @@ from torchless.tokenization.tokenizer import Encoding
 
 __all__ = ["INTERFACE"]
 
+_MAX_TEXTS = 2  # in an input
+# The tokens of a text are objects, which take some hundred times the memory of its characters.
+_MAX_TOKENIZED_CHARACTERS = 131_072
 _DTYPES = {"fp32": "float32", "fp16": "float16"}
 
 
@@ -47,7 +50,7 @@ async def embed(
     """Return an embedding for each text. The model's sentence-transformers files select the pooling."""
     served = _served(request.registry, name, "feature-extraction")
     options = {"pooling": "auto", "normalize": data.normalize, **_truncation(served, data)}
-    texts = add_prompt(served, _listed(data.inputs), data.prompt_name)
+    texts = add_prompt(served, _listed(served, data.inputs), data.prompt_name)
     return await served.answer(texts, options)
 
 
@@ -59,7 +62,7 @@ async def embed_all(
 ) -> list[list[list[float]]]:
     """Return an embedding for each token of the texts."""
     served = _served(request.registry, name, "feature-extraction")
-    texts = add_prompt(served, _listed(data.inputs), data.prompt_name)
+    texts = add_prompt(served, _listed(served, data.inputs), data.prompt_name)
     return [hidden for (hidden,) in await served.answer(texts, _truncation(served, data))]
 
 
@@ -84,6 +87,8 @@ async def predict(
 ) -> list[Prediction | list[Prediction]]:
     """Classify texts, or pairs of texts. The result has all labels, the best first."""
     served = _served(request.registry, name, "text-classification")
+    if len(data.inputs) > _MAX_TEXTS and not isinstance(data.inputs, str):
+        served.check_count(data.inputs)
     is_single, inputs = _texts_or_pairs(data.inputs)
     options = {"top_k": None, "function_to_apply": "none" if data.raw_scores else None, **_truncation(served, data)}
     results = await served.answer(inputs, options)
@@ -99,8 +104,8 @@ async def rerank(
 ) -> list[Rank]:
     """Rank texts by their relevance for a query, the best first."""
     served = _served(request.registry, name, "text-ranking")
-    check_not_empty(data.texts, "texts")
     served.check_count(data.texts)
+    check_not_empty(data.texts, "texts")
     options = {"function_to_apply": "none" if data.raw_scores else "sigmoid", **_truncation(served, data)}
     (ranked,) = await served.answer([{"query": data.query, "documents": data.texts}], options)
     return [
@@ -117,11 +122,14 @@ async def tokenize(
 ) -> list[list[SimpleToken]]:
     """Return the tokens of texts."""
     served = _served(request.registry, name)
-    texts = add_prompt(served, _listed(data.inputs), data.prompt_name)
-    served.check_count(texts)
-    encode = served.pipeline.tokenizer.encode_batch
-    encodings = await asyncio.to_thread(encode, texts, add_special_tokens=data.add_special_tokens)
-    return [_tokens(text, encoding) for text, encoding in zip(texts, encodings, strict=True)]
+    texts = add_prompt(served, _listed(served, data.inputs), data.prompt_name)
+    characters, max_characters = sum(map(len, texts)), _MAX_TOKENIZED_CHARACTERS
+    if characters > max_characters:
+        raise InputError(
+            f"The inputs have {characters} characters, and the limit is {max_characters}.",
+            hint="Send several requests.",
+        )
+    return await asyncio.to_thread(_tokenize, served, texts, add_special_tokens=data.add_special_tokens)
 
 
 @post(["/decode", "/models/{name:str}/decode"], status_code=200)
@@ -132,12 +140,7 @@ async def decode(
 ) -> list[str]:
     """Return the texts of token ids."""
     served = _served(request.registry, name)
-    tokenizer = served.pipeline.tokenizer
-    id_lists: list[Any] = list(data.ids) if any(isinstance(ids, list) for ids in data.ids) else [data.ids]
-    for ids in id_lists:
-        _check_ids(ids, len(tokenizer))
-    served.check_count(id_lists)
-    return await asyncio.to_thread(tokenizer.batch_decode, id_lists, skip_special_tokens=data.skip_special_tokens)
+    return await asyncio.to_thread(_decode, served, data.ids, skip_special_tokens=data.skip_special_tokens)
 
 
 @get(["/info", "/models/{name:str}/info"], sync_to_thread=False)
@@ -179,6 +182,21 @@ def _served(registry: Registry, name: str | None, *tasks: str) -> ServedModel:
     return served
 
 
+def _tokenize(served: ServedModel, texts: list[str], *, add_special_tokens: bool) -> list[list[SimpleToken]]:
+    encodings = served.pipeline.tokenizer.encode_batch(texts, add_special_tokens=add_special_tokens)
+    return [_tokens(text, encoding) for text, encoding in zip(texts, encodings, strict=True)]
+
+
+def _decode(served: ServedModel, ids: list[int | list[int]], *, skip_special_tokens: bool) -> list[str]:
+    tokenizer = served.pipeline.tokenizer
+    id_lists: list[Any] = list(ids) if any(isinstance(item, list) for item in ids) else [ids]
+    served.check_count(id_lists)
+    for id_list in id_lists:
+        _check_ids(id_list, len(tokenizer))
+        served.check_token_ids(id_list)
+    return tokenizer.batch_decode(id_lists, skip_special_tokens=skip_special_tokens)
+
+
 def _truncation(served: ServedModel, request: TruncatedRequest) -> dict[str, Any]:
     """Return the options of the pipeline for texts that are too long for the model or for this server."""
     options = {"truncation": bool(request.truncate), "truncation_side": request.truncation_direction.lower()}
@@ -188,8 +206,9 @@ def _truncation(served: ServedModel, request: TruncatedRequest) -> dict[str, Any
     return options
 
 
-def _listed(inputs: str | list[str]) -> list[str]:
+def _listed(served: ServedModel, inputs: str | list[str]) -> list[str]:
     texts = [inputs] if isinstance(inputs, str) else inputs
+    served.check_count(texts)
     check_not_empty(texts, "inputs")
     return texts
 
@@ -206,7 +225,7 @@ def _texts_or_pairs(inputs: str | list[str | list[str]]) -> tuple[bool, list[Any
 def _text_or_pair(texts: Any) -> Any:
     if not isinstance(texts, list) or len(texts) not in {1, 2} or not any(texts):
         raise InputError(
-            f"The input {texts!r} is neither a text nor a pair.",
+            f"The input {shortened(texts)} is neither a text nor a pair.",
             hint='Give "a text", ["a text", "its pair"], or several: [["a text"], ["a text", "its pair"]].',
         )
     return texts[0] if len(texts) == 1 else {"text": texts[0], "text_pair": texts[1]}
@@ -214,7 +233,7 @@ def _text_or_pair(texts: Any) -> Any:
 
 def _check_ids(ids: Any, tokens: int) -> None:
     if not isinstance(ids, list) or not ids:
-        raise InputError(f"The ids are {ids!r}.", hint="Give a list of ids, or a list of such lists.")
+        raise InputError(f"The ids are {shortened(ids)}.", hint="Give a list of ids, or a list of such lists.")
     invalid_ids = [token_id for token_id in ids if not 0 <= token_id < tokens]
     if invalid_ids:
         raise InputError(f"No token has the id {invalid_ids[0]}.", hint=f"Ids are from 0 to {tokens - 1}.")
