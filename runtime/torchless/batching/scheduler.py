@@ -1,8 +1,8 @@
 """The scheduler of a single caller's rows: it plans batches, runs them, and returns the outputs in the order of the rows."""
 
-import os
+from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 
 from torchless.batching.batch_runner import BatchRunner
 from torchless.batching.policy import in_order, plan
@@ -36,15 +36,6 @@ class Scheduler:
         self._max_batch_tokens = max_batch_tokens
         self._model = model
         self._max_batch_rows = max_batch_rows
-        self._executor: tuple[int, ThreadPoolExecutor] | None = None
-
-    @property
-    def _workers(self) -> ThreadPoolExecutor:
-        """The threads of this process: a fork has none of its parent's."""
-        if self._executor is None or self._executor[0] != os.getpid():
-            workers = ThreadPoolExecutor(self._model.session.workers, thread_name_prefix="torchless")
-            self._executor = os.getpid(), workers
-        return self._executor[1]
 
     def run(self, rows: Sequence[Row], *, max_batch_rows: int | None = None) -> list[RowOutput]:
         """Return the outputs of each row, in the order of the rows.
@@ -89,14 +80,44 @@ class Scheduler:
         """Start to run rows on other threads, and return a function that waits for their outputs."""
         most = max_batch_rows or self._max_batch_rows or self._model.max_batch_rows(self._max_batch_tokens)
         batches = plan([len(row) for row in rows], max_batch_tokens=self._max_batch_tokens, max_batch_rows=most)
-        futures = [self._workers.submit(self._runner.run, [rows[index] for index in batch]) for batch in batches]
+        waiting: SimpleQueue[int] = SimpleQueue()
+        finished: SimpleQueue[tuple[int, list[RowOutput] | BaseException]] = SimpleQueue()
+        for index in range(len(batches)):
+            waiting.put(index)
+
+        def work() -> None:
+            while (index := _next(waiting)) is not None:
+                try:
+                    finished.put((index, self._runner.run([rows[row] for row in batches[index]])))
+                except BaseException as error:  # noqa: BLE001 - the caller gets any exception
+                    finished.put((index, error))
+
+        # Each call has threads of its own, without the handshakes of `threading`: an interrupt of the caller leaves no lock
+        # behind that a later call needs, and a fork no pool without threads.
+        for _ in range(min(self._model.session.workers, len(batches))):
+            try:
+                start_new_thread(work, ())
+            except RuntimeError:  # the system has no more threads
+                work()
 
         def outputs() -> list[RowOutput]:
+            found: dict[int, list[RowOutput]] = {}
             try:
-                return in_order(batches, (future.result() for future in futures))
-            except BaseException:  # after an interrupt too, waiting batches must not run
-                for future in futures:
-                    future.cancel()
-                raise
+                while len(found) < len(batches):
+                    index, result = finished.get()
+                    if isinstance(result, BaseException):
+                        raise result
+                    found[index] = result
+            finally:  # after an error or an interrupt, waiting batches must not run
+                while _next(waiting) is not None:
+                    pass
+            return in_order(batches, (found[index] for index in range(len(batches))))
 
         return outputs
+
+
+def _next(waiting: SimpleQueue[int]) -> int | None:
+    try:
+        return waiting.get_nowait()
+    except Empty:
+        return None

@@ -1,11 +1,10 @@
 """A graph in one or two ONNX Runtime sessions: for a run on all cores, and for parallel runs on a core each."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
@@ -19,6 +18,7 @@ from torchless.ort.cpu_cores import CPU_CORES
 from torchless.ort.mapped_graph import mapped_graph
 from torchless.ort.providers import CPU, check_providers, chosen_providers, use_providers
 from torchless.ort.saturation import eight_bit_products_saturate
+from torchless.semaphore import Semaphore
 
 __all__ = ["Session", "Tensor", "single_threaded"]
 
@@ -100,7 +100,7 @@ class Session:
         self.on_cpu = self.providers == (CPU,)
         self.workers = min(self.threads, CPU_CORES.count) if self.on_cpu else 1
         self._plan_memory = plan_memory
-        self._reloading = Lock()
+        self._reloading = Semaphore()
         self._load_sessions()
         _SESSIONS.add(self)
         self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
@@ -127,28 +127,24 @@ class Session:
             return self._run_session(self._session, feeds, outputs)
         if CPU_CORES.contended:
             self._contended_runs += 1
-        acquired = CPU_CORES.acquire(self.threads, or_single=self._contended_runs > _CONTENDED_RUNS)
-        try:
-            session = self._session if acquired >= self.workers else self._single_threaded_session()
+        with CPU_CORES.lend(self.threads, or_single=self._contended_runs > _CONTENDED_RUNS) as cores:
+            session = self._session if cores >= self.workers else self._single_threaded_session()
             return self._run_session(session, feeds, outputs)
-        finally:
-            CPU_CORES.release(acquired)
 
     def after_fork(self) -> None:
         """Prepare for a new process: its first run loads the graph again."""
-        self._reloading = Lock()
         _never_destroy(self._session, self._single_threaded)
 
     def _load_sessions(self) -> None:
         self._session = self._load(self.threads, plan_memory=self._plan_memory)
         self._single_threaded = self._session if self.threads == 1 else None
-        self._loading = Lock()
+        self._loading = Semaphore()
         self._contended_runs = 0
         self._pid = os.getpid()
 
     def _load_after_fork(self) -> None:
         """Load again, since the threads of ONNX Runtime exist in the parent process alone."""
-        with self._reloading:
+        with self._reloading.lend():
             if self._pid != os.getpid():
                 self._load_sessions()
 
@@ -182,7 +178,7 @@ class Session:
         return arrays
 
     def _single_threaded_session(self) -> ort.InferenceSession:
-        with self._loading:
+        with self._loading.lend():
             if self._single_threaded is None:
                 # Competing runs are batches of many shapes: their memory plans would fill memory, and seldom be used.
                 self._single_threaded = self._load(threads=1, plan_memory=False)
@@ -232,20 +228,15 @@ class Session:
         return model
 
 
-@contextmanager
-def single_threaded(*sessions: Session) -> Iterator[None]:
-    """Make runs within the context use the single-threaded session, as if they competed for cores.
+def single_threaded(*sessions: Session) -> AbstractContextManager[object]:
+    """Make runs within a `with` statement use the single-threaded session, as if they competed for cores.
 
     Args:
         sessions: The sessions that run, all on this thread.
     """
     for session in sessions:
         session.prepare_for_contention()
-    acquired = CPU_CORES.acquire(1, or_single=True) if any(session.workers > 1 for session in sessions) else 0
-    try:
-        yield
-    finally:
-        CPU_CORES.release(acquired)
+    return CPU_CORES.lend() if any(session.workers > 1 for session in sessions) else nullcontext()
 
 
 def _never_destroy(*sessions: ort.InferenceSession | None) -> None:

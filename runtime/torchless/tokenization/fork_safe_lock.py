@@ -1,38 +1,50 @@
-"""Locks that no other thread holds while a process forks."""
+"""Locks that no other thread holds while a process forks or exits."""
 
+import atexit
 import os
-from threading import Lock
+import sys
 from weakref import WeakSet
+
+from torchless.semaphore import Claim, Semaphore
 
 __all__ = ["fork_safe_lock"]
 
-_LOCKS: WeakSet[Lock] = WeakSet()
-_FORKING = Lock()
-_HELD: list[Lock] = []
+_LOCKS: WeakSet[Semaphore] = WeakSet()
+_FORKING = Semaphore()
+_HELD: list[Claim] = []
+# The longest wait for another thread when the process exits.
+_EXIT_TIMEOUT_S = 10.0
 
 
-def fork_safe_lock() -> Lock:
-    """Return a new lock. A fork waits for it, since it would be held for ever in the child process of a thread that holds it.
+def fork_safe_lock() -> Semaphore:
+    """Return a new lock: `with lock.lend():`. A fork waits for it, and so does the exit of the process.
 
-    What the lock guards is then never in the middle of a change in the child process either.
+    What the lock guards is then never in the middle of a change in the child process, and no daemon thread is in native code
+    while Python exits.
     """
-    lock = Lock()
+    lock = Semaphore()
     _LOCKS.add(lock)
     return lock
 
 
 def _acquire() -> None:
-    _FORKING.acquire()
-    for lock in list(_LOCKS):
-        lock.acquire()
-        _HELD.append(lock)
+    frame = sys._getframe(1)  # noqa: SLF001 - the function that forks holds the locks
+    for lock in (_FORKING, *_LOCKS):
+        claim = lock.lend()
+        claim.acquire(frame)
+        _HELD.append(claim)
 
 
 def _release() -> None:
     while _HELD:
         _HELD.pop().release()
-    _FORKING.release()
 
 
+def _close() -> None:
+    for lock in list(_LOCKS):
+        lock.close(_EXIT_TIMEOUT_S)
+
+
+atexit.register(_close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_acquire, after_in_parent=_release, after_in_child=_release)

@@ -243,7 +243,7 @@ class Tokenizer(Vocabulary):
             InputError: A text cannot be encoded, or cannot be cut by this strategy.
             OptionError: The stride is not smaller than what truncation leaves of a text.
         """
-        with self._lock:  # truncation is a state of the backend, which other threads use too
+        with self._lock.lend():  # truncation is a state of the backend, which other threads use too
             if truncation != self._truncation:
                 self._truncation = None
                 enable_truncation(self._backend, truncation, side=self.truncation_side)
