@@ -1,4 +1,4 @@
-"""Locks that no other thread holds while a process forks or exits."""
+"""Forks of a process that has tokenizers: locks that no other thread holds then, and threads that a child does not have."""
 
 import atexit
 import os
@@ -7,11 +7,13 @@ from weakref import WeakSet
 
 from torchless.semaphore import Claim, Semaphore
 
-__all__ = ["fork_safe_lock"]
+__all__ = ["fork_safe_lock", "threads_used"]
 
 _LOCKS: WeakSet[Semaphore] = WeakSet()
 _FORKING = Semaphore()
 _HELD: list[Claim] = []
+_PARALLELISM = "TOKENIZERS_PARALLELISM"
+_used_threads = False
 # The longest wait for another thread when the process exits.
 _EXIT_TIMEOUT_S = 10.0
 
@@ -27,6 +29,12 @@ def fork_safe_lock() -> Semaphore:
     return lock
 
 
+def threads_used() -> None:
+    """Note that the package tokenizers has started its threads: a child process must not wait for them."""
+    global _used_threads  # noqa: PLW0603 - it is the state of the process
+    _used_threads = True
+
+
 def _acquire() -> None:
     frame = sys._getframe(1)  # noqa: SLF001 - the function that forks holds the locks
     for lock in (_FORKING, *_LOCKS):
@@ -40,6 +48,12 @@ def _release() -> None:
         _HELD.pop().release()
 
 
+def _release_in_child() -> None:
+    _release()
+    if _used_threads and _PARALLELISM in os.environ:  # by default, tokenizers finds out by itself
+        os.environ[_PARALLELISM] = "false"
+
+
 def _close() -> None:
     for lock in list(_LOCKS):
         lock.close(_EXIT_TIMEOUT_S)
@@ -47,4 +61,4 @@ def _close() -> None:
 
 atexit.register(_close)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_acquire, after_in_parent=_release, after_in_child=_release)
+    os.register_at_fork(before=_acquire, after_in_parent=_release, after_in_child=_release_in_child)

@@ -19,7 +19,7 @@ from torchless.tokenization.chat_template import (
     render,
 )
 from torchless.tokenization.encoding import BatchEncoding, as_array, encoding_columns, encoding_error, spans_mask
-from torchless.tokenization.fork_safe_lock import fork_safe_lock
+from torchless.tokenization.fork_safe_lock import fork_safe_lock, threads_used
 from torchless.tokenization.languages import LanguageFrame, language_frame
 from torchless.tokenization.padding import NO_LIMIT_ABOVE, Padding, pad_encodings, padded_width
 from torchless.tokenization.pickling import reduced
@@ -251,6 +251,7 @@ class Tokenizer(Vocabulary):
             try:
                 if len(texts) == 1 and isinstance(texts[0], str):  # a batch would wake the backend's threads
                     return [self._backend.encode(texts[0], add_special_tokens=add_special_tokens)]
+                threads_used()
                 return list(
                     self._backend.encode_batch(
                         list(texts), add_special_tokens=add_special_tokens, is_pretokenized=is_split_into_words
