@@ -9,6 +9,7 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 from torchless.errors import InputError, MissingExtraError, OptionError, nearest
+from torchless.folder.json_files import read_text
 from torchless.folder.layout import CHAT_TEMPLATE, CHAT_TEMPLATES
 from torchless.folder.model_folder import ModelFolder
 from torchless.tokenization.tool_schemas import tool_schema
@@ -50,7 +51,7 @@ def read_templates(folder: ModelFolder, config: Mapping[str, Any]) -> str | dict
     paths = {path.stem: path for path in sorted((folder.path / CHAT_TEMPLATES).glob("*.jinja"))}
     if folder.has(CHAT_TEMPLATE):
         paths = {"default": folder.file(CHAT_TEMPLATE), **paths}
-    files = {name: path.read_text(encoding="utf-8") for name, path in paths.items()}
+    files = {name: read_text(path) for name, path in paths.items()}
     if files:
         return files["default"] if files.keys() == {"default"} else files
     declared = config.get("chat_template")
