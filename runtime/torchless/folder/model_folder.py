@@ -1,6 +1,7 @@
 """An exported folder, or one of the Hub's cache: configuration, manifest, graphs, and what can be checked at once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -280,7 +281,7 @@ class ModelFolder:
         variants = self.manifest.variants.values() if self.manifest else ()
         return next((variant for variant in variants if any(part.file == name for part in variant.graphs)), None)
 
-    def batch_dependent(self, graph: Path) -> bool | None:
+    def batch_dependent(self, graph: Path, *, holds: Callable[[bytes], bool] | None = None) -> bool | None:
         """Whether an answer of a graph depends on the rows that share its batch; None where only a run can show it.
 
         The manifest says. Where it does not, the graph is searched for operators that choose one scale for all rows:
@@ -288,9 +289,11 @@ class ModelFolder:
 
         Args:
             graph: An ONNX file of the folder.
+            holds: Tells whether the graph holds some bytes; by default, the file is searched.
         """
         variant = self.variant_of(graph.relative_to(self.path).as_posix())
-        return variant.batch_dependent if variant else _holds(graph, _SCALES_A_BATCH) or None
+        holds = holds or partial(_holds, graph)
+        return variant.batch_dependent if variant else holds(_SCALES_A_BATCH) or None
 
 
 def _is_setting(name: str) -> bool:

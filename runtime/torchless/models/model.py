@@ -99,7 +99,7 @@ class Model:
 
         The manifest or the graph's operators say; otherwise two short runs show it, the first time that rows share a batch.
         """
-        known = self.folder.batch_dependent(self.session.graph)
+        known = self.folder.batch_dependent(self.session.graph, holds=self.session.holds)
         if known is not None:
             return known
         decoder = self.task.cached and not self.task.encoder_decoder
@@ -286,7 +286,7 @@ class Model:
             raise InputError("input_ids has no texts.", hint="Give at least one.")
         if "attention_mask" not in feeds and self.static_tokens not in (None, shape[-1]):
             raise InputError(
-                f"The text has {shape[-1]} tokens, and {self.session.graph} takes exactly {self.static_tokens}: "
+                f"The text has {shape[-1]} tokens, and {self.session.graph.name} takes exactly {self.static_tokens}: "
                 "it has no attention_mask, so padding would count.",
                 hint="Export the graph with an attention_mask, or with axes of any length: torchless export MODEL OUT",
             )

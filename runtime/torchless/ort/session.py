@@ -1,6 +1,7 @@
 """A graph in one or two ONNX Runtime sessions: for a run on all cores, and for parallel runs on a core each."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,9 +14,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from torchless.errors import CheckpointError, InputError, check_whole_number
-from torchless.folder.onnx_file import external_files
 from torchless.ort.cpu_cores import CPU_CORES
-from torchless.ort.mapped_graph import mapped_graph
+from torchless.ort.graph_files import GraphFiles
 from torchless.ort.providers import CPU, check_providers, chosen_providers, use_providers
 from torchless.ort.saturation import eight_bit_products_saturate
 from torchless.semaphore import Semaphore
@@ -36,6 +36,9 @@ _NUMPY_DTYPES = {
     "tensor(uint32)": np.dtype(np.uint32),
     "tensor(uint64)": np.dtype(np.uint64),
 }
+_OUT_OF_MEMORY = re.compile("bad_alloc|[Ff]ailed to allocate memory|[Cc]annot allocate memory|[Oo]ut of memory")
+# A line of ONNX Runtime's code, which its errors begin with.
+_SOURCE_FILE = re.compile(r"/\S*/onnxruntime/\S+\s")
 _UNKNOWN_DTYPE = np.dtype(object)
 # ONNX Runtime writes an error to stderr before it raises the same error; the lines would stand beside ours.
 _FATAL_ONLY = 4
@@ -95,6 +98,7 @@ class Session:
     ) -> None:
         check_whole_number("threads", threads, at_least=1, hint="Give a number of threads, or None.")
         self.graph = graph
+        self._files = GraphFiles(graph)
         self.threads = threads or CPU_CORES.count
         self.providers = chosen_providers(providers)
         self.on_cpu = self.providers == (CPU,)
@@ -130,6 +134,10 @@ class Session:
         with CPU_CORES.lend(self.threads, or_single=self._contended_runs > _CONTENDED_RUNS) as cores:
             session = self._session if cores >= self.workers else self._single_threaded_session()
             return self._run_session(session, feeds, outputs)
+
+    def holds(self, name: bytes) -> bool:
+        """Return whether the graph's file holds some bytes, such as the name of an operator."""
+        return self._files.holds(name)
 
     def after_fork(self) -> None:
         """Prepare for a new process: its first run loads the graph again."""
@@ -167,14 +175,14 @@ class Session:
             arrays: list[NDArray[Any]] = session.run(outputs, feeds)
         except Exception as error:  # ONNX Runtime's errors have no common base class but Exception
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
-            line = _first_line(error)
+            line = _SOURCE_FILE.sub("", _first_line(error))
             hint = "Check the shapes: the graph may take other lengths. truncation=True, max_length=N cuts a text."
             if "out of data bounds" in line:
                 hint = (
                     "A token id or a position is beyond a table of the model: use the model's tokenizer, or cut the text with "
                     "truncation=True, max_length=N."
                 )
-            raise InputError(f"{self.graph} refuses these inputs ({shapes}): {line}", hint=hint) from error
+            raise InputError(f"{self.graph.name} refuses these inputs ({shapes}): {line}", hint=hint) from error
         return arrays
 
     def _single_threaded_session(self) -> ort.InferenceSession:
@@ -185,6 +193,20 @@ class Session:
             return self._single_threaded
 
     def _load(self, threads: int, *, plan_memory: bool) -> ort.InferenceSession:
+        path = self._files.path()
+        if path is not None:
+            try:
+                session = self._load_from(path, threads, plan_memory=plan_memory)
+            except CheckpointError:
+                if self._files.is_at(path):
+                    raise
+            else:
+                if self._files.is_at(path):  # nobody replaced the files meanwhile
+                    return session
+        return self._load_from(None, threads, plan_memory=plan_memory)
+
+    def _load_from(self, path: Path | None, threads: int, *, plan_memory: bool) -> ort.InferenceSession:
+        """Load the graph from a path or, if that is None, from the open files."""
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.log_severity_level = _FATAL_ONLY
@@ -198,34 +220,33 @@ class Session:
         slow = ["SkipLayerNormFusion"] if self.on_cpu else None
         try:
             session = ort.InferenceSession(
-                self._model(settings),
+                self._model(path, settings),
                 settings,
                 providers=providers,
                 disabled_optimizers=slow,
                 enable_fallback=not self.on_cpu,  # it prints that it tries the CPU next
             )
+        except CheckpointError:
+            raise
         except Exception as error:  # as above
+            line = _first_line(error)
+            if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(line):
+                raise CheckpointError(
+                    f"There is not enough memory to load {self.graph}: {line}",
+                    hint="Free memory, or load a smaller variant, such as dtype='q8'.",
+                ) from error
             raise CheckpointError(
-                f"ONNX Runtime cannot load {self.graph}: {_first_line(error)}",
+                f"ONNX Runtime cannot load {self.graph}: {line}",
                 hint="The file is damaged or needs another version of ONNX Runtime; copy it again, or export it again.",
             ) from error
         check_providers(self.providers, session.get_providers())
         return session
 
-    def _model(self, settings: ort.SessionOptions) -> str | bytes:
-        """Return the graph with its weights mapped from its file or, if another device needs the weights, its path."""
-        if not self.on_cpu:
-            return str(self.graph)
-        graph = self.graph.resolve()
-        try:
-            # In the Hub's cache, links point to files with other names: ONNX Runtime looks for weights beside the link.
-            if self.graph.is_symlink() and external_files(graph):
-                return str(self.graph)
-            model = mapped_graph(graph)
-        except ValueError:  # the file is damaged: ONNX Runtime raises with the reason
-            return str(self.graph)
-        settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
-        return model
+    def _model(self, path: Path | None, settings: ort.SessionOptions) -> str | bytes:
+        if path is None:
+            return self._files.model_in_memory(settings)
+        # If another device needs the weights, ONNX Runtime reads them.
+        return self._files.model_at(path, settings) if self.on_cpu else str(path)
 
 
 def single_threaded(*sessions: Session) -> AbstractContextManager[object]:
