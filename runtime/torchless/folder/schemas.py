@@ -39,6 +39,15 @@ def _is_token(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("content"), str))
 
 
+def _is_source(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(name) or "", str) for name in ("name", "revision"))
+        and _MAP_OF_TEXTS.holds(value.get("files", {}))
+        and ("base" not in value or _is_source(value["base"]))
+    )
+
+
 def _optional(rule: Rule) -> Rule:
     return Rule(lambda value: value is None or rule.holds(value), f"{rule.description}, or null")
 
@@ -178,7 +187,7 @@ MANIFEST: Mapping[str, Rule] = {
     "files": _MAP_OF_TEXTS,
     "max_tokens": _optional(_whole(1)),
     "rejected": _MAP_OF_TEXTS,
-    "source": _OBJECT,
+    "source": Rule(_is_source, "what an export writes: a name, a revision, the hashes of files"),
     "task": _TEXT,
     "variants": _mapping_of(_OBJECT, "objects"),
     "versions": _MAP_OF_TEXTS,

@@ -44,10 +44,11 @@ def _embedder(tiny, tmp_path):
 @pytest.mark.parametrize("make", [_classifier, _decoder, _embedder])
 def test_mutated_folders(make, tiny, tmp_path, request):
     folder, asker = make(tiny, tmp_path), Asker()
+    first = request.config.getoption("--first-mutation")
     assert asker.ask(folder) == "ok"
     failures = {}
     try:
-        for seed in range(request.config.getoption("--mutations")):
+        for seed in range(first, first + request.config.getoption("--mutations")):
             with mutated(folder, Path(tmp_path / "mutated"), seed) as mutations:
                 answer = asker.ask(tmp_path / "mutated")
             if answer != "ok":

@@ -6,7 +6,7 @@ from fixtures.chat_templates import CHATML, LLAMA_3, MISTRAL, QWEN_3
 from fixtures.checkpoints import byte_level_bpe
 
 from torchless.errors import InputError, MissingExtraError, OptionError
-from torchless.tokenization import chat_template
+from torchless.tokenization import chat_environment
 from torchless.tokenization.tokenizer import Tokenizer
 from torchless.tokenization.tool_schemas import tool_schema
 
@@ -161,7 +161,7 @@ def test_messages_are_left_as_they_are(tokenizer):
 
 
 def test_without_the_extra(tokenizer, monkeypatch):
-    chat_template._compiled.cache_clear()
+    chat_environment.compiled.cache_clear()
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtraError) as raised:
         tokenizer.apply_chat_template(ASK)
