@@ -111,40 +111,43 @@ def test_an_interrupt_at_any_bytecode_leaves_no_permit_taken():
     assert number > 100
 
 
+def waits_and_is_interrupted(number):
+    """Wait for permits that another thread holds, with an interrupt, and return whether it came, and what others then get."""
+    cores, released, results = Semaphore(2), threading.Event(), []
+
+    def hold():
+        with cores.lend(2):
+            released.wait(PATIENCE_S)
+
+    def use():
+        with cores.lend(2):
+            released.set()
+
+    def use_all():
+        with cores.lend(2) as taken:
+            results.append(taken)
+
+    threads = [threading.Thread(target=hold)]
+    threads[0].start()
+    while not cores.contended:
+        assert threads[0].is_alive()
+    threading.Timer(0.01, released.set).start()
+    was_interrupted = interrupted_at(number, use)
+    threads += [threading.Thread(target=use_all) for _ in range(2)]
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    return was_interrupted, results
+
+
 def test_an_interrupt_at_any_bytecode_wakes_a_caller_that_waits():
-    cores = Semaphore(2)
-    for number in count():
-        released = threading.Event()
-
-        def hold():
-            with cores.lend(2):
-                released.wait(PATIENCE_S)
-
-        def use():
-            with cores.lend(2):
-                released.set()
-
-        threads = [threading.Thread(target=hold)]
-        threads[0].start()
-        while not cores.contended:
-            assert threads[0].is_alive()
-        threading.Timer(0.01, released.set).start()
-        was_interrupted = interrupted_at(number * 7, use)
-        results = []
-
-        def use_all():
-            with cores.lend(2) as taken:
-                results.append(taken)
-
-        threads += [threading.Thread(target=use_all) for _ in range(2)]
-        for thread in threads[1:]:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE_S)
+    for number in count(0, 7):
+        was_interrupted, results = waits_and_is_interrupted(number)
         assert results == [2, 2]
         if not was_interrupted:
             break
-    assert number > 5
+    assert number > 35
 
 
 def test_an_interrupted_call_whose_traceback_is_kept():

@@ -13,10 +13,10 @@ from torchless.folder.json_files import check_file, is_file, read_json, read_jso
 from torchless.folder.layout import (
     CHAT_TEMPLATES,
     DTYPE_SUFFIXES,
-    check_graph_choice,
-    data_files,
     MANIFEST_NAME,
     SETTINGS,
+    check_graph_choice,
+    data_files,
     find_graphs,
     is_library,
     missing_graph,

@@ -61,7 +61,9 @@ def _list_of(rule: Rule, plural: str) -> Rule:
 
 
 def _mapping_of(rule: Rule, plural: str) -> Rule:
-    return Rule(lambda value: isinstance(value, dict) and all(map(rule.holds, value.values())), f"an object of {plural}")
+    return Rule(
+        lambda value: isinstance(value, dict) and all(map(rule.holds, value.values())), f"an object of {plural}"
+    )
 
 
 def _either(*rules: Rule) -> Rule:
@@ -135,7 +137,9 @@ _POOLING_FLAGS = (
 
 _SCHEMAS: Mapping[str, Mapping[str, Rule]] = {
     "config.json": {
-        **_rules(_optional(_TEXT), ("model_type", "position_embedding_type", "prefix", "problem_type", "tokenizer_class")),
+        **_rules(
+            _optional(_TEXT), ("model_type", "position_embedding_type", "prefix", "problem_type", "tokenizer_class")
+        ),
         **_rules(
             _optional(_whole(0)),
             ("d_model", "dim", "hidden_size", "original_max_position_embeddings", "vocab_size"),
@@ -160,7 +164,8 @@ _SCHEMAS: Mapping[str, Mapping[str, Rule]] = {
         **_rules(_SIDE, ("padding_side", "truncation_side")),
         "added_tokens_decoder": _optional(
             Rule(
-                lambda value: isinstance(value, dict) and all(map(_is_label_key, value)), "an object of tokens by their ids"
+                lambda value: isinstance(value, dict) and all(map(_is_label_key, value)),
+                "an object of tokens by their ids",
             )
         ),
         "chat_template": _optional(_TEMPLATES),
@@ -180,7 +185,7 @@ _SCHEMAS: Mapping[str, Mapping[str, Rule]] = {
         "prompts": _optional(_mapping_of(_optional(_TEXT), "texts")),
         "truncate_dim": _optional(_whole(1)),
     },
-    **dict.fromkeys(LIMIT_FILES, {"do_lower_case": _optional(_FLAG), "max_seq_length": _optional(_whole(0))}),
+    **{name: {"do_lower_case": _optional(_FLAG), "max_seq_length": _optional(_whole(0))} for name in LIMIT_FILES},
 }
 
 MANIFEST: Mapping[str, Rule] = {

@@ -1,6 +1,7 @@
 """What a graph declares, compared with what a model's class gives it and reads from it."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torchless.errors import CheckpointError
 from torchless.folder.model_folder import ModelFolder
@@ -107,7 +108,7 @@ def _check_labels(folder: ModelFolder, task: Task) -> None:
     Raises:
         CheckpointError: A number is missing, or a label that must be a text is none.
     """
-    labels = folder.config.id2label
+    labels: Mapping[int, Any] = folder.config.id2label  # numbers too, in files of others
     hint = f"Correct id2label in {folder.path / 'config.json'}, or export the checkpoint again."
     missing = next((index for index in range(len(labels)) if index not in labels), None)
     if missing is not None:

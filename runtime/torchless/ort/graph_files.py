@@ -58,9 +58,7 @@ class GraphFiles:
         """Return whether a path leads to the open files."""
         descriptors = {path: self._descriptor, **{path.parent / name: self._weights[name] for name in self._weights}}
         try:
-            return all(
-                os.path.samestat(file.stat(), os.fstat(descriptor)) for file, descriptor in descriptors.items()
-            )
+            return all(os.path.samestat(file.stat(), os.fstat(descriptor)) for file, descriptor in descriptors.items())
         except OSError:
             return False
 

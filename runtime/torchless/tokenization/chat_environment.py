@@ -117,8 +117,9 @@ def _environment() -> Any:
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
             _check_size(left, right)
             if operator == "*":
-                texts, counts = [[x for x in (left, right) if isinstance(x, t)] for t in (str | list | tuple, int)]
-                _check_size(*(len(text) * count for text in texts for count in counts))
+                for sequence, count in ((left, right), (right, left)):
+                    if isinstance(sequence, str | list | tuple) and isinstance(count, int):
+                        _check_size(len(sequence) * count)
             return _checked(super().call_binop(context, operator, left, right))
 
     # Without the optimizer, compiling computes nothing.

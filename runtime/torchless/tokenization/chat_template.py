@@ -48,13 +48,13 @@ def read_templates(folder: ModelFolder, config: Mapping[str, Any]) -> str | dict
     paths = {path.stem: path for path in sorted((folder.path / CHAT_TEMPLATES).glob("*.jinja"))}
     if folder.has(CHAT_TEMPLATE):
         paths = {"default": folder.file(CHAT_TEMPLATE), **paths}
-    templates: Any = {name: read_text(path) for name, path in paths.items()}
+    templates: str | dict[str, str] | None = {name: read_text(path) for name, path in paths.items()}
     if not paths:
-        templates = config.get("chat_template")
-        if isinstance(templates, list):
-            templates = {entry["name"]: entry["template"] for entry in templates}
+        declared = config.get("chat_template")
+        is_list = isinstance(declared, list)
+        templates = {entry["name"]: entry["template"] for entry in declared} if is_list else declared
     elif paths.keys() == {"default"}:
-        templates = templates["default"]
+        templates = read_text(paths["default"])
     for name, template in templates.items() if isinstance(templates, dict) else [("default", templates)]:
         try:
             if template is not None:

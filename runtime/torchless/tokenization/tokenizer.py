@@ -76,7 +76,9 @@ class Tokenizer(Vocabulary):
         backend.no_truncation()
         backend.no_padding()
         self.chat_template = chat_template
-        self.model_max_length = int(min(config.get("model_max_length") or config.get("max_len") or _NO_LIMIT, _NO_LIMIT))
+        self.model_max_length = int(
+            min(config.get("model_max_length") or config.get("max_len") or _NO_LIMIT, _NO_LIMIT)
+        )
         self.padding_side: str = config.get("padding_side", "right")
         self.truncation_side: str = config.get("truncation_side", "right")
         self.pad_token_type_id = int(config.get("pad_token_type_id", 0))

@@ -137,7 +137,9 @@ def test_a_generating_pipeline_whose_folder_was_removed(tiny, tmp_path):
     assert len(pipe(["A film", "Dull."])) == 2
 
 
-@pytest.mark.parametrize("error", [MemoryError("std::bad_alloc"), RuntimeError("Failed to allocate memory for requested buffer")])
+@pytest.mark.parametrize(
+    "error", [MemoryError("std::bad_alloc"), RuntimeError("Failed to allocate memory for requested buffer")]
+)
 def test_a_graph_for_which_the_memory_is_not_enough(folder, monkeypatch, error):
     def fail(*_, **__):
         raise error
