@@ -80,6 +80,11 @@ class Scheduler:
         """Start to run rows on other threads, and return a function that waits for their outputs."""
         most = max_batch_rows or self._max_batch_rows or self._model.max_batch_rows(self._max_batch_tokens)
         batches = plan([len(row) for row in rows], max_batch_tokens=self._max_batch_tokens, max_batch_rows=most)
+        run = self._start([[rows[index] for index in batch] for batch in batches])
+        return lambda: in_order(batches, run())
+
+    def _start(self, batches: Sequence[Sequence[Row]]) -> Callable[[], list[list[RowOutput]]]:
+        """Start to run batches on other threads, and return a function that waits for the outputs of each."""
         waiting: SimpleQueue[int] = SimpleQueue()
         finished: SimpleQueue[tuple[int, list[RowOutput] | BaseException]] = SimpleQueue()
         for index in range(len(batches)):
@@ -88,7 +93,7 @@ class Scheduler:
         def work() -> None:
             while (index := _next(waiting)) is not None:
                 try:
-                    finished.put((index, self._runner.run([rows[row] for row in batches[index]])))
+                    finished.put((index, self._runner.run(batches[index])))
                 except BaseException as error:  # noqa: BLE001 - the caller gets any exception
                     finished.put((index, error))
 
@@ -100,7 +105,7 @@ class Scheduler:
             except RuntimeError:  # the system has no more threads
                 work()
 
-        def outputs() -> list[RowOutput]:
+        def outputs() -> list[list[RowOutput]]:
             found: dict[int, list[RowOutput]] = {}
             try:
                 while len(found) < len(batches):
@@ -111,7 +116,7 @@ class Scheduler:
             finally:  # after an error or an interrupt, waiting batches must not run
                 while _next(waiting) is not None:
                     pass
-            return in_order(batches, (found[index] for index in range(len(batches))))
+            return [found[index] for index in range(len(batches))]
 
         return outputs
 

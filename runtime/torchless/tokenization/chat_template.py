@@ -50,7 +50,7 @@ def read_templates(folder: ModelFolder, config: Mapping[str, Any]) -> str | dict
         paths = {"default": folder.file(CHAT_TEMPLATE), **paths}
     templates: str | dict[str, str] | None = {name: read_text(path) for name, path in paths.items()}
     if not paths:
-        declared = config.get("chat_template")
+        declared: Any = config.get("chat_template")
         is_list = isinstance(declared, list)
         templates = {entry["name"]: entry["template"] for entry in declared} if is_list else declared
     elif paths.keys() == {"default"}:
