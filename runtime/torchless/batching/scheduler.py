@@ -3,6 +3,7 @@
 from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import Empty, SimpleQueue
+from typing import TypeAlias
 
 from torchless.batching.batch_runner import BatchRunner
 from torchless.batching.policy import in_order, plan
@@ -86,24 +87,17 @@ class Scheduler:
     def _start(self, batches: Sequence[Sequence[Row]]) -> Callable[[], list[list[RowOutput]]]:
         """Start to run batches on other threads, and return a function that waits for the outputs of each."""
         waiting: SimpleQueue[int] = SimpleQueue()
-        finished: SimpleQueue[tuple[int, list[RowOutput] | BaseException]] = SimpleQueue()
+        finished: _Finished = SimpleQueue()
         for index in range(len(batches)):
             waiting.put(index)
-
-        def work() -> None:
-            while (index := _next(waiting)) is not None:
-                try:
-                    finished.put((index, self._runner.run(batches[index])))
-                except BaseException as error:  # noqa: BLE001 - the caller gets any exception
-                    finished.put((index, error))
 
         # Each call has threads of its own, without the handshakes of `threading`: an interrupt of the caller leaves no lock
         # behind that a later call needs, and a fork no pool without threads.
         for _ in range(min(self._model.session.workers, len(batches))):
             try:
-                start_new_thread(work, ())
+                start_new_thread(self._work, (batches, waiting, finished))
             except RuntimeError:  # the system has no more threads
-                work()
+                self._work(batches, waiting, finished)
 
         def outputs() -> list[list[RowOutput]]:
             found: dict[int, list[RowOutput]] = {}
@@ -119,6 +113,18 @@ class Scheduler:
             return [found[index] for index in range(len(batches))]
 
         return outputs
+
+    def _work(self, batches: Sequence[Sequence[Row]], waiting: SimpleQueue[int], finished: "_Finished") -> None:
+        """Run batches until none waits."""
+        while (index := _next(waiting)) is not None:
+            try:
+                finished.put((index, self._runner.run(batches[index])))
+            except BaseException as error:  # noqa: BLE001 - the caller gets any exception
+                finished.put((index, error))
+
+
+# The outputs of each batch, or what it raised, by its index.
+_Finished: TypeAlias = SimpleQueue[tuple[int, list[RowOutput] | BaseException]]
 
 
 def _next(waiting: SimpleQueue[int]) -> int | None:

@@ -245,6 +245,7 @@ def test_errors_come_back_from_a_worker_process(folder):
 
 def test_outputs_of_a_model_can_be_copied(folder):
     output = pipeline(model=folder).model([[2, 3, 4]])
-    assert (copy.deepcopy(output).logits == output.logits).all()
+    for copied in (copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))):
+        assert (copied(output).logits == output.logits).all()
     with pytest.raises(AttributeError, match="no output 'nothing'; there are: logits"):
         _ = output.nothing
