@@ -26,13 +26,12 @@ def change(folder, name, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-@pytest.mark.parametrize("name", ["m[/x]", "m[bold]", "nowhere/m[/x]", ":smile:"])
-def test_a_name_that_reads_as_markup(name):
-    for command in ("run", "inspect", "export"):
-        done = call(command, name)
-        assert done.returncode == 1
-        assert done.stderr.startswith("torchless: "), done.stderr
-        assert "Traceback" not in done.stderr
+@pytest.mark.parametrize("command", ["run", "inspect", "export"])
+def test_a_name_that_reads_as_markup(command):
+    done = call(command, "nowhere/in/m[/x]")
+    assert done.returncode == 1
+    assert done.stderr.startswith("torchless: "), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_labels_that_read_as_markup_or_are_no_characters(folder):

@@ -15,8 +15,9 @@ __all__ = ["ASSISTANT_BEGINS", "ASSISTANT_ENDS", "TRACKED", "compiled", "rendere
 ASSISTANT_BEGINS, ASSISTANT_ENDS = "\ufdd0", "\ufdd1"
 TRACKED = "assistant_is_tracked"
 
-# The most iterations and calls of a rendering, about a second, and the longest text that it may make.
-_MAX_STEPS = 1_000_000
+# The most steps of a rendering, about a second, and the longest text that it may make. A call costs as much as some steps.
+_MAX_STEPS = 500_000
+_CALL_STEPS = 10
 _MAX_CHARACTERS = 2**24
 _MEND = "Mend chat_template.jinja (or chat_template in tokenizer_config.json), or give another: chat_template=…"
 
@@ -110,7 +111,7 @@ def _environment() -> Any:
             return tree.set_environment(self)
 
         def call(self, context: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
-            _count_step()
+            _count(_CALL_STEPS)
             _check_size(*args)  # as of str.center
             return _checked(super().call(context, function, *args, **kwargs))
 
@@ -142,14 +143,14 @@ class _Counted:
 
     def __iter__(self) -> Iterator[Any]:
         for item in self._items:
-            _count_step()
+            _count(1)
             yield item
 
 
-def _count_step() -> None:
+def _count(number: int) -> None:
     steps = _steps.get()
     if steps is not None:
-        steps[0] -= 1
+        steps[0] -= number
         if steps[0] < 0:
             raise OverflowError(f"it has more than {_MAX_STEPS} steps")
 
