@@ -157,9 +157,7 @@ class ModelFolder:
         Raises:
             CheckpointError: It is missing.
         """
-        if name not in self._values:
-            self.file(name)
-        return dict(self._values[name])
+        return dict(self._values[name]) if name in self._values else read_json(self.file(name))
 
     def read_optional_json(self, name: str) -> dict[str, Any]:
         """Return the JSON object of a file of settings, or an empty one if the file is missing."""

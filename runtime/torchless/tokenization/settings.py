@@ -1,6 +1,7 @@
 """A tokenizer's settings: what its files say beside `tokenizer.json`, and its class where they are silent."""
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
@@ -62,6 +63,9 @@ def read_settings(folder: ModelFolder, backend: Tokenizer) -> dict[str, Any]:
     settings = {**_defaults(defaults, backend), **declared}
     if "backend" in config and "add_prefix_space" not in config:
         settings["add_prefix_space"] = None  # transformers 5 takes this from tokenizer.json
+    for key in ("max_len", "model_max_length"):
+        if settings.get(key) == inf:
+            settings[key] = None
     settings["tokenizer_class"] = name
     settings["pad_token_type_id"] = defaults.pad_token_type_id
     settings["model_input_names"] = config.get("model_input_names") or list(defaults.model_input_names)

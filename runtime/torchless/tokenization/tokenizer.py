@@ -76,9 +76,7 @@ class Tokenizer(Vocabulary):
         backend.no_truncation()
         backend.no_padding()
         self.chat_template = chat_template
-        self.model_max_length = int(
-            min(config.get("model_max_length") or config.get("max_len") or _NO_LIMIT, _NO_LIMIT)
-        )
+        self.model_max_length = int(config.get("model_max_length") or config.get("max_len") or _NO_LIMIT)
         self.padding_side: str = config.get("padding_side", "right")
         self.truncation_side: str = config.get("truncation_side", "right")
         self.pad_token_type_id = int(config.get("pad_token_type_id", 0))
@@ -254,11 +252,8 @@ class Tokenizer(Vocabulary):
                 if len(texts) == 1 and isinstance(texts[0], str):  # a batch would wake the backend's threads
                     return [self._backend.encode(texts[0], add_special_tokens=add_special_tokens)]
                 threads_used()
-                return list(
-                    self._backend.encode_batch(
-                        list(texts), add_special_tokens=add_special_tokens, is_pretokenized=is_split_into_words
-                    )
-                )
+                options = {"add_special_tokens": add_special_tokens, "is_pretokenized": is_split_into_words}
+                return list(self._backend.encode_batch(list(texts), **options))
             except BaseException as error:  # tokenizers raises a bare Exception, and if it panics no Exception
                 raise encoding_error(error, texts, stride=truncation.stride if truncation else 0) from error
 
