@@ -88,7 +88,10 @@ def read_json_list(path: Path) -> list[dict[str, Any]]:
 def _parsed(path: Path) -> Any:
     text = read_text(path)
     try:
-        return json.loads(text)
+        values = json.loads(text)
+        if "\\u" in text:  # an escape of half a character, which no text in UTF-8 holds
+            json.dumps(values, ensure_ascii=False).encode()
+        return values
     except ValueError as error:
         raise CheckpointError(f"{path} is not JSON: {error}.", hint=_COPY_AGAIN) from error
     except RecursionError as error:

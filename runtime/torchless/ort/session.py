@@ -107,9 +107,15 @@ class Session:
         self._reloading = Semaphore()
         self._load_sessions()
         _SESSIONS.add(self)
-        self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
-        self.optional_inputs = {node.name: _tensor(node) for node in self._session.get_overridable_initializers()}
-        self.outputs = {node.name: _tensor(node) for node in self._session.get_outputs()}
+        try:
+            self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
+            self.optional_inputs = {node.name: _tensor(node) for node in self._session.get_overridable_initializers()}
+            self.outputs = {node.name: _tensor(node) for node in self._session.get_outputs()}
+        except UnicodeDecodeError as error:
+            raise CheckpointError(
+                f"{graph} has a name that is not text in UTF-8: {error}.",
+                hint="The file is damaged; copy it again, or export it again.",
+            ) from error
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
         """Run the graph once.

@@ -121,11 +121,18 @@ def _special_tokens_map(folder: ModelFolder, additional: list[Any]) -> dict[str,
 
 def _added_tokens_file(folder: ModelFolder, declared: Mapping[str, Any]) -> dict[int, AddedToken]:
     """Return the tokens of `added_tokens.json`, which older versions wrote, by their ids."""
+    added = folder.read_optional_json("added_tokens.json")
+    for token, index in added.items():
+        if not isinstance(index, int) or index < 0:
+            raise CheckpointError(
+                f"added_tokens.json has {index!r} as the id of {token!r}.",
+                hint="Write a whole number, or export the checkpoint again.",
+            )
     special = {content_of(declared.get(role)) for role in ROLES}
     special |= set(map(content_of, declared.get("additional_special_tokens") or ()))
     return {
         index: AddedToken(token, normalized=token not in special, special=token in special)
-        for token, index in folder.read_optional_json("added_tokens.json").items()
+        for token, index in added.items()
     }
 
 

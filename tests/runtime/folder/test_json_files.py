@@ -14,7 +14,8 @@ def test_an_object_and_an_array(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '"text"', "5", "NaN", "[" * 100_000, '{"x": ' * 100_000, "9" * 5000, "\x00"]
+    "content",
+    ["", "{", "[]", '"text"', "5", "NaN", "[" * 100_000, '{"x": ' * 100_000, "9" * 5000, "\x00", '{"x": "\\ud800"}'],
 )
 def test_what_is_no_object(tmp_path, content):
     (tmp_path / "x.json").write_text(content)
