@@ -91,11 +91,11 @@ def _parsed(path: Path) -> Any:
         values = json.loads(text)
         if "\\u" in text:  # an escape of half a character, which no text in UTF-8 holds
             json.dumps(values, ensure_ascii=False).encode()
-        return values
     except ValueError as error:
         raise CheckpointError(f"{path} is not JSON: {error}.", hint=_COPY_AGAIN) from error
     except RecursionError as error:
         raise CheckpointError(f"{path} has values that are nested too deeply.", hint=_COPY_AGAIN) from error
+    return values
 
 
 def _unreadable(path: Path, error: OSError) -> CheckpointError:
