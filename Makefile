@@ -43,7 +43,7 @@ CHECK ?=
 SOURCES := $(shell find runtime export -name '*.py' -o -name '*.tsv')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export run serve test test-fast interop check coverage format bench clean matrix
+.PHONY: help setup export run serve test test-fast fuzz interop check coverage format bench clean matrix
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ test: setup $(BARE)/.installed $(LOWEST)/.installed $(CLIENTS)/.installed ## Run
 
 test-fast: setup ## Run the tests that need no PyTorch, no browser and no export, in less than a minute.
 	$(BIN)/python -m pytest -m "not slow"
+
+fuzz: setup ## Load 3,000 mutations of each of three folders; each must answer, or raise an error of torchless.
+	$(BIN)/python -m pytest tests/runtime/folder/test_mutated_folders.py --mutations=3000
 
 coverage: setup ## Run the tests of the runtime and the export, and list the lines that no test reached.
 	$(BIN)/python -m pytest tests/runtime tests/export --cov --cov-report=term-missing:skip-covered

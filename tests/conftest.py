@@ -38,6 +38,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bare-python", help="the Python of an environment that holds the wheel and nothing else")
     parser.addoption("--lowest-python", help="the same with the lowest versions of the three dependencies")
+    parser.addoption("--mutations", type=int, default=120, help="how many mutations of each folder are tried")
+    parser.addoption("--first-mutation", type=int, default=0, help="the seed of the first of them")
     parser.addoption("--clients-python", help="the Python of an environment that serves, and has the newest clients")
 
 

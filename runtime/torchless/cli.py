@@ -2,8 +2,10 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import entry_points
+from math import isfinite
 from typing import Any
 
 from torchless.errors import MissingExtraError, TorchlessError
@@ -19,6 +21,20 @@ def main() -> None:
         _app()()
     except TorchlessError as error:
         sys.exit(f"torchless: {error.problem} {error.hint}")
+
+
+def _json(value: Any, *, indent: int | None = None) -> str:
+    """Return a value as JSON: null for a number that JSON does not have, and escapes for what is no character."""
+    text = json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _app() -> Any:
@@ -58,7 +74,7 @@ def _app() -> Any:
         )
         for text in texts or pipe.example_inputs():
             output = pipe(text, **({} if texts else pipe.example_options))
-            line = json.dumps({"input": text, "output": output}, ensure_ascii=False)
+            line = _json({"input": text, "output": output})
             if not texts and len(line) > _MAX_EXAMPLE_CHARACTERS:
                 line = line[: _MAX_EXAMPLE_CHARACTERS - 1] + "…"
             typer.echo(line)
@@ -80,7 +96,7 @@ def _app() -> Any:
         graphs = [] if graph is None else [inspect_graph(path) for path in folder.graphs(graph)]
         if as_json:
             values = {**asdict(inspection), "graphs": [asdict(item) for item in graphs]}
-            typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
+            typer.echo(_json(values, indent=2))
         else:
             report(inspection, graphs)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from torchless.errors import ExportWarning, MissingExtraError
@@ -58,7 +59,7 @@ class ConsoleProgress:
     def track(self, texts: Sequence[Any], title: str) -> Iterable[Any]:
         """Show the progress of a loop."""
         hidden = not self._console.is_terminal
-        return track(texts, description=f"  {title}", console=self._console, transient=True, disable=hidden)
+        return track(texts, description=f"  {escape(title)}", console=self._console, transient=True, disable=hidden)
 
 
 def require_pytorch(feature: str) -> None:

@@ -65,7 +65,7 @@ def export(
     require_pytorch("torchless export")
     from torchless_export.export import export as run
 
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False)
     folder = out or Path("models") / Path(model).name
     manifest, anew = run(
         model,

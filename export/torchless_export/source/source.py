@@ -8,8 +8,9 @@ from typing import Any
 from torchless.errors import ExportError
 from torchless.folder.foreign_checkpoints import hint_without_config
 from torchless.folder.hub import is_path, snapshot
-from torchless.folder.json_files import read_json
+from torchless.folder.json_files import check_file, is_file, read_json
 from torchless.folder.layout import POOLING_CONFIG, SENTENCE_FILES
+from torchless.folder.schemas import check_values, schema_of
 from torchless.tasks import Task, find_task, task_of_architectures
 from torchless_export.hashes import sha256_of
 
@@ -84,7 +85,7 @@ class Source:
         ]
         if not found and self.options.allow_pickle:
             found = [path for pattern in (f"{pickled}.bin", f"{pickled}-*.bin") for path in self.folder.glob(pattern)]
-        return sorted(found)
+        return sorted(filter(is_file, found))
 
     def code(self) -> list[str]:
         """Return the files of code that the checkpoint names; one of another repository as user/repository/file."""
@@ -93,7 +94,7 @@ class Source:
                 f"{value.rpartition('.')[0].replace('--', '/')}.py"
                 for file in ("config.json", "tokenizer_config.json")
                 if (self.folder / file).is_file()
-                for value in _strings((read_json(self.folder / file).get("auto_map") or {}).values())
+                for value in _strings([read_json(self.folder / file).get("auto_map")])
             }
         )
 
@@ -105,7 +106,7 @@ class Source:
         """
         if self.base is not None:
             kind = read_json(self.folder / _ADAPTER_CONFIG).get("task_type")
-            if kind in _ADAPTER_TASKS:
+            if isinstance(kind, str) and kind in _ADAPTER_TASKS:
                 return find_task(_ADAPTER_TASKS[kind])
             raise ExportError(
                 f"The adapter {self.name!r} was trained for {kind!r}.", hint="Say what to export it for with --task."
@@ -154,16 +155,35 @@ def find_source(name: str, options: ReadOptions = ReadOptions()) -> Source:
 
     Raises:
         ExportError: Nothing was found, or it is not a checkpoint.
+        CheckpointError: A file cannot be read, or its values are not possible.
+    """
+    return _find_source(name, options, above=())
+
+
+def _find_source(name: str, options: ReadOptions, *, above: tuple[Path, ...]) -> Source:
+    """Find a checkpoint's files.
+
+    Args:
+        name: A folder, or a name on the Hub.
+        options: How the checkpoint is read.
+        above: The folders of the adapters over it.
     """
     folder, commit = _locate(name, options)
+    _check_files(folder)
     base = None
     if (folder / _ADAPTER_CONFIG).is_file():
         base_name = options.base_model or read_json(folder / _ADAPTER_CONFIG).get("base_model_name_or_path")
-        if not base_name:
+        if not isinstance(base_name, str) or not base_name:
             raise ExportError(
                 f"The adapter {name!r} does not say what it was trained over.", hint="Say it with --base-model."
             )
-        base = find_source(base_name, replace(options, revision=None, base_model=None))
+        above = (*above, folder.resolve())
+        if _locate(base_name, replace(options, revision=None))[0].resolve() in above:
+            raise ExportError(
+                f"The adapter {name!r} was trained over {base_name!r}, which is an adapter over it.",
+                hint="Name the base that it was trained over with --base-model.",
+            )
+        base = _find_source(base_name, replace(options, revision=None, base_model=None), above=above)
     elif options.base_model is not None:
         raise ExportError(
             f"{name!r} is not an adapter: it has no {_ADAPTER_CONFIG}.",
@@ -189,6 +209,20 @@ def find_source(name: str, options: ReadOptions = ReadOptions()) -> Source:
     return source
 
 
+def _check_files(folder: Path) -> None:
+    """Raise if a file of a checkpoint cannot be read, or has a value that is not possible.
+
+    Raises:
+        CheckpointError: It is so.
+    """
+    for path in (path for pattern in (*_WEIGHTS, *_PICKLED_WEIGHTS, *_OTHER_FILES) for path in folder.glob(pattern)):
+        if not path.is_dir():
+            check_file(path)
+    config = folder / "config.json"
+    if config.is_file():
+        check_values(config, read_json(config), schema_of("config.json"))
+
+
 def _locate(name: str, options: ReadOptions) -> tuple[Path, str | None]:
     """Return the folder of a checkpoint, and its commit if it is from the Hub."""
     folder = Path(name).expanduser()
@@ -204,9 +238,9 @@ def _locate(name: str, options: ReadOptions) -> tuple[Path, str | None]:
 
 
 def _strings(values: Iterable[Any]) -> Iterator[str]:
-    """Yield the strings among values that may be lists: a tokenizer has two classes, of which one can be null."""
+    """Yield the strings among values that may be lists or objects: a tokenizer has two classes, of which one can be null."""
     for value in values:
         if isinstance(value, str):
             yield value
-        elif isinstance(value, list):
-            yield from _strings(value)
+        elif isinstance(value, list | dict):
+            yield from _strings(value.values() if isinstance(value, dict) else value)

@@ -1,8 +1,9 @@
 """The scheduler of a single caller's rows: it plans batches, runs them, and returns the outputs in the order of the rows."""
 
-import os
+from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from typing import TypeAlias
 
 from torchless.batching.batch_runner import BatchRunner
 from torchless.batching.policy import in_order, plan
@@ -36,15 +37,6 @@ class Scheduler:
         self._max_batch_tokens = max_batch_tokens
         self._model = model
         self._max_batch_rows = max_batch_rows
-        self._executor: tuple[int, ThreadPoolExecutor] | None = None
-
-    @property
-    def _workers(self) -> ThreadPoolExecutor:
-        """The threads of this process: a fork has none of its parent's."""
-        if self._executor is None or self._executor[0] != os.getpid():
-            workers = ThreadPoolExecutor(self._model.session.workers, thread_name_prefix="torchless")
-            self._executor = os.getpid(), workers
-        return self._executor[1]
 
     def run(self, rows: Sequence[Row], *, max_batch_rows: int | None = None) -> list[RowOutput]:
         """Return the outputs of each row, in the order of the rows.
@@ -89,14 +81,54 @@ class Scheduler:
         """Start to run rows on other threads, and return a function that waits for their outputs."""
         most = max_batch_rows or self._max_batch_rows or self._model.max_batch_rows(self._max_batch_tokens)
         batches = plan([len(row) for row in rows], max_batch_tokens=self._max_batch_tokens, max_batch_rows=most)
-        futures = [self._workers.submit(self._runner.run, [rows[index] for index in batch]) for batch in batches]
+        run = self._start([[rows[index] for index in batch] for batch in batches])
+        return lambda: in_order(batches, run())
 
-        def outputs() -> list[RowOutput]:
+    def _start(self, batches: Sequence[Sequence[Row]]) -> Callable[[], list[list[RowOutput]]]:
+        """Start to run batches on other threads, and return a function that waits for the outputs of each."""
+        waiting: SimpleQueue[int] = SimpleQueue()
+        finished: _Finished = SimpleQueue()
+        for index in range(len(batches)):
+            waiting.put(index)
+
+        # Each call has threads of its own, without the handshakes of `threading`: an interrupt of the caller leaves no lock
+        # behind that a later call needs, and a fork no pool without threads.
+        for _ in range(min(self._model.session.workers, len(batches))):
             try:
-                return in_order(batches, (future.result() for future in futures))
-            except BaseException:  # after an interrupt too, waiting batches must not run
-                for future in futures:
-                    future.cancel()
-                raise
+                start_new_thread(self._work, (batches, waiting, finished))
+            except RuntimeError:  # the system has no more threads
+                self._work(batches, waiting, finished)
+
+        def outputs() -> list[list[RowOutput]]:
+            found: dict[int, list[RowOutput]] = {}
+            try:
+                while len(found) < len(batches):
+                    index, result = finished.get()
+                    if isinstance(result, BaseException):
+                        raise result
+                    found[index] = result
+            finally:  # after an error or an interrupt, waiting batches must not run
+                while _next(waiting) is not None:
+                    pass
+            return [found[index] for index in range(len(batches))]
 
         return outputs
+
+    def _work(self, batches: Sequence[Sequence[Row]], waiting: SimpleQueue[int], finished: "_Finished") -> None:
+        """Run batches until none waits."""
+        while (index := _next(waiting)) is not None:
+            try:
+                finished.put((index, self._runner.run(batches[index])))
+            except BaseException as error:  # noqa: BLE001 - the caller gets any exception
+                finished.put((index, error))
+
+
+# The outputs of each batch, or what it raised, by its index.
+_Finished: TypeAlias = SimpleQueue[tuple[int, list[RowOutput] | BaseException]]
+
+
+def _next(waiting: SimpleQueue[int]) -> int | None:
+    try:
+        return waiting.get_nowait()
+    except Empty:
+        return None

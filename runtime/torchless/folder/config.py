@@ -79,7 +79,7 @@ class ModelConfig:
         is_dynamic = (
             rope.get("rope_type", rope.get("type")) == "dynamic"
         )  # whose positions are those before the scaling
-        return int(positions * rope.get("factor", 1)) if positions is not None and is_dynamic else positions
+        return int(positions * (rope.get("factor") or 1)) if positions is not None and is_dynamic else positions
 
     @property
     def max_decoder_tokens(self) -> int | None:

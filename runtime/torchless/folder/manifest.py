@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from torchless.errors import CheckpointError
-from torchless.folder.json_files import read_json
+from torchless.folder.json_files import check_file, is_file, read_json
 from torchless.folder.layout import MANIFEST_NAME, leads_outside
+from torchless.folder.schemas import MANIFEST, PART, VARIANT, VERIFICATION, check_values
 
 __all__ = ["Manifest", "Part", "Variant", "Verification"]
 
 SCHEMA_VERSION = 2
+_KIND = "a manifest"
 _ONE_GRAPH_SCHEMA_VERSION = 1  # a variant was one graph
 
 
@@ -56,7 +58,7 @@ class Part:
     def damage(self, folder: Path) -> str | None:
         """Return what is wrong with the file in a folder, as its size tells; None if nothing is."""
         path = folder / self.file
-        if not path.is_file():
+        if not is_file(path):
             return "is missing"
         size_bytes = path.stat().st_size
         if size_bytes == self.size_bytes:
@@ -132,20 +134,21 @@ class Manifest:
             CheckpointError: It is not a manifest of a version that this library reads.
         """
         path = folder / MANIFEST_NAME
-        if not path.is_file():
+        check_file(path)
+        if not is_file(path):
             return None
         values = read_json(path)
         version = values.pop("schema_version", None)
-        if version not in {_ONE_GRAPH_SCHEMA_VERSION, SCHEMA_VERSION}:
+        if version not in (_ONE_GRAPH_SCHEMA_VERSION, SCHEMA_VERSION):
             raise CheckpointError(
                 f"{path} has schema version {version!r}; this library reads up to version {SCHEMA_VERSION}.",
                 hint="Update torchless, or export the checkpoint again with `torchless export`.",
             )
+        check_values(path, values, MANIFEST, kind=_KIND)
         try:
-            variants = {dtype: _variant(variant) for dtype, variant in values["variants"].items()}
-            files = {name: str(digest) for name, digest in values.get("files", {}).items()}
-            manifest = cls(**{**values, "variants": variants, "files": files})
-        except (AttributeError, KeyError, TypeError) as error:
+            variants = {dtype: _variant(path, variant) for dtype, variant in values["variants"].items()}
+            manifest = cls(**{**values, "variants": variants})
+        except (KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{path} is not a manifest: {error}.",
                 hint="Export the checkpoint again with `torchless export`.",
@@ -159,16 +162,17 @@ class Manifest:
         return manifest
 
 
-def _variant(values: Mapping[str, Any]) -> Variant:
+def _variant(path: Path, values: Mapping[str, Any]) -> Variant:
     values = dict(values)
     if "file" in values:  # of the first schema, where a variant was its graph
         graph = {name: values.pop(name) for name in ("file", "size_bytes", "sha256")}
         data = values.pop("data", None)
         values["parts"] = [graph] if data is None else [graph, data]
-    verification = values.pop("verification", None)
-    return Variant(
-        parts=tuple(Part(**part) for part in values.pop("parts")),
-        verification=verification
-        and Verification(**{**verification, "lengths": tuple(verification.get("lengths", ()))}),
-        **values,
-    )
+    check_values(path, values, VARIANT, kind=_KIND)
+    parts, verification = values.pop("parts"), values.pop("verification", None)
+    for part in parts:
+        check_values(path, part, PART, kind=_KIND)
+    if verification is not None:
+        check_values(path, verification, VERIFICATION, kind=_KIND)
+        verification = Verification(**{**verification, "lengths": tuple(verification.get("lengths", ()))})
+    return Variant(parts=tuple(Part(**part) for part in parts), verification=verification, **values)

@@ -1,6 +1,7 @@
 """An exported folder, or one of the Hub's cache: configuration, manifest, graphs, and what can be checked at once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,12 @@ from typing import Any
 from torchless.errors import CheckpointError
 from torchless.folder.config import ModelConfig
 from torchless.folder.foreign_checkpoints import hint_without_config
-from torchless.folder.json_files import read_json, read_json_list
+from torchless.folder.json_files import check_file, is_file, read_json, read_json_list
 from torchless.folder.layout import (
+    CHAT_TEMPLATES,
     DTYPE_SUFFIXES,
+    MANIFEST_NAME,
+    SETTINGS,
     check_graph_choice,
     data_files,
     find_graphs,
@@ -19,16 +23,20 @@ from torchless.folder.layout import (
 )
 from torchless.folder.manifest import Manifest, Variant
 from torchless.folder.onnx_file import external_files, opened
+from torchless.folder.schemas import check_values, schema_of
 from torchless.tasks import Task, find_task, task_of_architectures
 
 __all__ = ["ModelFolder"]
 
 # DynamicQuantizeLinear, DynamicQuantizeMatMul, DynamicQuantizeLSTM: an ONNX file holds the names of operators as text.
 _SCALES_A_BATCH = b"DynamicQuantize"
+_READ_LATER = ("tokenizer.json", MANIFEST_NAME)
 
 
 class ModelFolder:
     """An exported folder, opened. It holds data alone: native code is neither loaded nor accepted.
+
+    The settings are read and checked once, when the folder is opened: what happens to the folder later does not change them.
 
     Args:
         path: The folder that `torchless export` (or optimum, or transformers.js's converter) wrote.
@@ -42,7 +50,8 @@ class ModelFolder:
         export_command: The command that exports the folder, for hints.
 
     Raises:
-        CheckpointError: It is missing or empty, holds native code, or its configuration or manifest cannot be read.
+        CheckpointError: It is missing or empty, holds native code, or a file of settings cannot be read or has a value that
+            is not possible.
     """
 
     def __init__(self, path: str | PathLike[str], *, hub_name: str | None = None) -> None:
@@ -56,7 +65,13 @@ class ModelFolder:
                 f"There is no folder {str(path)!r}.",
                 hint=f"Give the folder that an export wrote, or make it: {self.export_command}",
             )
-        if not any(self.path.iterdir()):
+        try:
+            names = [path.name for path in self.path.iterdir()]
+        except OSError as error:
+            raise CheckpointError(
+                f"{self._title} cannot be read: {error.strerror}.", hint="Check that this user may read it."
+            ) from error
+        if not names:
             raise CheckpointError(f"{self._title} is empty.", hint=f"Export into it: {self.export_command}")
         for library in (
             path for home in ("", "onnx") for path in (self.path / home).glob("*") if is_library(path.name)
@@ -65,6 +80,7 @@ class ModelFolder:
                 f"{self._title} holds native code, {library}.",
                 hint="Only data is loaded from a folder; remove the file if the graphs do without it.",
             )
+        self._values = self._read_settings()
         values = {} if self._holds_tokenizer_alone() else self.read_json("config.json")
         self.manifest = Manifest.read(self.path)
         self.config = ModelConfig(values, max_tokens=None if self.manifest is None else self.manifest.max_tokens)
@@ -84,9 +100,43 @@ class ModelFolder:
             return False
         return next(self.path.glob("**/*.onnx"), None) is None
 
+    def _read_settings(self) -> Mapping[str, Any]:
+        """Return the values of each file of settings that is there, by its name."""
+        values: dict[str, Any] = {}
+        for name in SETTINGS:
+            path = self.path / name
+            check_file(path)
+            if not is_file(path) or not name.endswith(".json") or name in _READ_LATER:
+                continue
+            if name == "modules.json":
+                values[name] = read_json_list(path)
+                continue
+            values[name] = read_json(path)
+            check_values(path, values[name], schema_of(name))
+        return values
+
     def has(self, name: str) -> bool:
         """Whether the folder holds a file."""
-        return (self.path / name).is_file()
+        return name in self._values or is_file(self.path / name)
+
+    @property
+    def missing_files(self) -> list[str]:
+        """The files that the manifest lists and the folder does not hold; of a repository, those that are downloaded."""
+        listed = self.manifest.files if self.manifest else {}
+        return sorted(name for name in listed if not self.has(name) and (not self.hub_name or _is_setting(name)))
+
+    def check_settings(self) -> None:
+        """Raise if a file of settings is missing that the manifest lists: answers would differ.
+
+        Raises:
+            CheckpointError: One is.
+        """
+        missing = [name for name in self.missing_files if _is_setting(name)]
+        if missing:
+            raise CheckpointError(
+                f"{self._title} has no {missing[0]}, and its manifest lists it.",
+                hint=f"Copy the folder again, or export it again: {self.export_command}",
+            )
 
     def file(self, name: str) -> Path:
         """Return the path of a file that must be there.
@@ -102,28 +152,20 @@ class ModelFolder:
         return self.path / name
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Return the JSON object in a file that must be there.
+        """Return the JSON object of a file of settings that must be there.
 
         Raises:
-            CheckpointError: It is missing, or holds something else.
+            CheckpointError: It is missing.
         """
-        return read_json(self.file(name))
+        return dict(self._values[name]) if name in self._values else read_json(self.file(name))
 
     def read_optional_json(self, name: str) -> dict[str, Any]:
-        """Return the JSON object in a file, or an empty one where the file is missing.
-
-        Raises:
-            CheckpointError: The file holds something else.
-        """
-        return self.read_json(name) if self.has(name) else {}
+        """Return the JSON object of a file of settings, or an empty one if the file is missing."""
+        return dict(self._values.get(name, {}))
 
     def read_json_list(self, name: str) -> list[dict[str, Any]]:
-        """Return the JSON array of objects in a file that must be there.
-
-        Raises:
-            CheckpointError: It is missing, or holds something else.
-        """
-        return read_json_list(self.file(name))
+        """Return the JSON array of objects of a file of settings; an empty one if the file is missing."""
+        return list(self._values.get(name, ()))
 
     def task(self) -> Task:
         """Return the task that the folder was exported for: the manifest says, or else the model's architecture."""
@@ -186,9 +228,13 @@ class ModelFolder:
                 graph names for its weights is missing, native code or outside of the folder.
         """
         check_graph_choice(dtype, file_name)
+        self.check_settings()
         names = find_graphs(self.has, dtype, file_name)
         if not names:
-            files = (path.relative_to(self.path).as_posix() for path in self.path.glob("**/*.onnx"))
+            graphs = list(self.path.glob("**/*.onnx"))
+            for path in graphs:
+                check_file(path)
+            files = (path.relative_to(self.path).as_posix() for path in graphs)
             raise missing_graph(
                 self._title, files, dtype, file_name, otherwise=f"export the checkpoint: {self.export_command}"
             )
@@ -233,7 +279,7 @@ class ModelFolder:
         variants = self.manifest.variants.values() if self.manifest else ()
         return next((variant for variant in variants if any(part.file == name for part in variant.graphs)), None)
 
-    def batch_dependent(self, graph: Path) -> bool | None:
+    def batch_dependent(self, graph: Path, *, holds: Callable[[bytes], bool] | None = None) -> bool | None:
         """Whether an answer of a graph depends on the rows that share its batch; None where only a run can show it.
 
         The manifest says. Where it does not, the graph is searched for operators that choose one scale for all rows:
@@ -241,9 +287,16 @@ class ModelFolder:
 
         Args:
             graph: An ONNX file of the folder.
+            holds: Tells whether the graph holds some bytes; by default, the file is searched.
         """
         variant = self.variant_of(graph.relative_to(self.path).as_posix())
-        return variant.batch_dependent if variant else _holds(graph, _SCALES_A_BATCH) or None
+        holds = holds or partial(_holds, graph)
+        return variant.batch_dependent if variant else holds(_SCALES_A_BATCH) or None
+
+
+def _is_setting(name: str) -> bool:
+    """Return whether the runtime reads a file, by its path in the folder."""
+    return name in SETTINGS or name.startswith(f"{CHAT_TEMPLATES}/")
 
 
 def _holds(path: Path, name: bytes) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from torchless.errors import CheckpointError
+from torchless.folder.json_files import is_file
 from torchless.folder.layout import DTYPE_SUFFIXES, POOLING_CONFIG, find_graphs
 from torchless.folder.manifest import Verification
 from torchless.folder.model_folder import ModelFolder
@@ -180,7 +181,7 @@ def _variants(folder: ModelFolder) -> Iterator[VariantInspection]:
 
 def _graphs(folder: ModelFolder) -> list[str]:
     """Return the graphs that are there, by their paths in the folder."""
-    found = (path for path in folder.path.rglob("*.onnx") if path.is_file())
+    found = (path for path in folder.path.rglob("*.onnx") if is_file(path))
     return sorted(path.relative_to(folder.path).as_posix() for path in found)
 
 
@@ -192,7 +193,7 @@ def _data_files(folder: ModelFolder, graph: str) -> list[str]:
 
 
 def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
+    return path.stat().st_size if is_file(path) else None
 
 
 def _tokenizer(folder: ModelFolder) -> TokenizerInspection:
@@ -218,6 +219,9 @@ def _embeddings(folder: ModelFolder) -> tuple[Pooling | None, tuple[str, ...]]:
 def _problems(folder: ModelFolder) -> Iterator[str]:
     if not folder.has("tokenizer.json"):
         yield "tokenizer.json is missing."
+    for name in folder.missing_files:
+        if name != "tokenizer.json":
+            yield f"{name} is missing, and the manifest lists it."
     graphs = _graphs(folder)
     if not graphs and not folder.hub_name:
         yield "There is no graph."

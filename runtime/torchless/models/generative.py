@@ -352,7 +352,7 @@ class AutoModelForSeq2SeqLM(GenerativeModel):
         feeds = {name: offered[name] for name in self.encoder.inputs}
         if "attention_mask" not in feeds and not mask.all():
             raise InputError(
-                f"{self.encoder.graph} takes no attention_mask, and these texts are padded.",
+                f"{self.encoder.graph.name} takes no attention_mask, and these texts are padded.",
                 hint="Give texts of different lengths one by one.",
             )
         (hidden,) = self.encoder.run(feeds, [_ENCODED])

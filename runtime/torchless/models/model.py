@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from torchless.errors import InputError
+from torchless.errors import CheckpointError, InputError
 from torchless.folder.hub import open_folder
 from torchless.folder.model_folder import ModelFolder
 from torchless.models.batch_dependence import LONG, padding_changes_answers
@@ -86,6 +86,11 @@ class Model:
         self.folder = folder
         self.config = folder.config
         self.session = session
+        # Those of which only a run shows how many labels they have.
+        declared = {self._names.get(name, name): tensor.shape for name, tensor in session.outputs.items()}
+        self._of_unknown_length = [
+            name for name, axes in self.outputs.items() if axes[-1] == "labels" and declared[name][-1:] in {(), (None,)}
+        ]
         self._static_axes = StaticAxes.of(session.inputs, self.task.input_axes)
 
     @property
@@ -99,7 +104,7 @@ class Model:
 
         The manifest or the graph's operators say; otherwise two short runs show it, the first time that rows share a batch.
         """
-        known = self.folder.batch_dependent(self.session.graph)
+        known = self.folder.batch_dependent(self.session.graph, holds=self.session.holds)
         if known is not None:
             return known
         decoder = self.task.cached and not self.task.encoder_decoder
@@ -244,7 +249,14 @@ class Model:
         }
         if "position_ids" in self.session.inputs:
             feeds["position_ids"] = position_ids(model_inputs["input_ids"], model_inputs["attention_mask"], self.config)
-        return self._answered(feeds)
+        output = self._answered(feeds)
+        for name in self._of_unknown_length:
+            if output[name].shape[-1:] != (self.config.num_labels,):
+                raise CheckpointError(
+                    f"{name} has the shape {output[name].shape}, and id2label in config.json has {self.config.num_labels}.",
+                    hint="The folder mixes files of two models; export the checkpoint again.",
+                )
+        return output
 
     @property
     def max_tokens(self) -> int | None:
@@ -286,7 +298,7 @@ class Model:
             raise InputError("input_ids has no texts.", hint="Give at least one.")
         if "attention_mask" not in feeds and self.static_tokens not in (None, shape[-1]):
             raise InputError(
-                f"The text has {shape[-1]} tokens, and {self.session.graph} takes exactly {self.static_tokens}: "
+                f"The text has {shape[-1]} tokens, and {self.session.graph.name} takes exactly {self.static_tokens}: "
                 "it has no attention_mask, so padding would count.",
                 hint="Export the graph with an attention_mask, or with axes of any length: torchless export MODEL OUT",
             )

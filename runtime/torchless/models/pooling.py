@@ -83,7 +83,7 @@ class Pooling:
         """
         if not folder.has(POOLING_CONFIG) and not pooled:
             raise OptionError(
-                f"The folder {str(folder.path)!r} does not say how to pool: it has no {POOLING_CONFIG}.",
+                f"The folder {folder.path.name!r} does not say how to pool: it has no {POOLING_CONFIG}.",
                 hint="Name a pooling: " + ", ".join(f"pooling={mode!r}" for mode in get_args(PoolingMode)) + ".",
             )
         modules = _modules(folder)
@@ -96,7 +96,7 @@ class Pooling:
         ]
         if unsupported:
             raise CheckpointError(
-                f"The folder {str(folder.path)!r} makes embeddings in a way that is not supported: "
+                f"The folder {folder.path.name!r} makes embeddings in a way that is not supported: "
                 f"{'; '.join(unsupported)}.",
                 hint="Supported are one Pooling (mean, cls, max, lasttoken) and Normalize after it. "
                 "To pool by hand, name it: pooling='mean'.",

@@ -1,6 +1,7 @@
 """What a graph declares, compared with what a model's class gives it and reads from it."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torchless.errors import CheckpointError
 from torchless.folder.model_folder import ModelFolder
@@ -96,4 +97,22 @@ def checked_outputs(
                 f"has {folder.config.num_labels}.",
                 hint="The folder mixes files of two models; export the checkpoint again.",
             )
+        if axes[-1] == "labels":
+            _check_labels(folder, task)
     return outputs
+
+
+def _check_labels(folder: ModelFolder, task: Task) -> None:
+    """Raise unless each logit has a label.
+
+    Raises:
+        CheckpointError: A number is missing, or a label that must be a text is none.
+    """
+    labels: Mapping[int, Any] = folder.config.id2label  # numbers too, in files of others
+    hint = f"Correct id2label in {folder.path / 'config.json'}, or export the checkpoint again."
+    missing = next((index for index in range(len(labels)) if index not in labels), None)
+    if missing is not None:
+        raise CheckpointError(f"id2label in config.json has {len(labels)} labels, and none for {missing}.", hint=hint)
+    wrong = [label for label in labels.values() if not isinstance(label, str)]
+    if wrong and task.name == "token-classification":
+        raise CheckpointError(f"id2label in config.json has the label {wrong[0]!r}, which is not a text.", hint=hint)

@@ -1,11 +1,11 @@
 """A graph in one or two ONNX Runtime sessions: for a run on all cores, and for parallel runs on a core each."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
@@ -14,11 +14,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from torchless.errors import CheckpointError, InputError, check_whole_number
-from torchless.folder.onnx_file import external_files
 from torchless.ort.cpu_cores import CPU_CORES
-from torchless.ort.mapped_graph import mapped_graph
+from torchless.ort.graph_files import GraphFiles
 from torchless.ort.providers import CPU, check_providers, chosen_providers, use_providers
 from torchless.ort.saturation import eight_bit_products_saturate
+from torchless.semaphore import Semaphore
 
 __all__ = ["Session", "Tensor", "single_threaded"]
 
@@ -36,6 +36,9 @@ _NUMPY_DTYPES = {
     "tensor(uint32)": np.dtype(np.uint32),
     "tensor(uint64)": np.dtype(np.uint64),
 }
+_OUT_OF_MEMORY = re.compile("bad_alloc|[Ff]ailed to allocate memory|[Cc]annot allocate memory|[Oo]ut of memory")
+# A line of ONNX Runtime's code, which its errors begin with.
+_SOURCE_FILE = re.compile(r"/\S*/onnxruntime/\S+\s")
 _UNKNOWN_DTYPE = np.dtype(object)
 # ONNX Runtime writes an error to stderr before it raises the same error; the lines would stand beside ours.
 _FATAL_ONLY = 4
@@ -95,17 +98,24 @@ class Session:
     ) -> None:
         check_whole_number("threads", threads, at_least=1, hint="Give a number of threads, or None.")
         self.graph = graph
+        self._files = GraphFiles(graph)
         self.threads = threads or CPU_CORES.count
         self.providers = chosen_providers(providers)
         self.on_cpu = self.providers == (CPU,)
         self.workers = min(self.threads, CPU_CORES.count) if self.on_cpu else 1
         self._plan_memory = plan_memory
-        self._reloading = Lock()
+        self._reloading = Semaphore()
         self._load_sessions()
         _SESSIONS.add(self)
-        self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
-        self.optional_inputs = {node.name: _tensor(node) for node in self._session.get_overridable_initializers()}
-        self.outputs = {node.name: _tensor(node) for node in self._session.get_outputs()}
+        try:
+            self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
+            self.optional_inputs = {node.name: _tensor(node) for node in self._session.get_overridable_initializers()}
+            self.outputs = {node.name: _tensor(node) for node in self._session.get_outputs()}
+        except UnicodeDecodeError as error:
+            raise CheckpointError(
+                f"{graph} has a name that is not text in UTF-8: {error}.",
+                hint="The file is damaged; copy it again, or export it again.",
+            ) from error
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
         """Run the graph once.
@@ -127,28 +137,28 @@ class Session:
             return self._run_session(self._session, feeds, outputs)
         if CPU_CORES.contended:
             self._contended_runs += 1
-        acquired = CPU_CORES.acquire(self.threads, or_single=self._contended_runs > _CONTENDED_RUNS)
-        try:
-            session = self._session if acquired >= self.workers else self._single_threaded_session()
+        with CPU_CORES.lend(self.threads, or_single=self._contended_runs > _CONTENDED_RUNS) as cores:
+            session = self._session if cores >= self.workers else self._single_threaded_session()
             return self._run_session(session, feeds, outputs)
-        finally:
-            CPU_CORES.release(acquired)
+
+    def holds(self, name: bytes) -> bool:
+        """Return whether the graph's file holds some bytes, such as the name of an operator."""
+        return self._files.holds(name)
 
     def after_fork(self) -> None:
         """Prepare for a new process: its first run loads the graph again."""
-        self._reloading = Lock()
         _never_destroy(self._session, self._single_threaded)
 
     def _load_sessions(self) -> None:
         self._session = self._load(self.threads, plan_memory=self._plan_memory)
         self._single_threaded = self._session if self.threads == 1 else None
-        self._loading = Lock()
+        self._loading = Semaphore()
         self._contended_runs = 0
         self._pid = os.getpid()
 
     def _load_after_fork(self) -> None:
         """Load again, since the threads of ONNX Runtime exist in the parent process alone."""
-        with self._reloading:
+        with self._reloading.lend():
             if self._pid != os.getpid():
                 self._load_sessions()
 
@@ -171,24 +181,38 @@ class Session:
             arrays: list[NDArray[Any]] = session.run(outputs, feeds)
         except Exception as error:  # ONNX Runtime's errors have no common base class but Exception
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
-            line = _first_line(error)
+            line = _SOURCE_FILE.sub("", _first_line(error))
             hint = "Check the shapes: the graph may take other lengths. truncation=True, max_length=N cuts a text."
             if "out of data bounds" in line:
                 hint = (
                     "A token id or a position is beyond a table of the model: use the model's tokenizer, or cut the text with "
                     "truncation=True, max_length=N."
                 )
-            raise InputError(f"{self.graph} refuses these inputs ({shapes}): {line}", hint=hint) from error
+            raise InputError(f"{self.graph.name} refuses these inputs ({shapes}): {line}", hint=hint) from error
         return arrays
 
     def _single_threaded_session(self) -> ort.InferenceSession:
-        with self._loading:
+        with self._loading.lend():
             if self._single_threaded is None:
                 # Competing runs are batches of many shapes: their memory plans would fill memory, and seldom be used.
                 self._single_threaded = self._load(threads=1, plan_memory=False)
             return self._single_threaded
 
     def _load(self, threads: int, *, plan_memory: bool) -> ort.InferenceSession:
+        path = self._files.path()
+        if path is not None:
+            try:
+                session = self._load_from(path, threads, plan_memory=plan_memory)
+            except CheckpointError:
+                if self._files.is_at(path):
+                    raise
+            else:
+                if self._files.is_at(path):  # nobody replaced the files meanwhile
+                    return session
+        return self._load_from(None, threads, plan_memory=plan_memory)
+
+    def _load_from(self, path: Path | None, threads: int, *, plan_memory: bool) -> ort.InferenceSession:
+        """Load the graph from a path or, if that is None, from the open files."""
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.log_severity_level = _FATAL_ONLY
@@ -202,50 +226,44 @@ class Session:
         slow = ["SkipLayerNormFusion"] if self.on_cpu else None
         try:
             session = ort.InferenceSession(
-                self._model(settings),
+                self._model(path, settings),
                 settings,
                 providers=providers,
                 disabled_optimizers=slow,
                 enable_fallback=not self.on_cpu,  # it prints that it tries the CPU next
             )
+        except CheckpointError:
+            raise
         except Exception as error:  # as above
+            line = _first_line(error)
+            if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(line):
+                raise CheckpointError(
+                    f"There is not enough memory to load {self.graph}: {line}",
+                    hint="Free memory, or load a smaller variant, such as dtype='q8'.",
+                ) from error
             raise CheckpointError(
-                f"ONNX Runtime cannot load {self.graph}: {_first_line(error)}",
+                f"ONNX Runtime cannot load {self.graph}: {line}",
                 hint="The file is damaged or needs another version of ONNX Runtime; copy it again, or export it again.",
             ) from error
         check_providers(self.providers, session.get_providers())
         return session
 
-    def _model(self, settings: ort.SessionOptions) -> str | bytes:
-        """Return the graph with its weights mapped from its file or, if another device needs the weights, its path."""
-        if not self.on_cpu:
-            return str(self.graph)
-        graph = self.graph.resolve()
-        try:
-            # In the Hub's cache, links point to files with other names: ONNX Runtime looks for weights beside the link.
-            if self.graph.is_symlink() and external_files(graph):
-                return str(self.graph)
-            model = mapped_graph(graph)
-        except ValueError:  # the file is damaged: ONNX Runtime raises with the reason
-            return str(self.graph)
-        settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
-        return model
+    def _model(self, path: Path | None, settings: ort.SessionOptions) -> str | bytes:
+        if path is None:
+            return self._files.model_in_memory(settings)
+        # If another device needs the weights, ONNX Runtime reads them.
+        return self._files.model_at(path, settings) if self.on_cpu else str(path)
 
 
-@contextmanager
-def single_threaded(*sessions: Session) -> Iterator[None]:
-    """Make runs within the context use the single-threaded session, as if they competed for cores.
+def single_threaded(*sessions: Session) -> AbstractContextManager[object]:
+    """Make runs within a `with` statement use the single-threaded session, as if they competed for cores.
 
     Args:
         sessions: The sessions that run, all on this thread.
     """
     for session in sessions:
         session.prepare_for_contention()
-    acquired = CPU_CORES.acquire(1, or_single=True) if any(session.workers > 1 for session in sessions) else 0
-    try:
-        yield
-    finally:
-        CPU_CORES.release(acquired)
+    return CPU_CORES.lend() if any(session.workers > 1 for session in sessions) else nullcontext()
 
 
 def _never_destroy(*sessions: ort.InferenceSession | None) -> None:

@@ -1,9 +1,9 @@
 """Pipelines in pickles: a pickle holds what to load, and each process loads it once."""
 
-import os
 import pickle
-from threading import Lock
 from typing import Any
+
+from torchless.semaphore import Semaphore
 
 __all__ = ["LOADED_PARTS", "load_once", "recipe_of"]
 
@@ -11,7 +11,7 @@ LOADED_PARTS = frozenset({"model", "tokenizer", "_scheduler"})
 """The attributes of a pipeline that a process loads or makes for itself."""
 
 _LOADED: dict[bytes, Any] = {}
-_loading = Lock()
+_LOADING = Semaphore()
 
 
 def recipe_of(pipeline: Any) -> bytes:
@@ -32,17 +32,8 @@ def load_once(recipe: bytes) -> Any:
     Raises:
         CheckpointError: The folder is not there, or is damaged.
     """
-    with _loading:
+    with _LOADING.lend():
         if recipe not in _LOADED:
             # The recipe is part of a pickle that was read already.
             _LOADED[recipe] = pickle.loads(recipe)  # noqa: S301
         return _LOADED[recipe]
-
-
-def _reset() -> None:
-    global _loading  # noqa: PLW0603 - a thread of the parent may hold it
-    _loading = Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset)

@@ -9,7 +9,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from torchless.batching.rows import Row, RowOutput
-from torchless.errors import InputError, OptionError, shortened
+from torchless.errors import CheckpointError, InputError, OptionError, shortened
 from torchless.models.auto import Model
 from torchless.numerics import softmax
 from torchless.pipelines.base import Pipeline
@@ -109,8 +109,14 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
         super().__init__(model, tokenizer, **options)
         entailing = [index for label, index in model.config.label2id.items() if label.lower().startswith("entail")]
         self._entailment = entailing[0] if entailing else -1
+        if self._entailment not in range(-1, model.config.num_labels):
+            raise CheckpointError(
+                f"label2id in config.json has the number {self._entailment!r} for entailment, and there are "
+                f"{model.config.num_labels} labels.",
+                hint=f"Correct label2id in {model.folder.path / 'config.json'}, or export the checkpoint again.",
+            )
         if not entailing:
-            labels = ", ".join(model.config.id2label.values())
+            labels = ", ".join(map(str, model.config.id2label.values()))
             warnings.warn(
                 f"No label of this model means entailment: {labels}. The last label is used instead.",
                 UserWarning,

@@ -33,9 +33,12 @@ def read_backend(folder: ModelFolder) -> Tokenizer:
         CheckpointError: The file is missing or damaged.
     """
     path = folder.file("tokenizer.json")
+    folder.check_settings()
     try:
         return Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises a bare Exception
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException as error:  # tokenizers raises a bare Exception, and if it panics no Exception
         raise CheckpointError(
             f"{path} is not a tokenizer: {error}", hint=f"Export the checkpoint again: {folder.export_command}"
         ) from error

@@ -1,16 +1,15 @@
-"""Chats: from messages to the text that a model was trained to continue. The one module that imports jinja2."""
+"""Chats: from messages to the text that a model was trained to continue."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from datetime import datetime
-from functools import lru_cache
 from types import FunctionType
 from typing import Any, NamedTuple
 
-from torchless.errors import InputError, MissingExtraError, OptionError, nearest
+from torchless.errors import CheckpointError, InputError, MissingExtraError, OptionError, nearest
+from torchless.folder.json_files import read_text
 from torchless.folder.layout import CHAT_TEMPLATE, CHAT_TEMPLATES
 from torchless.folder.model_folder import ModelFolder
+from torchless.tokenization.chat_environment import ASSISTANT_BEGINS, ASSISTANT_ENDS, TRACKED, compiled, rendered
 from torchless.tokenization.tool_schemas import tool_schema
 
 __all__ = ["RenderedChat", "check_chat_options", "choose_template", "conversations_of", "read_templates", "render"]
@@ -18,10 +17,6 @@ __all__ = ["RenderedChat", "check_chat_options", "choose_template", "conversatio
 _CONTINUED = "CONTINUE_FINAL_MESSAGE_TAG "
 _USUAL_ROLES = ("system", "user", "assistant", "tool")
 _ROLES = 'Give messages as {"role": "user", "content": "…"}; roles are most often ' + ", ".join(_USUAL_ROLES) + "."
-
-# The marks around the text of the assistant: two code points that are not characters, so no text holds them.
-_BEGINS, _ENDS = "\ufdd0", "\ufdd1"
-_TRACKED = "assistant_is_tracked"
 
 
 class RenderedChat(NamedTuple):
@@ -45,18 +40,31 @@ def read_templates(folder: ModelFolder, config: Mapping[str, Any]) -> str | dict
         folder: The folder.
         config: The values of `tokenizer_config.json`.
 
+    Raises:
+        CheckpointError: A template cannot be read, or is malformed.
+
     Source: `_from_pretrained` in transformers 4.57.6, tokenization_utils_base.py.
     """
     paths = {path.stem: path for path in sorted((folder.path / CHAT_TEMPLATES).glob("*.jinja"))}
     if folder.has(CHAT_TEMPLATE):
         paths = {"default": folder.file(CHAT_TEMPLATE), **paths}
-    files = {name: path.read_text(encoding="utf-8") for name, path in paths.items()}
-    if files:
-        return files["default"] if files.keys() == {"default"} else files
-    declared = config.get("chat_template")
-    if isinstance(declared, list):
-        return {entry["name"]: entry["template"] for entry in declared}
-    return declared
+    templates: str | dict[str, str] | None = {name: read_text(path) for name, path in paths.items()}
+    if not paths:
+        declared: Any = config.get("chat_template")
+        is_list = isinstance(declared, list)
+        templates = {entry["name"]: entry["template"] for entry in declared} if is_list else declared
+    elif paths.keys() == {"default"}:
+        templates = read_text(paths["default"])
+    for name, template in templates.items() if isinstance(templates, dict) else [("default", templates)]:
+        try:
+            if template is not None:
+                compiled(template)
+        except MissingExtraError:
+            break
+        except OptionError as error:
+            place = paths.get(name, folder.path / "tokenizer_config.json")
+            raise CheckpointError(f"{place}: {error.problem}", hint=error.hint) from error
+    return templates
 
 
 def check_chat_options(
@@ -161,90 +169,23 @@ def render(
 
     Source: `render_jinja_template` in transformers 4.57.6, utils/chat_template_utils.py.
     """
-    compiled = _compiled(template)
     values = {
         "tools": None if tools is None else [_as_schema(tool) for tool in tools],
         "documents": None if documents is None else [_as_document(document) for document in documents],
         "add_generation_prompt": add_generation_prompt,
         **(variables or {}),
-        _TRACKED: track_assistant,
+        TRACKED: track_assistant,
     }
     chat = _opened(messages) if continue_final_message else messages
     try:
-        text = compiled.render(messages=chat, **values)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, _jinja2().TemplateError) as error:
-        raise InputError(
-            f"The chat template refuses this chat{_line_of(error)}: {error}.",
-            hint=f"Its last message is {messages[-1]!r}. {_ROLES}",
-        ) from error
+        text = rendered(template, {"messages": chat, **values})
+    except InputError as error:
+        raise InputError(error.problem, hint=f"Its last message is {messages[-1]!r}. {_ROLES}") from error
     for index, message in enumerate(messages):
         _check_not_lost(message, index, template, text)
     if continue_final_message:
         text = _cut_open(text, messages[-1])
     return _spans(text) if track_assistant else RenderedChat(text, [])
-
-
-def _jinja2() -> Any:
-    try:
-        # Here, because most models have no chats, and the package is an extra.
-        import jinja2  # noqa: PLC0415
-        import jinja2.ext  # noqa: PLC0415
-        import jinja2.sandbox  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtraError("A chat", extra="chat") from error
-    return jinja2
-
-
-@lru_cache(maxsize=16)
-def _compiled(template: str) -> Any:
-    jinja2 = _jinja2()
-
-    class Generation(jinja2.ext.Extension):  # type: ignore[misc, name-defined]
-        """`{% generation %}…{% endgeneration %}`: what the assistant says."""
-
-        tags = frozenset({"generation"})
-
-        def parse(self, parser: Any) -> Any:
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            call = self.call_method("_marked", [jinja2.nodes.ContextReference()])
-            return jinja2.nodes.CallBlock(call, [], [], body).set_lineno(line)
-
-        def _marked(self, context: Any, caller: Callable[[], str]) -> str:
-            return f"{_BEGINS}{caller()}{_ENDS}" if context.get(_TRACKED) else caller()
-
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
-    )
-    environment.filters["tojson"] = _tojson
-    environment.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
-    try:
-        return environment.from_string(template)
-    except jinja2.TemplateSyntaxError as error:
-        line = (template.splitlines() or [""])[min(error.lineno, len(template.splitlines())) - 1].strip()
-        raise OptionError(
-            f"The chat template is malformed in line {error.lineno}, {line!r}: {error.message}.",
-            hint="Mend chat_template.jinja (or chat_template in tokenizer_config.json), or give another: chat_template=…",
-        ) from error
-
-
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """Jinja's own filter of that name escapes what HTML does not take."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _raise_exception(message: str) -> None:
-    raise _jinja2().TemplateError(message)
-
-
-def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)  # noqa: DTZ005 - where the caller lives
 
 
 def _as_schema(tool: Any) -> Mapping[str, Any]:
@@ -308,18 +249,9 @@ def _cut_open(text: str, last: Mapping[str, Any]) -> str:
 
 def _spans(text: str) -> RenderedChat:
     plain, spans, begun = "", [], 0
-    for part in text.replace(_ENDS, _BEGINS + _ENDS).split(_BEGINS):
-        if part.startswith(_ENDS):
+    for part in text.replace(ASSISTANT_ENDS, ASSISTANT_BEGINS + ASSISTANT_ENDS).split(ASSISTANT_BEGINS):
+        if part.startswith(ASSISTANT_ENDS):
             spans.append((begun, len(plain)))
         begun = len(plain)
-        plain += part.removeprefix(_ENDS)
+        plain += part.removeprefix(ASSISTANT_ENDS)
     return RenderedChat(plain, spans)
-
-
-def _line_of(error: Exception) -> str:
-    """Return where in the template an error was raised, which jinja2 writes into the traceback."""
-    line, frame = None, error.__traceback__
-    while frame is not None:
-        line = frame.tb_lineno if frame.tb_frame.f_code.co_filename == "<template>" else line
-        frame = frame.tb_next
-    return "" if line is None else f" in line {line}"

@@ -11,6 +11,7 @@ from tokenizers import Encoding, Tokenizer, processors
 from torchless.call_limits import CURRENT_LIMITS
 from torchless.errors import OptionError
 from torchless.tokenization.encoding import encoding_error
+from torchless.tokenization.native_calls import NATIVE_CALLS, threads_used
 from torchless.tokenization.truncation import Truncation, kept_lengths, kept_part, window_count, windows_of
 
 __all__ = ["Encoder"]
@@ -165,9 +166,11 @@ class Encoder:
 def _encoded(backend: Tokenizer, texts: Sequence[Any], *, special: bool, words: bool) -> list[Encoding]:
     CURRENT_LIMITS.get().admit_text(sum(map(_characters, texts)))
     try:
-        if len(texts) == 1 and isinstance(texts[0], str) and len(texts[0]) <= _SHORT_CHARACTERS:
-            return [backend.encode(texts[0], add_special_tokens=special)]
-        return list(backend.encode_batch(list(texts), add_special_tokens=special, is_pretokenized=words))
+        with NATIVE_CALLS.lend():
+            if len(texts) == 1 and isinstance(texts[0], str) and len(texts[0]) <= _SHORT_CHARACTERS:
+                return [backend.encode(texts[0], add_special_tokens=special)]
+            threads_used()
+            return list(backend.encode_batch(list(texts), add_special_tokens=special, is_pretokenized=words))
     except BaseException as error:  # tokenizers raises a bare Exception, and if it panics no Exception
         raise encoding_error(error, texts) from error
 

@@ -1,6 +1,7 @@
 """A tokenizer's settings: what its files say beside `tokenizer.json`, and its class where they are silent."""
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
@@ -62,6 +63,9 @@ def read_settings(folder: ModelFolder, backend: Tokenizer) -> dict[str, Any]:
     settings = {**_defaults(defaults, backend), **declared}
     if "backend" in config and "add_prefix_space" not in config:
         settings["add_prefix_space"] = None  # transformers 5 takes this from tokenizer.json
+    for key in ("max_len", "model_max_length"):
+        if settings.get(key) == inf:
+            settings[key] = None
     settings["tokenizer_class"] = name
     settings["pad_token_type_id"] = defaults.pad_token_type_id
     settings["model_input_names"] = config.get("model_input_names") or list(defaults.model_input_names)
@@ -117,11 +121,18 @@ def _special_tokens_map(folder: ModelFolder, additional: list[Any]) -> dict[str,
 
 def _added_tokens_file(folder: ModelFolder, declared: Mapping[str, Any]) -> dict[int, AddedToken]:
     """Return the tokens of `added_tokens.json`, which older versions wrote, by their ids."""
+    added = folder.read_optional_json("added_tokens.json")
+    for token, index in added.items():
+        if not isinstance(index, int) or index < 0:
+            raise CheckpointError(
+                f"added_tokens.json has {index!r} as the id of {token!r}.",
+                hint="Write a whole number, or export the checkpoint again.",
+            )
     special = {content_of(declared.get(role)) for role in ROLES}
     special |= set(map(content_of, declared.get("additional_special_tokens") or ()))
     return {
         index: AddedToken(token, normalized=token not in special, special=token in special)
-        for token, index in folder.read_optional_json("added_tokens.json").items()
+        for token, index in added.items()
     }
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import pytest
@@ -8,7 +9,7 @@ from peft import LoraConfig, TaskType, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
-from torchless import ExportError, ExportWarning, pipeline
+from torchless import CheckpointError, ExportError, ExportWarning, pipeline
 from torchless.tasks import find_task
 from torchless_export.export import Silent, export
 from torchless_export.preflight import preflight
@@ -239,3 +240,61 @@ class TestCode:
         self.change(mine / "config.json", model_type="bert")
         (mine / "modeling_mine.py").write_text("raise SystemError")
         assert export(str(mine), out, Silent())[1]
+
+
+class TestBadFolders:
+    """Each is refused in a sentence, before PyTorch is loaded."""
+
+    def change(self, folder, name, **values):
+        path = folder / name
+        path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+    def test_an_adapter_over_itself(self, adapter):
+        self.change(adapter, "adapter_config.json", base_model_name_or_path=str(adapter))
+        with pytest.raises(ExportError, match=r"is an adapter over it\.[\s\S]*--base-model"):
+            find_source(str(adapter))
+
+    def test_adapters_over_each_other(self, adapter):
+        other = shutil.copytree(adapter, adapter.with_name("other"))
+        self.change(adapter, "adapter_config.json", base_model_name_or_path=str(other))
+        self.change(other, "adapter_config.json", base_model_name_or_path=str(adapter))
+        with pytest.raises(ExportError, match="is an adapter over it"):
+            find_source(str(adapter))
+
+    @pytest.mark.parametrize("base", [5, [], {"x": 1}, None])
+    def test_a_base_that_is_no_name(self, adapter, base):
+        self.change(adapter, "adapter_config.json", base_model_name_or_path=base)
+        with pytest.raises(ExportError, match="does not say what it was trained over"):
+            find_source(str(adapter))
+
+    @pytest.mark.parametrize("kind", [5, ["SEQ_CLS"], None])
+    def test_an_adapter_of_no_known_task(self, adapter, kind):
+        self.change(adapter, "adapter_config.json", task_type=kind)
+        with pytest.raises(ExportError, match="--task"):
+            find_source(str(adapter)).task()
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("architectures", [5]),
+            ("architectures", "Bert"),
+            ("model_type", ["bert"]),
+            ("num_labels", 1e9),
+            ("id2label", ["a"]),
+        ],
+    )
+    def test_a_value_that_is_not_possible(self, checkpoint, name, value):
+        self.change(checkpoint, "config.json", **{name: value})
+        with pytest.raises(CheckpointError, match=f"config.json has {name} = "):
+            find_source(str(checkpoint))
+
+    @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+    def test_a_pipe(self, checkpoint, name):
+        (checkpoint / name).unlink()
+        os.mkfifo(checkpoint / name)
+        with pytest.raises(CheckpointError, match=f"{name} is a pipe or a device"):
+            find_source(str(checkpoint))
+
+    def test_code_of_another_type(self, checkpoint):
+        self.change(checkpoint, "config.json", auto_map=["mine.Model"])
+        assert find_source(str(checkpoint)).code() == ["mine.py"]

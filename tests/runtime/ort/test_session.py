@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from torchless import CheckpointError, InputError
-from torchless.ort.cpu_cores import CpuCores
 from torchless.ort.session import Session, single_threaded
+from torchless.semaphore import Semaphore
 
 
 @pytest.mark.parametrize("operator", ["MatMulInteger", "MatMulIntegerToFloat"])
@@ -45,7 +45,7 @@ def test_sums_of_8_bit_products_are_exact(operator, tmp_path):
 
 @pytest.fixture
 def two_cores(monkeypatch):
-    cores = CpuCores(2)
+    cores = Semaphore(2)
     monkeypatch.setattr("torchless.ort.session.CPU_CORES", cores)
     return cores
 

@@ -26,9 +26,11 @@ from torchless import pipeline
 
 pipe = pipeline(model=sys.argv[1])
 expected = pipe({texts!r})
+pipe.tokenizer({texts!r})
 child = os.fork()
 if child == 0:
     assert pipe({texts!r}) == expected
+    pipe.tokenizer({texts!r})
     assert pipe({texts!r}[0])[0]["label"] == expected[0]["label"]
     sys.exit(0)  # with all destructors
 assert os.waitpid(child, 0)[1] == 0
@@ -152,7 +154,11 @@ def test_processes_of_a_pool(folder, method):
         assert [result[0] for result in pool.map(pipe, [[text] for text in TEXTS], timeout=60)] == expected
 
 
-def test_a_fork_answers_and_ends(folder, tmp_path):
+@pytest.mark.parametrize("parallelism", ["", "false", "true"])
+def test_a_fork_answers_and_ends(folder, tmp_path, monkeypatch, parallelism):
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    if parallelism:
+        monkeypatch.setenv("TOKENIZERS_PARALLELISM", parallelism)
     script = Path(tmp_path / "forks.py")
     script.write_text(FORKS.format(texts=TEXTS))
     done = subprocess.run([sys.executable, script, folder], capture_output=True, text=True, timeout=60, check=False)
@@ -239,6 +245,7 @@ def test_errors_come_back_from_a_worker_process(folder):
 
 def test_outputs_of_a_model_can_be_copied(folder):
     output = pipeline(model=folder).model([[2, 3, 4]])
-    assert (copy.deepcopy(output).logits == output.logits).all()
+    for copied in (copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))):
+        assert (copied(output).logits == output.logits).all()
     with pytest.raises(AttributeError, match="no output 'nothing'; there are: logits"):
         _ = output.nothing

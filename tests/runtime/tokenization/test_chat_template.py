@@ -1,12 +1,16 @@
+import os
 import re
+import shutil
 import sys
+import time
 
 import pytest
 from fixtures.chat_templates import CHATML, LLAMA_3, MISTRAL, QWEN_3
 from fixtures.checkpoints import byte_level_bpe
 
-from torchless.errors import InputError, MissingExtraError, OptionError
-from torchless.tokenization import chat_template
+from torchless import AutoTokenizer
+from torchless.errors import CheckpointError, InputError, MissingExtraError, OptionError
+from torchless.tokenization import chat_environment
 from torchless.tokenization.tokenizer import Tokenizer
 from torchless.tokenization.tool_schemas import tool_schema
 
@@ -161,7 +165,7 @@ def test_messages_are_left_as_they_are(tokenizer):
 
 
 def test_without_the_extra(tokenizer, monkeypatch):
-    chat_template._compiled.cache_clear()
+    chat_environment.compiled.cache_clear()
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtraError) as raised:
         tokenizer.apply_chat_template(ASK)
@@ -179,3 +183,58 @@ def test_a_schema_is_made_of_a_copy():
 
     properties = tool_schema(weather)["function"]["parameters"]["properties"]
     assert [item["description"] for item in properties.values()] == ["Where", "When"]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{% set ns = namespace(n=0) %}{% for i in range(9999) %}{% for j in range(9999) if j %}{% set ns.n = j %}{% endfor %}{% endfor %}",
+        "{% macro f(n) %}{{ f(n - 1) if n }}{{ f(n - 1) if n }}{% endmacro %}{{ f(40) }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{{ 'x' * 10 ** 10 }}",
+        "{{ [0] * 10 ** 12 }}",
+        "{{ 10 ** 10 ** 10 }}",
+        "{{ 'x'.center(10 ** 10) }}",
+    ],
+)
+def test_a_template_without_an_end(tokenizer, template):
+    begin = time.monotonic()
+    with pytest.raises(InputError, match="The chat template refuses this chat"):
+        tokenizer.apply_chat_template(ASK, chat_template=template)
+    assert time.monotonic() - begin < 60
+
+
+def test_loops_keep_their_variables(tokenizer):
+    template = (
+        "{% for m in messages %}{{ loop.index }}/{{ loop.length }}{{ '.' if loop.last }}{{ loop.previtem is defined }}"
+        "{% else %}none{% endfor %}{% for k, v in messages[0].items() %}{{ k }}={{ v }};{% endfor %}"
+        "{% for m in nothing %}x{% else %}none{% endfor %}{{ 'a' * 3 + 'b' }}{{ '%s' % 5 }}"
+    )
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}, {"role": "user", "content": "Ho"}], chat_template=template, tokenize=False
+    )
+    assert text == "1/2False2/2.Truerole=user;content=Hi;noneaaab5"
+
+
+@pytest.mark.parametrize(
+    "template", ["{% for %}", "{{ x", "{% endfor %}", "{{ '\ud800' }}" * 2, "{% if x %}" * 200 + "{% endif %}" * 200]
+)
+def test_a_malformed_template_is_refused_when_a_folder_is_loaded(tiny, tmp_path, template):
+    folder = shutil.copytree(tiny.export("qwen3", "text-generation"), tmp_path / "folder")
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8", errors="surrogatepass")
+    with pytest.raises(CheckpointError, match=r"chat_template.jinja"):
+        AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("place", ["chat_template.jinja", "additional_chat_templates/tool_use.jinja"])
+@pytest.mark.parametrize("kind", ["binary", "folder", "pipe", "dangling"])
+def test_a_template_that_cannot_be_read(tiny, tmp_path, place, kind):
+    folder = shutil.copytree(tiny.export("qwen3", "text-generation"), tmp_path / "folder")
+    path = folder / place
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    make = {"binary": lambda: path.write_bytes(b"\xff"), "folder": path.mkdir, "pipe": lambda: os.mkfifo(path)}
+    make.get(kind, lambda: path.symlink_to("nowhere"))()
+    with pytest.raises(CheckpointError, match=path.name):
+        AutoTokenizer.from_pretrained(folder)
