@@ -76,12 +76,21 @@ def _with_bias(graph: Graph, node: Any, consumers: Mapping[str, Sequence[Any]]) 
     return Product((node,), matrix, "", product)
 
 
-def portions(graph: Graph, linears: Sequence[Linear]) -> Iterator[list[Linear]]:
-    """Split linears into portions whose recorded inputs fit into memory."""
+def portions(
+    graph: Graph, linears: Sequence[Linear], feeds: Sequence[Mapping[str, NDArray[Any]]]
+) -> Iterator[list[Linear]]:
+    """Split linears into portions whose recorded inputs fit into memory.
+
+    Args:
+        graph: The graph of the linears.
+        linears: The linears, in the order of the graph.
+        feeds: The graph inputs of each calibration text, by name.
+    """
+    rows = min(MAX_SAMPLE_ROWS, sum(max(array.size for array in feed.values()) for feed in feeds))
     portion: list[Linear] = []
     size_bytes = 0
     for linear in linears:
-        sample_bytes = 4 * MAX_SAMPLE_ROWS * graph.constants.shape(linear.products[0].matrix)[0]
+        sample_bytes = 4 * rows * graph.constants.shape(linear.products[0].matrix)[0]
         if portion and size_bytes + sample_bytes > _MAX_SAMPLE_BYTES:
             yield portion
             portion, size_bytes = [], 0

@@ -16,7 +16,7 @@ BLOCK_SIZE = 32
 """The number of a column's weights that share a scale."""
 
 # Ranges of a block to try, as parts of the whole one: a few clipped weights can be worth finer steps for the rest.
-_RANGES = np.linspace(0.7, 1, 11)
+_RANGES = np.linspace(0.75, 1, 6)
 
 
 @dataclass(frozen=True, slots=True)

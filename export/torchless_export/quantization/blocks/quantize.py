@@ -40,7 +40,7 @@ def quantize(
     linears = find_linears(graph)
     matrices: dict[str, BlockMatrix] = {}
     # From the last product to the first: smoothing changes the matrices before an input, which must not be rounded yet.
-    for portion in reversed(list(portions(graph, linears))):
+    for portion in reversed(list(portions(graph, linears, feeds))):
         recorded = record(source, [linear.input for linear in portion], feeds, max_rows=MAX_SAMPLE_ROWS)
         for linear in reversed(portion):
             rows = smooth(graph, linear, recorded.pop(linear.input))

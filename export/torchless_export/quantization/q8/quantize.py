@@ -50,7 +50,7 @@ def quantize(source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[An
     graph.fold_transposes()
     new: dict[int, list[Any]] = {}
     removed: set[int] = set()
-    for linears in portions(graph, find_linears(graph)):
+    for linears in portions(graph, find_linears(graph), feeds):
         recorded = record(source, [linear.input for linear in linears], feeds, max_rows=MAX_SAMPLE_ROWS)
         for linear in linears:
             rows = recorded[linear.input]
