@@ -113,10 +113,10 @@ def export(
     check_whole_number("max_tokens", max_tokens, at_least=4, hint="Give a number of tokens from 4.")
     texts = verification_texts(verify_with)
     shown = {"verification": digest(texts)}
-    calibration: list[str] = []
-    if any(VARIANTS[dtype].calibrated for dtype in dtypes):  # of most tasks: what was found may be of another
-        calibration = calibration_texts(calibrate_with, texts)
     chosen = None if task is None else find_task(task)
+    calibration: list[str] = []
+    if any(is_calibrated(dtype, chosen) for dtype in dtypes):
+        calibration = calibration_texts(calibrate_with, texts)
     check_destination(out)
     with progress.step(f"Finding {model}"):
         source = find_source(model, read_options)

@@ -156,6 +156,10 @@ class _Constants:
         self._graph.initializer.append(tensor)
         self._tensors[name] = tensor
 
+    def replace(self, name: str, values: NDArray[Any]) -> None:
+        """Give a constant other values, for all nodes that use it."""
+        self._tensors[name].CopyFrom(numpy_helper.from_array(np.asarray(values, order="C"), name))
+
     def keep(self, needed: set[str]) -> None:
         """Remove the initializers that are not needed."""
         kept = [tensor for tensor in self._graph.initializer if tensor.name in needed]

@@ -43,5 +43,8 @@ def calibration_feeds(folder: Path, task: Task, texts: Sequence[str], mask: str)
     add_session_hook(session, keep)
     with cut_to(pipe.tokenizer, pipe.model.config.max_tokens):
         for text in texts:
-            pipe(case.make_input(text, mask), **case.options)
+            if task.cached and not task.encoder_decoder:  # all tokens in a single run
+                pipe.model(pipe.tokenizer([text], truncation=True, return_tensors="np")["input_ids"])
+            else:
+                pipe(case.make_input(text, mask), **case.options)
     return feeds_of_texts

@@ -48,14 +48,15 @@ class Recipe:
     calibrated: bool = False
 
 
-def is_calibrated(dtype: str, task: Task) -> bool:
+def is_calibrated(dtype: str, task: Task | None) -> bool:
     """Return whether a variant needs calibration feeds.
 
     Args:
         dtype: A key of `VARIANTS`.
-        task: The task of the graphs.
+        task: The task of the graphs; None if any task counts.
     """
-    return any(recipe.calibrated for recipe in _recipes(dtype, task))
+    recipes = (VARIANTS[dtype], _DECODERS.get(dtype, VARIANTS[dtype])) if task is None else _recipes(dtype, task)
+    return any(recipe.calibrated for recipe in recipes)
 
 
 def make_variant(
@@ -190,11 +191,17 @@ def _blocks(source: Path, target: Path, _: Feeds, *, bits: int, block_size: int)
     save_graph(_quantize_blocks(load_graph(source), bits=bits, block_size=block_size), target)
 
 
-def _decoder_blocks(
-    source: Path, target: Path, _: Feeds, *, bits: int, block_size: int, accuracy_level: int = _COMPUTES_IN_INT8
+def _calibrated_blocks(source: Path, target: Path, feeds: Feeds, *, bits: int, float16: bool = False) -> None:
+    from torchless_export.quantization.blocks.quantize import quantize
+
+    quantize(source, target, feeds, bits=bits, float16=float16)
+
+
+def _blocks_of_branches(
+    source: Path, target: Path, _: Feeds, *, bits: int, block_size: int, accuracy_level: int
 ) -> None:
     from torchless_export.graph.ir import Graph
-    from torchless_export.quantization.q8.embeddings import quantize_embeddings
+    from torchless_export.quantization.embeddings import quantize_embeddings
 
     graph = Graph(_fold_tied_head(load_graph(source)))
     quantize_embeddings(graph)
@@ -261,21 +268,34 @@ VARIANTS: Mapping[str, Recipe] = {
 
 _DECODERS: Mapping[str, Recipe] = {
     "q8": Recipe(
-        scheme=f"8-bit weights in blocks of {_Q8_BLOCK}, symmetric, and embeddings; matrix products in int8, the rest in float32",
-        make=partial(_decoder_blocks, bits=8, block_size=_Q8_BLOCK),
+        scheme="8-bit weights in blocks of 32, symmetric, and embeddings, rounded by calibration on texts; matrix products in "
+        "int8, the rest in float32",
+        make=partial(_calibrated_blocks, bits=8),
+        calibrated=True,
     ),
     "q4": Recipe(
-        scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric, 8-bit embeddings; matrix products in int8, the rest in float32",
-        make=partial(_decoder_blocks, bits=4, block_size=_Q4_BLOCK),
+        scheme="4-bit weights in blocks of 32, 8-bit head and embeddings, rounded by calibration on texts; matrix products in "
+        "int8, the rest in float32",
+        make=partial(_calibrated_blocks, bits=4),
+        calibrated=True,
+    ),
+    "q4f16": Recipe(
+        scheme="4-bit weights in blocks of 32, 8-bit head, rounded by calibration on texts; the rest in float16 as in fp16",
+        make=partial(_calibrated_blocks, bits=4, float16=True),
+        calibrated=True,
     ),
 }
 """The recipes of decoders, where they differ: most of a decoder's time goes into reading weights."""
 
 
 _ENCODER_DECODERS: Mapping[str, Recipe] = {
+    "q8": Recipe(
+        scheme=f"8-bit weights in blocks of {_Q8_BLOCK}, symmetric, and embeddings; matrix products in int8, the rest in float32",
+        make=partial(_blocks_of_branches, bits=8, block_size=_Q8_BLOCK, accuracy_level=_COMPUTES_IN_INT8),
+    ),
     "q4": Recipe(
         scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric, 8-bit embeddings; compute in float32",
-        make=partial(_decoder_blocks, bits=4, block_size=_Q4_BLOCK, accuracy_level=_COMPUTES_IN_FLOAT),
+        make=partial(_blocks_of_branches, bits=4, block_size=_Q4_BLOCK, accuracy_level=_COMPUTES_IN_FLOAT),
     ),
     "q4f16": Recipe(
         scheme=f"4-bit weights in blocks of {_Q4_BLOCK}, symmetric; the rest in float16 as in fp16",

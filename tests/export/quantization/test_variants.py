@@ -21,7 +21,7 @@ from torchless.folder.layout import DTYPE_SUFFIXES
 from torchless.folder.manifest import Manifest
 from torchless_export.export import Silent, export
 from torchless_export.quantization.calibration import calibration_feeds
-from torchless_export.quantization.variants import VARIANTS, declare_data, make_variant
+from torchless_export.quantization.variants import VARIANTS, declare_data, is_calibrated, make_variant
 from torchless_export.sample import sample_texts
 from torchless_export.verification.cases import CASES
 
@@ -53,7 +53,9 @@ def made_of(tiny, tmp_path):
     def make(model_type, task, dtype, **options):
         out = shutil.copytree(tiny.export(model_type, task), tmp_path / "folder", dirs_exist_ok=True)
         (out / "torchless.json").unlink()
-        return out, make_variant(out, torchless.tasks.find_task(task), dtype, **options)
+        chosen = torchless.tasks.find_task(task)
+        feeds = calibration_feeds(out, chosen, sample_texts(40), "") if is_calibrated(dtype, chosen) else ()
+        return out, make_variant(out, chosen, dtype, feeds, **options)
 
     return make
 
@@ -132,7 +134,7 @@ def test_other_architectures(made_of, model_type, dtype):
     assert np.abs(got - expected).max() < tolerance * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("dtype", ["fp16", "int8", "q4", "q4f16"])
+@pytest.mark.parametrize("dtype", ["fp16", "int8", "q8", "q4", "q4f16"])
 @pytest.mark.parametrize("model_type", ["gpt2", "llama"])
 def test_decoders(made_of, model_type, dtype):
     out, _ = made_of(model_type, "text-generation", dtype)

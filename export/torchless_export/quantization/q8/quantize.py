@@ -11,7 +11,6 @@ Both can exclude a few channels whose outliers would coarsen the rest, and multi
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,12 @@ import onnx
 from numpy.typing import NDArray
 
 from torchless_export.graph.ir import MICROSOFT, Graph
-from torchless_export.quantization.q8.embeddings import quantize_embeddings
+from torchless_export.quantization.embeddings import quantize_embeddings
+from torchless_export.quantization.linears import MAX_SAMPLE_ROWS, Linear, Product, find_linears, portions
 from torchless_export.quantization.q8.folding import fold_channels
 from torchless_export.quantization.q8.quantizers import ByChannel, ByRow, Floats, Quantizer, without_outlier_channels
-from torchless_export.quantization.q8.recording import record
-from torchless_export.quantization.q8.rounding import round_columns
+from torchless_export.quantization.recording import record
+from torchless_export.quantization.rounding import round_columns
 
 __all__ = ["quantize"]
 
@@ -34,44 +34,7 @@ _CHANNELS_AN_OUTLIER = 16
 # float32 need a small product and a sum; scales by row need passes over the input, and a pass over the output.
 _COST_OF_OUTLIERS = 1.3
 _COST_OF_ROWS = 1.6
-_MAX_SAMPLE_ROWS = 8192
-_MAX_SAMPLE_BYTES = 1 << 31
 _MAX_MEASURED_ROWS = 1024
-_MIN_WIDTH = 16
-
-
-@dataclass(frozen=True, slots=True)
-class _Product:
-    """A product with a constant matrix, and the addition of a bias.
-
-    Attributes:
-        nodes: The nodes of the product and the addition.
-        matrix: The name of the matrix, (channels, outputs).
-        bias: The name of the bias, (outputs,), or an empty string.
-        sum: The name of the result.
-    """
-
-    nodes: tuple[Any, ...]
-    matrix: str
-    bias: str
-    sum: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Linear:
-    """An input, and all its products with constant matrices."""
-
-    input: str
-    products: tuple[_Product, ...]
-
-    def weights(self, graph: Graph) -> Floats:
-        """Return the matrices, concatenated along the outputs, (channels, outputs)."""
-        return np.concatenate([graph.constants[product.matrix] for product in self.products], axis=1)
-
-    def split(self, graph: Graph, outputs: NDArray[Any]) -> list[NDArray[Any]]:
-        """Split an array, whose last axis holds the outputs of all products, into the parts of each product."""
-        widths = [graph.constants.shape(product.matrix)[1] for product in self.products]
-        return np.split(outputs, np.cumsum(widths)[:-1], axis=-1)
 
 
 def quantize(source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> None:
@@ -87,8 +50,8 @@ def quantize(source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[An
     graph.fold_transposes()
     new: dict[int, list[Any]] = {}
     removed: set[int] = set()
-    for linears in _portions(graph, _linears(graph)):
-        recorded = record(source, [linear.input for linear in linears], feeds, max_rows=_MAX_SAMPLE_ROWS)
+    for linears in portions(graph, find_linears(graph), feeds):
+        recorded = record(source, [linear.input for linear in linears], feeds, max_rows=MAX_SAMPLE_ROWS)
         for linear in linears:
             rows = recorded[linear.input]
             if len(rows) <= len(feeds):
@@ -100,45 +63,6 @@ def quantize(source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[An
     quantize_embeddings(graph)
     fold_channels(graph)
     onnx.save(graph.model(domains=[MICROSOFT]), target)
-
-
-def _linears(graph: Graph) -> list[_Linear]:
-    """Return the inputs of products with constant matrices."""
-    consumers = graph.consumers()
-    by_input: dict[str, list[_Product]] = {}
-    for node in graph.nodes:
-        if node.op_type != "MatMul" or node.input[1] not in graph.constants:
-            continue
-        shape = graph.constants.shape(node.input[1])
-        if len(shape) != 2 or min(shape) < _MIN_WIDTH:
-            continue
-        by_input.setdefault(node.input[0], []).append(_with_bias(graph, node, consumers))
-    return [_Linear(name, tuple(products)) for name, products in by_input.items()]
-
-
-def _with_bias(graph: Graph, node: Any, consumers: Mapping[str, Sequence[Any]]) -> _Product:
-    product, matrix = node.output[0], node.input[1]
-    match consumers.get(product, []):
-        case [add] if add.op_type == "Add":
-            other = next((name for name in add.input if name != product), "")
-            if other in graph.constants and graph.constants.shape(other) == graph.constants.shape(matrix)[1:]:
-                return _Product((node, add), matrix, other, add.output[0])
-    return _Product((node,), matrix, "", product)
-
-
-def _portions(graph: Graph, linears: Sequence[_Linear]) -> Iterator[list[_Linear]]:
-    """Split linears into portions whose recorded inputs fit into memory."""
-    portion: list[_Linear] = []
-    size_bytes = 0
-    for linear in linears:
-        sample_bytes = 4 * _MAX_SAMPLE_ROWS * graph.constants.shape(linear.products[0].matrix)[0]
-        if portion and size_bytes + sample_bytes > _MAX_SAMPLE_BYTES:
-            yield portion
-            portion, size_bytes = [], 0
-        portion.append(linear)
-        size_bytes += sample_bytes
-    if portion:
-        yield portion
 
 
 def _choose(rows: Floats, weights: Floats) -> Quantizer:
@@ -159,7 +83,7 @@ def _choose(rows: Floats, weights: Floats) -> Quantizer:
     return ByRow.fit(rows, best.kept) if best.scaled_rows else ByChannel.fit(rows, weights, best.kept)
 
 
-def _write_linear(graph: Graph, linear: _Linear, rows: Floats) -> Iterator[Any]:
+def _write_linear(graph: Graph, linear: Linear, rows: Floats) -> Iterator[Any]:
     """Yield the nodes that replace the products with an input."""
     name, weights = linear.input, linear.weights(graph)
     quantizer = _choose(rows, weights)
@@ -184,8 +108,8 @@ def _write_linear(graph: Graph, linear: _Linear, rows: Floats) -> Iterator[Any]:
 
 def _write_product(
     graph: Graph,
-    linear: _Linear,
-    product: _Product,
+    linear: Linear,
+    product: Product,
     quantizer: Quantizer,
     integers: NDArray[np.int8],
     scales: Floats,

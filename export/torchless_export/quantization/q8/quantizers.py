@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless_export.graph.ir import Graph
-from torchless_export.quantization.q8.rounding import rounded
+from torchless_export.quantization.rounding import rounded
 
 __all__ = ["SMALLEST", "ByChannel", "ByRow", "Floats", "Quantizer", "without_outlier_channels"]
 

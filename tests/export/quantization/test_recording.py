@@ -3,7 +3,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from torchless_export.quantization.q8.recording import record
+from torchless_export.quantization.recording import record
 
 RNG = np.random.default_rng(0)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from torchless_export.quantization.q8 import rounding
-from torchless_export.quantization.q8.rounding import round_columns, rounded
+from torchless_export.quantization import rounding
+from torchless_export.quantization.rounding import round_columns, rounded
 
 
 def correlated(rows, width, seed=0):

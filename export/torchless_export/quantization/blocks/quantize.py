@@ -1,0 +1,67 @@
+"""Weights of a decoder in blocks of 8-bit or 4-bit integers, rounded so that calibration texts keep their answers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless_export.graph.ir import MICROSOFT, Graph
+from torchless_export.graph.onnx_files import load_graph, save_graph
+from torchless_export.quantization.blocks.matrix import BLOCK_SIZE, BlockMatrix
+from torchless_export.quantization.blocks.smoothing import smooth
+from torchless_export.quantization.embeddings import quantize_embeddings
+from torchless_export.quantization.float16 import float16_graph
+from torchless_export.quantization.linears import MAX_SAMPLE_ROWS, Linear, find_linears, portions
+from torchless_export.quantization.recording import record
+
+__all__ = ["quantize"]
+
+_INT8 = 4
+_HEAD_BITS = 8  # the last product decides on the token
+
+
+def quantize(
+    source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[Any]]], *, bits: int, float16: bool = False
+) -> None:
+    """Write a variant of a decoder whose products have weights in blocks.
+
+    Args:
+        source: The fp32 graph.
+        target: The file to write.
+        feeds: The graph inputs of each calibration text, by name.
+        bits: The bits of a weight, 8 or 4. The last product, which decides on the token, has 8.
+        float16: Whether the rest of the graph is in float16; otherwise it is in float32, with 8-bit embeddings.
+    """
+    graph = Graph(load_graph(source))
+    graph.split_gemms()
+    graph.fold_transposes()
+    linears = find_linears(graph)
+    matrices: dict[str, BlockMatrix] = {}
+    # From the last product to the first: smoothing changes the matrices before an input, which must not be rounded yet.
+    for portion in reversed(list(portions(graph, linears, feeds))):
+        recorded = record(source, [linear.input for linear in portion], feeds, max_rows=MAX_SAMPLE_ROWS)
+        for linear in reversed(portion):
+            rows = smooth(graph, linear, recorded.pop(linear.input))
+            matrices |= _fit(graph, linear, rows, bits=_HEAD_BITS if linear is linears[-1] else bits)
+    if float16:
+        save_graph(graph.model(), target)
+        graph = Graph(float16_graph(load_graph(target, typed=True)))
+    else:
+        quantize_embeddings(graph, block_size=BLOCK_SIZE)
+    dtype = np.float16 if float16 else np.float32
+    graph.nodes = [
+        matrices[node.input[1]].write(graph, node, accuracy_level=_INT8, dtype=dtype)
+        if node.op_type == "MatMul" and node.input[1] in matrices
+        else node
+        for node in graph.nodes
+    ]
+    save_graph(graph.model(domains=[MICROSOFT]), target)
+
+
+def _fit(graph: Graph, linear: Linear, rows: NDArray[np.float32], *, bits: int) -> dict[str, BlockMatrix]:
+    """Return the matrices that an input is multiplied by, in blocks, by their names."""
+    together = BlockMatrix.fit(linear.weights(graph), rows, bits=bits)
+    widths = [graph.constants.shape(product.matrix)[1] for product in linear.products]
+    return {product.matrix: part for product, part in zip(linear.products, together.split(widths), strict=True)}

@@ -1,0 +1,87 @@
+"""The ranges of a product's input channels, partly moved into the weights.
+
+x W = (x / s) (s W). A block of the input has one scale when it is rounded to integers, so a channel that is much larger than
+its neighbours coarsens them. The division by s costs nothing: it is folded into the constants before the input, which are the
+weights of a normalization or the columns of an earlier matrix.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless_export.graph.ir import Graph
+from torchless_export.quantization.linears import Linear
+
+__all__ = ["smooth"]
+
+# The part of a channel's range that moves into the weights. With 1, the ranges of all channels would be equal.
+_SMOOTHING = 0.6
+_SMALLEST = 1e-5
+_NORMALIZATIONS = frozenset({"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"})
+
+
+def smooth(graph: Graph, linear: Linear, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Divide the channels of an input by scales, and multiply the weights by them.
+
+    Args:
+        graph: The graph; its constants are changed.
+        linear: The input and its products.
+        rows: Calibration rows of the input, (rows, channels).
+
+    Returns:
+        The calibration rows of the new input; the same rows if no constants can take the scales.
+
+    Source: Xiao et al., "SmoothQuant", arXiv 2211.10438.
+    """
+    producers, consumers = graph.producers(), graph.consumers()
+    products = {id(product.nodes[0]) for product in linear.products}
+    if any(id(node) not in products for node in consumers[linear.input]) or linear.input in graph.outputs:
+        return rows
+    constants = _constants_before(linear.input, rows.shape[1], graph, producers, consumers)
+    if not constants:
+        return rows
+    largest = np.maximum(np.abs(rows).max(axis=0), _SMALLEST)
+    heaviest = np.maximum(np.abs(linear.weights(graph)).max(axis=1), _SMALLEST)
+    scales = largest**_SMOOTHING / heaviest ** (1 - _SMOOTHING)
+    scales = (scales / np.median(scales)).astype(np.float32)
+    for name in constants:
+        graph.constants.replace(name, graph.constants[name] / scales)
+    for product in linear.products:
+        graph.constants.replace(product.matrix, graph.constants[product.matrix] * scales[:, None])
+    return np.asarray(rows / scales)
+
+
+def _constants_before(
+    value: str, width: int, graph: Graph, producers: Mapping[str, Any], consumers: Mapping[str, Sequence[Any]]
+) -> list[str]:
+    """Return the constants whose last axis scales a value; an empty list if there are none that only this value uses."""
+
+    def is_own(name: str) -> bool:
+        return name in graph.constants and graph.constants.shape(name)[-1:] == (width,) and len(consumers[name]) == 1
+
+    def before(name: str) -> list[str]:
+        """Return the constants before a value that no other node uses."""
+        if len(consumers.get(name, ())) != 1 or name in graph.outputs:
+            return []
+        return _constants_before(name, width, graph, producers, consumers)
+
+    node = producers.get(value)
+    if node is None:
+        return []
+    match node.op_type:
+        case "Mul":
+            own = [name for name in node.input if is_own(name)]
+            return own or next((found for name in node.input if (found := before(name))), [])
+        case "Add":
+            own = [name for name in node.input if is_own(name)]
+            others = [name for name in node.input if name not in own]
+            found = before(others[0]) if len(own) == len(others) == 1 else []
+            return [*own, *found] if found else []
+        case "MatMul":
+            return [node.input[1]] if is_own(node.input[1]) else []
+        case str() as op_type if op_type in _NORMALIZATIONS:
+            weights = [name for name in node.input[1:] if name]
+            return weights if all(map(is_own, weights)) else []
+    return []

@@ -1,0 +1,94 @@
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from torchless.ort.session import Session
+from torchless_export.graph.ir import Graph
+from torchless_export.quantization.blocks.smoothing import smooth
+from torchless_export.quantization.linears import find_linears
+from torchless_export.quantization.recording import record
+
+RNG = np.random.default_rng(0)
+WIDTH, HIDDEN = 32, 48
+FEEDS = [
+    {"x": (RNG.standard_normal((1, 8, WIDTH)) * np.geomspace(0.1, 30, WIDTH)).astype(np.float32)} for _ in range(20)
+]
+
+
+def feed_forward(path, *, normalization="layer", shared=False):
+    """A graph of a normalization and a gated feed-forward layer, (batch, tokens, WIDTH)."""
+    constants = {
+        "gamma": RNG.uniform(0.2, 3, WIDTH),
+        "beta": RNG.standard_normal(WIDTH),
+        "gate.w": RNG.standard_normal((WIDTH, HIDDEN)) / 6,
+        "up.w": RNG.standard_normal((WIDTH, HIDDEN)) / 6,
+        "up.b": RNG.standard_normal(HIDDEN),
+        "down.w": RNG.standard_normal((HIDDEN, WIDTH)) / 6,
+    }
+    tensors = [numpy_helper.from_array(values.astype(np.float32), name) for name, values in constants.items()]
+    norm = {
+        "layer": [helper.make_node("LayerNormalization", ["x", "gamma", "beta"], ["h"], axis=-1)],
+        "multiplied": [
+            helper.make_node("Mul", ["gamma", "x"], ["scaled"]),
+            helper.make_node("Add", ["scaled", "beta"], ["h"]),
+        ],
+        "none": [helper.make_node("Tanh", ["x"], ["h"])],
+    }[normalization]
+    nodes = [
+        *norm,
+        helper.make_node("MatMul", ["h", "gate.w"], ["gate"]),
+        helper.make_node("Sigmoid", ["gate"], ["sigmoid"]),
+        helper.make_node("Mul", ["gate", "sigmoid"], ["silu"]),
+        helper.make_node("MatMul", ["h", "up.w"], ["up.p"]),
+        helper.make_node("Add", ["up.b", "up.p"], ["up"]),
+        helper.make_node("Mul", ["silu", "up"], ["inner"]),
+        helper.make_node("MatMul", ["inner", "down.w"], ["down"]),
+        helper.make_node("Add", ["down", "h" if shared else "x"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "feed-forward",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "tokens", WIDTH])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        tensors,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    return path
+
+
+def smoothed(source, target):
+    """Smooth all inputs of a graph; return the recorded rows, and those of the new inputs, by the inputs' names."""
+    graph = Graph(onnx.load(source))
+    linears = find_linears(graph)
+    recorded = record(source, [linear.input for linear in linears], FEEDS, max_rows=1000)
+    rows = {linear.input: smooth(graph, linear, recorded[linear.input]) for linear in reversed(linears)}
+    onnx.save(graph.model(), target)
+    return recorded, rows
+
+
+def spread(rows):
+    largest = np.abs(rows).max(axis=0)
+    return largest.max() / np.median(largest)
+
+
+@pytest.mark.parametrize("normalization", ["layer", "multiplied"])
+def test_answers_stay_and_ranges_move(tmp_path, normalization):
+    source = feed_forward(tmp_path / "a.onnx", normalization=normalization)
+    before, after = smoothed(source, tmp_path / "b.onnx")
+    for feed in FEEDS[:3]:
+        expected, got = (Session(tmp_path / name).run(feed)[0] for name in ("a.onnx", "b.onnx"))
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    now = record(tmp_path / "b.onnx", ["h", "inner"], FEEDS, max_rows=1000)
+    for name in ("h", "inner"):
+        np.testing.assert_allclose(now[name], after[name], rtol=1e-3, atol=1e-3 * np.abs(now[name]).max())
+        assert spread(after[name]) < 0.9 * spread(before[name])
+
+
+@pytest.mark.parametrize(("normalization", "shared"), [("none", False), ("layer", True)])
+def test_inputs_that_nothing_scales_or_that_others_use_stay(tmp_path, normalization, shared):
+    before, after = smoothed(
+        feed_forward(tmp_path / "a.onnx", normalization=normalization, shared=shared), tmp_path / "b.onnx"
+    )
+    assert after["h"] is before["h"]
+    assert after["inner"] is not before["inner"]
