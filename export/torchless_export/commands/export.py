@@ -41,7 +41,7 @@ def export(
         Path | None, typer.Option(help="A file to verify on, one input a line.  [default: texts of a sample]")
     ] = None,
     calibrate_with: Annotated[
-        Path | None, typer.Option(help="A file to calibrate q8 on, one input a line.  [default: the same]")
+        Path | None, typer.Option(help="A file to calibrate on, one input a line.  [default: the same]")
     ] = None,
     min_agreement: Annotated[
         float | None,
