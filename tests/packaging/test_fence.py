@@ -26,7 +26,7 @@ print(json.dumps({"answer": answer, "shape": logits.shape, "modules": sorted(sys
 """
 SERVER_SCRIPT = """
 import json, sys
-from torchless.server.models import Registry
+from torchless.server.registry import Registry
 from torchless.server.process import create_app
 from torchless.server.settings import Settings
 settings = Settings.load({"models": [f"sentiment={sys.argv[1]}"]}, {})

@@ -14,11 +14,12 @@ from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.rows import Row, RowChunk, RowOutput
 from torchless.batching.scheduler import Scheduler
 from torchless.call_limits import CURRENT_LIMITS
-from torchless.errors import InputError, ScoreError, TruncationWarning, check_whole_number
+from torchless.errors import InputError, ScoreError, check_whole_number
 from torchless.models.model import Model
 from torchless.pipelines.finiteness import outputs_are_finite, scores_are_finite
 from torchless.pipelines.options import updated
 from torchless.pipelines.pickling import LOADED_PARTS, load_once, recipe_of
+from torchless.pipelines.truncation_warning import warn_of_truncation
 from torchless.tasks import Task
 from torchless.tokenization.tokenizer import Tokenizer
 from torchless.tokenization.truncation import Truncation
@@ -136,7 +137,7 @@ class Pipeline(ABC, Generic[OptionsT]):
         ):
             results += chunk_results
             cut_lengths += chunk_cut_lengths
-        _warn_of_truncation(cut_lengths, len(items), stacklevel=4)
+        warn_of_truncation(cut_lengths, len(items), stacklevel=4)
         return results if isinstance(inputs, list) else results[0]
 
     def prepare(self, inputs: Sequence[Any], /, **options: Any) -> Prepared:
@@ -315,7 +316,7 @@ class Pipeline(ABC, Generic[OptionsT]):
 
     def _lazy_results(self, result_chunks: Iterable[tuple[list[Any], list[int]]]) -> Iterator[Any]:
         for results, cut_lengths in result_chunks:
-            _warn_of_truncation(cut_lengths, len(results), stacklevel=3)
+            warn_of_truncation(cut_lengths, len(results), stacklevel=3)
             yield from results
 
     def _rows_of_inputs(self, inputs: Sequence[Any], options: OptionsT, *, first: int | None) -> list[Sequence[Row]]:
@@ -378,16 +379,6 @@ class Pipeline(ABC, Generic[OptionsT]):
                 UserWarning,
                 stacklevel=5,
             )
-
-
-def _warn_of_truncation(cut_lengths: Sequence[int], inputs: int, *, stacklevel: int) -> None:
-    if cut_lengths:
-        warnings.warn(
-            f"{len(cut_lengths)} of {inputs} inputs were cut to {max(cut_lengths)} tokens; the answers do not cover the "
-            "rest. If the task has the option windows= or stride=, this option covers a whole text.",
-            TruncationWarning,
-            stacklevel=stacklevel,
-        )
 
 
 def _unloaded(pipeline_class: type[Pipeline[Any]], recipe: bytes) -> Pipeline[Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from torchless.server.exceptions import LoadingError
-from torchless.server.models import Registry
+from torchless.server.registry import Registry
 from torchless.server.settings import Settings
 
 __all__ = ["Loading"]

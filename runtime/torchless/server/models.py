@@ -1,4 +1,4 @@
-"""The models that the server serves, each with the queue that all requests share."""
+"""A model that the server serves, with the queue that all requests share."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
@@ -13,19 +13,19 @@ from torchless.batching.batch_runner import BatchRunner
 from torchless.batching.prompt_scheduler import PromptScheduler
 from torchless.batching.queue import RowQueue
 from torchless.batching.rows import Prompt, Row, RowOutput
-from torchless.errors import InputError, TaskError, nearest
+from torchless.errors import InputError, TaskError
 from torchless.generation.stopping import ShouldContinue, ending
 from torchless.models.generative import GenerativeModel
 from torchless.ort.session import single_threaded
-from torchless.pipelines import Pipeline, pipeline
+from torchless.pipelines import Pipeline
 from torchless.pipelines.base import Prepared
 from torchless.server.concurrency_limiter import CURRENT_SLOT
-from torchless.server.exceptions import LimitError, UnknownModelError, request_timeout
+from torchless.server.exceptions import LimitError, request_timeout
 from torchless.server.metrics import ModelMetrics
 from torchless.server.request_budget import BudgetError, RequestBudget, SmallBudget, check_stops, work_within
 from torchless.server.settings import Settings
 
-__all__ = ["Registry", "ServedModel"]
+__all__ = ["ServedModel"]
 
 # For each model. Tokenization and postprocessing hold Python's global lock most of the time: more would not be faster.
 _STEP_THREADS = 2
@@ -318,69 +318,6 @@ class ServedModel:
                 hint=f"Cut it with truncation=True, max_length={self.max_input_tokens}, or start the server with a "
                 "larger --max-input-length.",
             )
-
-
-class Registry:
-    """The models of the server, by name.
-
-    Args:
-        models: The models, at least one.
-
-    Attributes:
-        names: The names of the models, in the order of the settings.
-    """
-
-    def __init__(self, models: Sequence[ServedModel]) -> None:
-        self._models = {model.name: model for model in models}
-        self.names = list(self._models)
-
-    @classmethod
-    def load(cls, settings: Settings, *, on_model: Callable[[str], None] = lambda _: None) -> "Registry":
-        """Load, check and warm all models, one after another.
-
-        Args:
-            settings: The models and their limits.
-            on_model: Called with the name of each model that is ready.
-
-        Raises:
-            TorchlessError: A model cannot be served.
-        """
-        models = []
-        for name, model_settings in settings.models.items():
-            dtype = model_settings.dtype or settings.dtype
-            pipe = pipeline(model_settings.task, model_settings.folder, dtype=dtype, threads=settings.threads)
-            model = ServedModel(name, pipe, dtype=dtype, settings=settings)
-            model.warm()
-            models.append(model)
-            on_model(name)
-        return cls(models)
-
-    def __getitem__(self, name: str) -> ServedModel:
-        """Return a model.
-
-        Raises:
-            UnknownModelError: No model has this name.
-        """
-        if name not in self._models:
-            raise UnknownModelError(f"There is no model {name!r} here.", hint=nearest(name, self.names))
-        return self._models[name]
-
-    def of_task(self, *tasks: str) -> ServedModel:
-        """Return the first model that serves one of these tasks.
-
-        Raises:
-            UnknownModelError: No model serves these tasks.
-        """
-        for model in self._models.values():
-            if model.task in tasks:
-                return model
-        served = ", ".join(f"{model.name} ({model.task})" for model in self._models.values())
-        raise UnknownModelError(f"No model here is for {' or '.join(tasks)}.", hint=f"The models are: {served}.")
-
-    def close(self) -> None:
-        """Finish the queued rows, and end the threads."""
-        for model in self._models.values():
-            model.close()
 
 
 def _within_small(work: Callable[[], T], budget: RequestBudget) -> T | None:

@@ -8,7 +8,7 @@ from litestar import Request
 from litestar.exceptions import ValidationException
 
 from torchless.server.json_codec import LARGE_BYTES, compute, read_json
-from torchless.server.models import Registry
+from torchless.server.registry import Registry
 from torchless.server.settings import Settings
 
 __all__ = ["ServerRequest"]

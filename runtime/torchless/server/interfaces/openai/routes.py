@@ -44,8 +44,9 @@ from torchless.server.interfaces.openai.schemas import (
     Usage,
 )
 from torchless.server.json_codec import LARGE_BYTES, compute
-from torchless.server.models import Registry, ServedModel
+from torchless.server.models import ServedModel
 from torchless.server.openapi import ModelNameField, OptionalModelName, StreamedOperation
+from torchless.server.registry import Registry
 from torchless.server.server_request import ServerRequest
 from torchless.server.server_sent_events import event, stream_response
 from torchless.tokenization.tokenizer import Tokenizer

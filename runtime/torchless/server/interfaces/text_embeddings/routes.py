@@ -28,8 +28,9 @@ from torchless.server.interfaces.text_embeddings.schemas import (
     TokenizeRequest,
     TruncatedRequest,
 )
-from torchless.server.models import Registry, ServedModel
+from torchless.server.models import ServedModel
 from torchless.server.openapi import OptionalModelName
+from torchless.server.registry import Registry
 from torchless.server.server_request import ServerRequest
 from torchless.tokenization.tokenizer import Encoding
 
