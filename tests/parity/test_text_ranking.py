@@ -1,6 +1,7 @@
 import json
 import shutil
 from functools import cache
+from operator import itemgetter
 
 import pytest
 import sentence_transformers
@@ -56,7 +57,10 @@ def test_hard_texts_and_real_ones(architecture, function, encoder, ranker):
     options = {} if function is None else {"function_to_apply": function}
     expected = [ranked(encoder(architecture), question, function) for question in (*HARD, *REAL)]
     assert len({answers[0]["index"] for answers in expected}) > 1
-    assert_same(expected, ranker(architecture)([*HARD, *REAL], **options))
+    got = ranker(architecture)([*HARD, *REAL], **options)
+    # Blank documents are the same tokens: the reference orders them by the rounding errors of its batch.
+    assert_same(*([sorted(answers, key=itemgetter("index")) for answers in side] for side in (expected, got)))
+    assert all(answers == sorted(answers, key=itemgetter("score"), reverse=True) for answers in got)
 
 
 @pytest.mark.filterwarnings(CUT)
