@@ -12,16 +12,16 @@ from fixtures.server import serving
 GATED = """
 import os, time
 from torchless.cli import main
-from torchless.server import models
+from torchless.server import registry
 
-load = models.pipeline
+load = registry.pipeline
 
 def gated(task, folder, **options):
     while folder.endswith("late") and not os.path.exists(os.environ["GATE"]):
         time.sleep(0.01)
     return load(task, folder, **options)
 
-models.pipeline = gated
+registry.pipeline = gated
 main()
 """
 CHAT = {"model": "late", "messages": [{"role": "user", "content": "a"}]}

@@ -14,7 +14,16 @@ TIMEOUT_S = 2
 BODY = b'{"inputs": "stuck"}'
 POST = b"POST /models/sentiment HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
+
 # A program whose answers to `stuck` wait in a thread of native code, as a model can.
+@pytest.fixture(autouse=True, scope="module")
+def hangups_count():
+    """A server that starts with SIGHUP ignored, as after `nohup`, keeps ignoring it."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)
+
+
 STUCK = """
 import asyncio, ctypes
 from concurrent.futures import ThreadPoolExecutor

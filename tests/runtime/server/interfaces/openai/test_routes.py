@@ -22,7 +22,7 @@ def folders(tiny, embeddings):
 def client(folders):
     with (
         serving(*(f"{name}={folder}" for name, folder in folders.items())) as server,
-        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=30) as client,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=120) as client,
     ):
         yield client
 
