@@ -38,12 +38,13 @@ def quantize(
     graph.split_gemms()
     graph.fold_transposes()
     linears = find_linears(graph)
+    producers, consumers = graph.producers(), graph.consumers()  # smoothing changes constants alone
     matrices: dict[str, BlockMatrix] = {}
     # From the last product to the first: smoothing changes the matrices before an input, which must not be rounded yet.
     for portion in reversed(list(portions(graph, linears, feeds))):
         recorded = record(source, [linear.input for linear in portion], feeds, max_rows=MAX_SAMPLE_ROWS)
         for linear in reversed(portion):
-            rows = smooth(graph, linear, recorded.pop(linear.input))
+            rows = smooth(graph, linear, recorded.pop(linear.input), producers, consumers)
             matrices |= _fit(graph, linear, rows, bits=_HEAD_BITS if linear is linears[-1] else bits)
     if float16:
         save_graph(graph.model(), target)

@@ -22,20 +22,27 @@ _SMALLEST = 1e-5
 _NORMALIZATIONS = frozenset({"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"})
 
 
-def smooth(graph: Graph, linear: Linear, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def smooth(
+    graph: Graph,
+    linear: Linear,
+    rows: NDArray[np.float32],
+    producers: Mapping[str, Any],
+    consumers: Mapping[str, Sequence[Any]],
+) -> NDArray[np.float32]:
     """Divide the channels of an input by scales, and multiply the weights by them.
 
     Args:
         graph: The graph; its constants are changed.
         linear: The input and its products.
         rows: Calibration rows of the input, (rows, channels).
+        producers: The node that computes each value, by the value's name.
+        consumers: The nodes that use each value, by the value's name.
 
     Returns:
         The calibration rows of the new input; the same rows if no constants can take the scales.
 
     Source: Xiao et al., "SmoothQuant", arXiv 2211.10438.
     """
-    producers, consumers = graph.producers(), graph.consumers()
     products = {id(product.nodes[0]) for product in linear.products}
     if any(id(node) not in products for node in consumers[linear.input]) or linear.input in graph.outputs:
         return rows

@@ -60,9 +60,9 @@ def feed_forward(path, *, normalization="layer", shared=False):
 def smoothed(source, target):
     """Smooth all inputs of a graph; return the recorded rows, and those of the new inputs, by the inputs' names."""
     graph = Graph(onnx.load(source))
-    linears = find_linears(graph)
+    linears, links = find_linears(graph), (graph.producers(), graph.consumers())
     recorded = record(source, [linear.input for linear in linears], FEEDS, max_rows=1000)
-    rows = {linear.input: smooth(graph, linear, recorded[linear.input]) for linear in reversed(linears)}
+    rows = {linear.input: smooth(graph, linear, recorded[linear.input], *links) for linear in reversed(linears)}
     onnx.save(graph.model(), target)
     return recorded, rows
 
