@@ -66,7 +66,7 @@ def test_a_disconnected_client_is_not_counted_as_a_success(client, added):
 
     def leave():
         with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
-            head = f"POST /models/gpt2 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
+            head = f"POST /models/gpt2 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
             connection.sendall(head.encode() + content)
         client.post("/models/gpt2", json={"inputs": "a", "parameters": NEW})  # answered after the disconnected request
 
