@@ -107,7 +107,6 @@ def test_options(both_of, architecture, options):
     both_of(architecture).assert_same(question=QUESTION, context=REVIEWS, **options)
 
 
-@pytest.mark.filterwarnings("ignore:topk:UserWarning")
 @pytest.mark.parametrize("context", [CONTEXT, REVIEWS], ids=["short", "long"])
 @pytest.mark.parametrize("architecture", ["bert", "xlm-roberta"])
 def test_many_answers(both_of, architecture, context):
@@ -123,6 +122,7 @@ def test_many_answers(both_of, architecture, context):
         assert item["answer"] == context[item["start"] : item["end"]]
 
 
+@pytest.mark.filterwarnings("ignore:topk:UserWarning")
 @pytest.mark.parametrize("options", [{"topk": 3}, {"topk": 3, "top_k": 2}], ids=str)
 def test_the_old_name_of_top_k(both_bert, options):
     both_bert.assert_same(question=QUESTION, context=CONTEXT, **options)
