@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from torchless.folder.manifest import Manifest
-from torchless.inspection.report import verification_cells
+from torchless.inspection.report import least_similarity, verification_cells
 from torchless_export.commands.console import (
     AllowPickle,
     AllowUnknownConfig,
@@ -94,7 +94,7 @@ def export(
 
 
 def _table(manifest: Manifest) -> Table:
-    table = Table("variant", "size", "max |Δ|", "mean |Δ|", "agreement", "ms a text")
+    table = Table("variant", "size", "max |Δ|", "mean |Δ|", "agreement", "least alike", "ms a text")
     for column in table.columns[1:]:
         column.justify = "right"
     fp32 = manifest.variants.get("fp32")
@@ -104,10 +104,10 @@ def _table(manifest: Manifest) -> Table:
             continue
         agreement, largest, mean, ms_per_text, reference_ms_per_text = verification_cells(measured)
         if not table.rows:
-            table.add_row("PyTorch", "", "", "", "", reference_ms_per_text)
+            table.add_row("PyTorch", "", "", "", "", "", reference_ms_per_text)
         share = f" ({variant.size_bytes / fp32.size_bytes:.0%})" if fp32 and variant is not fp32 else ""
         size = f"{variant.size_bytes / 1e6:.1f} MB{share}"
-        table.add_row(name, size, largest, mean, agreement, ms_per_text)
+        table.add_row(name, size, largest, mean, agreement, least_similarity(measured), ms_per_text)
     return table
 
 

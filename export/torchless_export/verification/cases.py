@@ -45,10 +45,13 @@ class Difference:
     Attributes:
         agreement: The share of the text's final answers that are the same, 0 to 1.
         values: The differences of the values that both have; NaN if a value is not a number.
+        similarity: 1 for the same answer: the cosine of mean hidden states, the share of tokens with the same next token,
+            or else 1 minus the largest difference of a score.
     """
 
     agreement: float
     values: NDArray[np.floating]
+    similarity: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +218,7 @@ def _continue(loaded: LoadedModel, text: str) -> _NextTokens:
     ids = loaded.tokenizer(text, truncation=True, return_tensors="pt")["input_ids"]
     begun, logits, past = first_tokens(ids.shape[1]), [], None
     with torch.inference_mode():
-        for step in (ids[:, :begun], *ids[:, begun:].split(1, dim=1)):
+        for step in (ids[:, :begun], *(ids[:, index : index + 1] for index in range(begun, ids.shape[1]))):
             output = loaded.model(input_ids=step, past_key_values=past, use_cache=True)
             past = output.past_key_values
             logits.append(output.logits[0].numpy())
@@ -232,7 +235,8 @@ def _compare_next_tokens(expected: _NextTokens, got: _NextTokens) -> Difference:
     scale = np.abs(expected.logits).max()
     tied = (got.best[:, 0] == expected.best[:, 1]) & (expected.margins <= FP32_TOLERANCE * scale)
     same = (got.best[:, 0] == expected.best[:, 0]) | tied  # (tokens,)
-    return Difference(float(same.mean()), np.abs(got.logits - expected.logits) / scale)
+    agreement = float(same.mean())
+    return Difference(agreement, np.abs(got.logits - expected.logits) / scale, agreement)
 
 
 def _describe_next_tokens(expected: _NextTokens, got: _NextTokens, decode: Decode) -> tuple[str, str]:
@@ -291,7 +295,7 @@ def _compare_by(name: str) -> Callable[[Sequence[Mapping[str, Any]], Sequence[Ma
     def compare(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> Difference:
         scores = {item[name]: item["score"] for item in got}
         values = [abs(item["score"] - scores[item[name]]) for item in expected if item[name] in scores]
-        return Difference(float(expected[0][name] == got[0][name]), np.array(values, dtype=float))
+        return _difference_of_scores(float(expected[0][name] == got[0][name]), values)
 
     return compare
 
@@ -300,12 +304,14 @@ def _compare_hidden_states(expected: Any, got: Any) -> Difference:
     """Compare the hidden state of each token: two are the same if their cosine is 0.99 or more."""
     exported, reference = np.asarray(got[0]), np.asarray(expected[0])  # (tokens, hidden)
     return Difference(
-        float((_cosines(exported, reference) >= 0.99).mean()), np.abs(exported - reference) / np.abs(reference).max()
+        float((_cosines(exported, reference) >= 0.99).mean()),
+        np.abs(exported - reference) / np.abs(reference).max(),
+        float(_cosines(exported.mean(axis=0), reference.mean(axis=0))),
     )
 
 
 def _cosines(exported: NDArray[np.floating], reference: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return the cosine of each token's hidden states, (tokens,)."""
+    """Return the cosines along the last axis, (tokens,) for the hidden states of tokens."""
     norms = np.linalg.norm(exported, axis=-1) * np.linalg.norm(reference, axis=-1)
     return np.asarray((exported * reference).sum(-1) / norms)
 
@@ -314,15 +320,20 @@ def _compare_entities(expected: Sequence[Mapping[str, Any]], got: Sequence[Mappi
     """Compare the label of each token: nothing is ignored, so both name every token, in order."""
     named = [[(item["entity"], item["start"], item["end"]) for item in entities] for entities in (expected, got)]
     if len(expected) != len(got):
-        return Difference(0.0, np.zeros(0))
+        return Difference(0.0, np.zeros(0), 0.0)
     same = [item == other for item, other in zip(*named, strict=True)]
     values = [abs(item["score"] - other["score"]) for item, other in zip(expected, got, strict=True)]
-    return Difference(float(np.mean(same)) if same else 1.0, np.array(values, dtype=float))
+    return _difference_of_scores(float(np.mean(same)) if same else 1.0, values)
 
 
 def _compare_answers(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Difference:
     same = (expected["start"], expected["end"]) == (got["start"], got["end"])
-    return Difference(float(same), np.array([abs(expected["score"] - got["score"])]))
+    return _difference_of_scores(float(same), [abs(expected["score"] - got["score"])])
+
+
+def _difference_of_scores(agreement: float, values: Sequence[float]) -> Difference:
+    differences = np.array(values, dtype=float)
+    return Difference(agreement, differences, 1 - float(differences.max(initial=0)))
 
 
 def _mask_middle_word(text: str, mask: str) -> str:

@@ -1,4 +1,4 @@
-"""What PyTorch and an export both answer: texts, pairs of texts, and texts of the lengths at which a model may change its way."""
+"""What PyTorch and an export both answer: texts of several kinds, pairs, and the lengths at which a model may change its way."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torchless.errors import ExportError
 from torchless.folder.config import ModelConfig
 from torchless.tasks import Task
 from torchless.tokenization.padding import NO_LIMIT_ABOVE
-from torchless_export.sample import sample_texts
+from torchless_export.sample import sample_texts, texts_of_kinds
 from torchless_export.source.loading import LoadedModel
 from torchless_export.verification.cases import CASES
 
@@ -36,12 +36,14 @@ class Sample:
     Attributes:
         inputs: A single input of the task.
         max_tokens: What both tokenizers cut it to; None cuts nothing.
-        length: The length in tokens that it was made for; None of a text of the user or of the sample.
+        length: The length in tokens that it was made for; None of a text.
+        kind: A kind of `texts_of_kinds`; None of all others.
     """
 
     inputs: Any
     max_tokens: int | None
     length: int | None = None
+    kind: str | None = None
 
     def __str__(self) -> str:
         """The first characters of its texts, for messages."""
@@ -112,6 +114,12 @@ def make_samples(loaded: LoadedModel, task: Task, texts: Sequence[str], *, max_t
     if task.graph == "text-classification" and _makes_pairs(loaded.tokenizer):
         pairs = zip(texts[:_PAIRS], reversed(texts[-_PAIRS:]), strict=True)
         samples += [Sample({"text": first, "text_pair": second}, limit) for first, second in pairs]
+    samples += [
+        Sample(case.make_input(text, mask), limit, kind=kind)
+        for kind, texts_of_kind in texts_of_kinds("verification").items()
+        for text in texts_of_kind
+        if loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    ]
     # A mask in the middle could be cut off.
     begin = f"{mask} " if task.graph == "fill-mask" else ""
     return [

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from torchless.errors import ExportError
-from torchless_export.sample import sample_texts
+from torchless_export.sample import sample_texts, texts_of_kinds
 
 __all__ = ["CALIBRATION_TEXTS", "VERIFICATION_TEXTS", "calibration_texts", "digest", "read_texts", "verification_texts"]
 
@@ -26,7 +26,7 @@ def verification_texts(path: Path | None) -> list[str]:
 
 
 def calibration_texts(path: Path | None, held_out: Sequence[str]) -> list[str]:
-    """Return the texts of a file, or else of the sample those that verification does not use.
+    """Return the texts of a file, or else those of the sample that verification does not use.
 
     Args:
         path: A text file, one input a line.
@@ -41,7 +41,8 @@ def calibration_texts(path: Path | None, held_out: Sequence[str]) -> list[str]:
     texts = sample_texts()
     unseen = [text for text in texts if text not in verified]
     pool = unseen if len(unseen) >= CALIBRATION_TEXTS else texts
-    return pool[:: len(pool) // CALIBRATION_TEXTS][:CALIBRATION_TEXTS]
+    chosen = pool[:: len(pool) // CALIBRATION_TEXTS][:CALIBRATION_TEXTS]
+    return [*chosen, *(text for texts in texts_of_kinds("calibration").values() for text in texts)]
 
 
 def read_texts(path: Path, option: str) -> list[str]:

@@ -139,16 +139,18 @@ def measure(folder: Path, task: Task, dtype: str, reference: Reference, track: T
         ]
         batch_dependent = pipe.model.batch_dependent
     values = np.concatenate([difference.values.ravel() for difference in differences] or [np.zeros(0)])
+    usual = [index for index, sample in enumerate(reference.samples) if sample.kind is None]
     result = Verification(
-        texts=len(differences),
-        agreement=fmean(difference.agreement for difference in differences),
+        texts=len(usual),
+        agreement=fmean(differences[index].agreement for index in usual),
+        kinds=_least_by_kind(reference.samples, differences),
         max_abs_diff=float(values.max(initial=0)),
         mean_abs_diff=float(values.mean()) if values.size else 0.0,
         ms_per_text=round(ms_per_text, 3),
         reference_ms_per_text=round(reference.ms_per_text, 3),
         lengths=tuple(sample.length for sample in reference.samples if sample.length is not None),
-        perplexity=_perplexity(answers),
-        reference_perplexity=_perplexity(reference.answers),
+        perplexity=_perplexity([answers[index] for index in usual]),
+        reference_perplexity=_perplexity([reference.answers[index] for index in usual]),
     )
     return Measurement(result, differences, answers, batch_dependent)
 
@@ -175,7 +177,7 @@ def failure(dtype: str, reference: Reference, measured: Measurement, *, min_agre
     broken = sum(not np.isfinite(difference.values).all() for difference in measured.differences)
     far = f"max |Δ| {result.max_abs_diff:.2g}"
     if broken:
-        return f"{dtype} answers {broken} of {result.texts} texts with NaN or infinite values"
+        return f"{dtype} answers {broken} of {len(measured.differences)} texts with NaN or infinite values"
     if dtype == "fp32":
         failed = _failed(reference, measured)
         if not failed:
@@ -187,7 +189,7 @@ def failure(dtype: str, reference: Reference, measured: Measurement, *, min_agre
                 f"fp32 agrees with PyTorch up to {agreeing} tokens, and gives other answers at {differing} tokens, {far}: this "
                 "model computes longer texts in another way, which its graph does not hold"
             )
-        return f"fp32 gives other answers than PyTorch on {len(failed)} of {result.texts} texts, {far}"
+        return f"fp32 gives other answers than PyTorch on {len(failed)} of {len(measured.differences)} texts, {far}"
     if result.agreement < min_agreement:
         return (
             f"{dtype} agrees with PyTorch on {result.agreement:.2%} of {result.texts} texts, and the least is "
@@ -280,6 +282,15 @@ def _frozen_length(reference: Reference, failed: Sequence[int]) -> tuple[int, in
     return (max(shorter), min(known)) if shorter else None
 
 
+def _least_by_kind(samples: Sequence[Sample], differences: Sequence[Difference]) -> dict[str, float]:
+    """Return the least similarity of an answer to PyTorch's, for each kind of text."""
+    least: dict[str, float] = {}
+    for sample, difference in zip(samples, differences, strict=True):
+        if sample.kind is not None:
+            least[sample.kind] = round(min(difference.similarity, least.get(sample.kind, 1.0)), 6)
+    return least
+
+
 def _perplexity(answers: Sequence[Any]) -> float | None:
     """Return the perplexity of the texts that a decoder alone was given; None for other tasks."""
     scored = [answer for answer in answers if getattr(answer, "scored_tokens", 0)]
@@ -314,5 +325,5 @@ def _worst(
 
 def _difference(case: Case, expected: Any, got: Any, *, finite: bool) -> Difference:
     if isinstance(got, ScoreError) or not finite:
-        return Difference(0.0, np.array([np.nan]))
-    return Difference(1.0, np.zeros(0)) if isinstance(got, InputError) else case.compare(expected, got)
+        return Difference(0.0, np.array([np.nan]), 0.0)
+    return Difference(1.0, np.zeros(0), 1.0) if isinstance(got, InputError) else case.compare(expected, got)

@@ -23,7 +23,7 @@ class Verification:
     """What a variant's answers are against PyTorch's, measured when it was exported.
 
     Attributes:
-        texts: How many texts were compared.
+        texts: How many texts were compared, without those in `kinds`.
         agreement: The share of them with the same final answer, 0 to 1.
         max_abs_diff: The largest difference of any output value; for hidden states, relative to their scale.
         mean_abs_diff: The mean of the same.
@@ -31,6 +31,9 @@ class Verification:
         reference_ms_per_text: The same through PyTorch.
         lengths: The lengths in tokens of the texts that were made to cross each switch of the model.
         tolerance: How far an fp32 score may be from PyTorch's; above 1e-4 if PyTorch in float32 is as far from float64.
+        kinds: For each kind of text, as prose, code or numbers, the least similarity of an answer to PyTorch's, 0 to 1. It
+            is the cosine of the mean hidden states, a decoder's share of the same next tokens, or else 1 minus the largest
+            difference of a score.
         perplexity: Of a decoder alone, the perplexity of the texts.
         reference_perplexity: The same in PyTorch.
     """
@@ -43,6 +46,7 @@ class Verification:
     reference_ms_per_text: float
     lengths: tuple[int, ...] = ()
     tolerance: float | None = None
+    kinds: Mapping[str, float] = field(default_factory=dict)
     perplexity: float | None = None
     reference_perplexity: float | None = None
 

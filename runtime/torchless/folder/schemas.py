@@ -207,6 +207,7 @@ PART: Mapping[str, Rule] = {"file": _TEXT, "sha256": _TEXT, "size_bytes": _whole
 VERIFICATION: Mapping[str, Rule] = {
     **_rules(_NUMBER, ("agreement", "max_abs_diff", "mean_abs_diff", "ms_per_text", "reference_ms_per_text")),
     **_rules(_optional(_NUMBER), ("perplexity", "reference_perplexity", "tolerance")),
+    "kinds": _mapping_of(_NUMBER, "numbers"),
     "lengths": _list_of(_whole(0), "whole numbers"),
     "texts": _whole(0),
 }

@@ -11,7 +11,7 @@ from rich.table import Table
 from torchless.folder.manifest import Verification
 from torchless.inspection.inspection import GraphInspection, Inspection, VariantInspection
 
-__all__ = ["report", "verification_cells"]
+__all__ = ["least_similarity", "report", "verification_cells"]
 
 _PIPED_WIDTH = 200
 _MAX_LABELS = 12
@@ -103,7 +103,10 @@ def _details(found: Inspection) -> Iterator[tuple[str, str]]:
     """Yield the names of the variants and the texts of the lines below the table."""
     for variant in found.variants:
         batch = "an answer depends on its batch, so each row runs alone" if variant.batch_dependent else ""
-        yield _name(variant), "; ".join(filter(None, (", ".join(variant.files), variant.scheme, batch)))
+        kinds = variant.verification.kinds if variant.verification else {}
+        least = ", ".join(f"{_kind(kind)} {value:.3f}" for kind, value in kinds.items())
+        by_kind = f"least similarity to PyTorch by kind of text: {least}" if least else ""
+        yield _name(variant), "; ".join(filter(None, (", ".join(variant.files), variant.scheme, batch, by_kind)))
 
 
 def _name(variant: VariantInspection) -> str:
@@ -119,6 +122,16 @@ def verification_cells(measured: Verification) -> tuple[str, str, str, str, str]
         f"{measured.ms_per_text:.1f}",
         f"{measured.reference_ms_per_text:.1f}",
     )
+
+
+def least_similarity(measured: Verification) -> str:
+    """Return the least similarity of all kinds of text, and its kind; empty if no kind was compared."""
+    kind, value = min(measured.kinds.items(), key=lambda item: item[1], default=("", 1.0))
+    return f"{value:.3f} ({_kind(kind)})" if kind else ""
+
+
+def _kind(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _graph(graph: GraphInspection) -> Iterator[tuple[str, str]]:

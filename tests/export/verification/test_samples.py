@@ -1,7 +1,12 @@
+from collections import Counter
+
 import pytest
 import transformers
+from tokenizers import Regex
+from tokenizers.normalizers import Replace
 
 from torchless.tasks import find_task
+from torchless_export.sample import texts_of_kinds
 from torchless_export.source.loading import LoadedModel
 from torchless_export.source.model_state import ModelState
 from torchless_export.verification.cases import CASES
@@ -89,6 +94,19 @@ def test_pairs_are_verified_where_the_tokenizer_makes_them(tiny):
     assert [sample for sample in samples if isinstance(sample.inputs, dict)] == [
         Sample({"text": first, "text_pair": second}, 64) for first, second in [("One.", "Two."), ("Two.", "One.")] * 2
     ]
+
+
+def test_a_text_without_tokens_is_no_sample(tiny):
+    model = loaded(tiny, "bert", "text-classification", num_labels=3)
+    task = find_task("text-classification")
+    kinds = Counter(
+        sample.kind for sample in make_samples(model, task, ["A film."] * 4, max_tokens=None) if sample.kind
+    )
+    assert kinds == {kind: len(texts) for kind, texts in texts_of_kinds("verification").items()}
+    model.tokenizer.backend_tokenizer.normalizer = Replace(Regex(r"[^\x00-\x7f]"), "")
+    rest = Counter(sample.kind for sample in make_samples(model, task, ["A film."] * 4, max_tokens=None) if sample.kind)
+    assert rest["emoji"] == 2  # those with words
+    assert rest["code"] == kinds["code"]
 
 
 def test_the_least_limit_counts(tiny):

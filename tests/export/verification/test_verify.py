@@ -12,7 +12,7 @@ from torchless.tasks import find_task
 from torchless_export.export import Silent, export
 from torchless_export.quantization import variants as variants_module
 from torchless_export.quantization.variants import Recipe
-from torchless_export.sample import sample_texts
+from torchless_export.sample import sample_texts, texts_of_kinds
 from torchless_export.verification.cases import CASES, Difference
 from torchless_export.verification.samples import Sample
 from torchless_export.verification.texts import calibration_texts, read_texts, verification_texts
@@ -62,7 +62,7 @@ def measured(*differences, answers=None):
 
 
 def difference(agreement, *values):
-    return Difference(agreement, np.array(values))
+    return Difference(agreement, np.array(values), 1 - max(values))
 
 
 class TestGate:
@@ -188,11 +188,20 @@ class TestTexts:
     def test_calibration_is_held_out(self):
         verification = verification_texts(None)
         calibration = calibration_texts(None, verification)
-        assert (len(set(verification)), len(set(calibration))) == (250, 128)
+        others = [text for texts in texts_of_kinds("calibration").values() for text in texts]
+        assert (len(set(verification)), len(set(calibration))) == (250, 128 + len(others))
         assert not set(verification) & set(calibration)
 
+    def test_each_kind_has_texts_for_both(self):
+        verification, calibration = texts_of_kinds("verification"), texts_of_kinds("calibration")
+        assert verification.keys() == calibration.keys()
+        for kind, texts in verification.items():
+            assert len(texts) >= 3
+            assert len(calibration[kind]) >= 6
+            assert not set(texts) & set(calibration[kind])
+
     def test_where_too_few_are_left(self):
-        assert len(calibration_texts(None, sample_texts())) == 128
+        assert len(set(calibration_texts(None, sample_texts())) & set(sample_texts())) == 128
 
 
 def test_what_changes_the_outcome_exports_again(checkpoint, out, tmp_path, tiny):
@@ -226,7 +235,7 @@ def test_calibration(checkpoint, out, tmp_path, tiny, monkeypatch):
     assert given == [3, 5]
     assert manifest.source["texts"].keys() == {"verification", "calibration"}
     export(checkpoint, out, Silent(), **options)
-    assert given == [3, 5, 128]
+    assert given == [3, 5, len(calibration_texts(None, []))]
 
 
 def test_an_earlier_export_that_agrees_too_little_is_not_up_to_date(checkpoint, out, tiny):
@@ -240,6 +249,35 @@ def test_an_earlier_export_that_agrees_too_little_is_not_up_to_date(checkpoint, 
     assert (
         Manifest.read(out).variants["int8"].verification.agreement == manifest.variants["int8"].verification.agreement
     )
+
+
+class TestKinds:
+    def test_the_manifest_has_the_least_of_each(self, embeddings):
+        """Also of the kinds that differ most from the rest of the calibration."""
+        variants = Manifest.read(embeddings).variants
+        assert variants["fp32"].verification.kinds == dict.fromkeys(texts_of_kinds("verification"), 1.0)
+        least = variants["q8"].verification.kinds
+        assert least.keys() == texts_of_kinds("verification").keys()
+        assert 0.99 <= min(least.values()) < 1
+
+    def test_only_fp32_must_agree_on_them(self, checkpoint, out, tiny, monkeypatch):
+        """Other variants are measured."""
+        with_recipe(monkeypatch, changed("classifier.weight", lambda weight: -weight))
+        options = {"dtypes": ("fp32", "int8"), "min_agreement": 0.0, "verify_with": tiny.few_texts()}
+        kinds = export(checkpoint, out, Silent(), **options)[0].variants["int8"].verification.kinds
+        assert max(kinds.values()) < 1
+
+    def test_by_score(self):
+        expected = [{"entity": "A", "start": 0, "end": 1, "score": 0.5}]
+        compare = CASES["token-classification"].compare
+        assert compare(expected, [{**expected[0], "score": 0.25}]).similarity == 0.75
+        assert compare(expected, []).similarity == 0
+
+    def test_hidden_states_by_the_cosine_of_their_means(self):
+        got = np.array([[[1.0, 0.0], [0.0, 1.0]]])
+        assert CASES["feature-extraction"].compare(np.array([[[1.0, 0.0], [1.0, 0.0]]]), got).similarity == (
+            pytest.approx(np.sqrt(0.5))
+        )
 
 
 class TestAgreement:

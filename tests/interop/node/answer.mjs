@@ -11,7 +11,9 @@ env.useFSCache = false;
 
 // The task "generate" is no pipeline: prompts become tokens, padded on the left as a pipeline would.
 const generates = task === "generate";
-const pipe = await pipeline(generates ? "text-generation" : task, basename(folder), { dtype });
+// On x86 CPUs without VNNI, sums of 8-bit products saturate unless a session is told otherwise, as torchless does.
+const session_options = { extra: { session: { x64quantprecision: "1" } } };
+const pipe = await pipeline(generates ? "text-generation" : task, basename(folder), { dtype, session_options });
 
 function generate(prompts) {
   pipe.tokenizer.padding_side = "left";

@@ -51,6 +51,7 @@ def test_an_exported_folder(copy, inspected):
         manifest.source["files"]["model.safetensors"][:12],
         f"torch {manifest.versions['torch']}",
         "100.0% of ",
+        "by kind of text: prose 1.000, code 1.000",
         f"{manifest.variants['fp32'].verification.max_abs_diff:.1e}",
     ):
         assert expected in printed
