@@ -39,7 +39,6 @@ _SHORT_BYTES = 1024
 _SHORT_TOKENS = 256
 _SHORT_VALUES = 4096
 _SHORT_ROWS = 64
-_CLOSE_S = 3.0
 
 T = TypeVar("T")
 
@@ -229,7 +228,19 @@ class ServedModel:
         with self._budget() as budget:
             return await self._step(work, budget)
 
-    def close(self, timeout_s: float = _CLOSE_S) -> None:
+    def within_limits(self, work: Callable[[], T]) -> T:
+        """Return the result of work on answers, which keeps to the limits of a request.
+
+        Args:
+            work: The work. It may be done on any thread.
+
+        Raises:
+            LimitError: It makes too many values.
+        """
+        with self._budget() as budget:
+            return work_within(budget, work)
+
+    def close(self, timeout_s: float) -> None:
         """Finish the queued rows, and end the threads.
 
         Args:

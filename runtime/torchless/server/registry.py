@@ -1,6 +1,7 @@
 """The models of the server, by name."""
 
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 from torchless.errors import nearest
 from torchless.pipelines import pipeline
@@ -9,6 +10,8 @@ from torchless.server.models import ServedModel
 from torchless.server.settings import Settings
 
 __all__ = ["Registry"]
+
+_CLOSE_S = 3.0
 
 
 class Registry:
@@ -69,6 +72,7 @@ class Registry:
         raise UnknownModelError(f"No model here is for {' or '.join(tasks)}.", hint=f"The models are: {served}.")
 
     def close(self) -> None:
-        """Finish the queued rows, and end the threads."""
+        """Finish the queued rows, and end the threads; after some seconds, end them though rows are queued."""
+        deadline = monotonic() + _CLOSE_S
         for model in self._models.values():
-            model.close()
+            model.close(max(0.0, deadline - monotonic()))

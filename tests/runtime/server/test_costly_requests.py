@@ -117,6 +117,16 @@ def test_an_error_says_how_to_raise_the_limit(client, flag, body):
     assert flag in got.json()["error"]
 
 
+def test_padding_counts_as_values(client):
+    texts = ["a " * 2100, *["a"] * 31]  # 32 texts of 2,100 tokens of 32 values are more than 2,000,000
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [len(texts)], "data": texts}
+    got = client.post("/v2/models/rope/infer", json={"inputs": [tensor], "parameters": {"pooling": None}})
+    assert got.status_code == 413, got.text[:300]
+    assert "--max-answer-values" in got.json()["error"]
+    tensor |= {"shape": [3], "data": texts[:3]}
+    assert client.post("/v2/models/rope/infer", json={"inputs": [tensor]}).status_code == 200
+
+
 def test_work_that_nobody_waits_for_stops(tiny):
     body = ask("[MASK] " * 12, top_k=3000)  # seconds of work, within the limits
     with serving(f"mask={tiny.export('bert', 'fill-mask')}", "--request-timeout-s=0.3", "--log-format=none") as running:

@@ -177,7 +177,7 @@ async def infer(
     data, texts = await compute(read, large=len(body) > LARGE_BYTES)
     calls = signature.calls_for([output.name for output in data.outputs] if data.outputs else None)
     results = await _answer(served, signature, data, calls, texts)
-    write = partial(_write, name, data, calls, results)
+    write = partial(served.within_limits, partial(_write, name, data, calls, results))
     body, json_length = await compute(write, large=is_large(results))
     if json_length is None:
         return Response(body, media_type="application/json")

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from torchless.call_limits import CURRENT_LIMITS
 from torchless.errors import InputError, OptionError, nearest
 from torchless.models.pooling import declares_pooling
 from torchless.pipelines.base import Pipeline
@@ -265,6 +266,7 @@ def _hidden_states(pipeline: Pipeline[Any]) -> PipelineCall:
 
     def arrays(results: Sequence[Any]) -> Tensors:
         counts = [result.shape[1] for result in results]
+        CURRENT_LIMITS.get().admit_values(len(results) * max(counts) * width)
         padded = np.zeros((len(results), max(counts), width), dtype=np.float32)  # (texts, tokens, hidden)
         for row, result in zip(padded, results, strict=True):
             row[: result.shape[1]] = result[0]
