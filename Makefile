@@ -12,6 +12,10 @@ BARE := .venv-bare
 LOWEST := .venv-lowest
 LOWEST_VERSIONS := numpy==1.26.0 onnxruntime==1.24.2 tokenizers==0.21.0
 
+# The tests run in so many processes: one for each core, unless WORKERS names a number. 0 runs them in this process.
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
+
 # The wheel as a server, and the newest versions of its clients.
 CLIENTS := .venv-clients
 
@@ -40,7 +44,7 @@ FIRST_DTYPE := $(firstword $(subst $(COMMA), ,$(DTYPE)))
 ONLY ?=
 CHECK ?=
 
-SOURCES := $(shell find runtime export -name '*.py' -o -name '*.tsv')
+SOURCES := $(shell find runtime export -name '*.py' -o -name '*.tsv' -o -name '*.toml')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup export run serve test test-fast fuzz interop check coverage format bench clean matrix
@@ -69,16 +73,16 @@ serve: $(if $(wildcard $(OUT)/torchless.json),setup,export) ## Serve the model i
 	@$(BIN)/torchless serve "$(OUT)" --dtype "$(FIRST_DTYPE)"
 
 test: setup $(BARE)/.installed $(LOWEST)/.installed $(CLIENTS)/.installed ## Run the tests.
-	$(BIN)/python -m pytest --bare-python=$(BARE)/bin/python --lowest-python=$(LOWEST)/bin/python --clients-python=$(CLIENTS)/bin/python
+	$(PYTEST) --bare-python=$(BARE)/bin/python --lowest-python=$(LOWEST)/bin/python --clients-python=$(CLIENTS)/bin/python
 
 test-fast: setup ## Run the tests that need no PyTorch, no browser and no export, in less than a minute.
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 fuzz: setup ## Load 3,000 mutations of each of three folders; each must answer, or raise an error of torchless.
 	$(BIN)/python -m pytest tests/runtime/folder/test_mutated_folders.py --mutations=3000
 
 coverage: setup ## Run the tests of the runtime and the export, and list the lines that no test reached.
-	$(BIN)/python -m pytest tests/runtime tests/export --cov --cov-report=term-missing:skip-covered
+	$(PYTEST) tests/runtime tests/export --cov --cov-report=term-missing:skip-covered
 
 interop: setup $(NODE)/node_modules/.installed ## Run the tests with optimum and transformers.js, which needs Node.
 	$(BIN)/python -m pytest tests/interop

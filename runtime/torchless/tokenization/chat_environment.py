@@ -1,10 +1,11 @@
 """Where chat templates run: Jinja's sandbox, with a budget for each rendering. The one module that imports jinja2."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache, lru_cache, wraps
 from typing import Any
 
 from torchless.errors import InputError, MissingExtraError, OptionError
@@ -19,7 +20,13 @@ TRACKED = "assistant_is_tracked"
 _MAX_STEPS = 500_000
 _CALL_STEPS = 10
 _MAX_CHARACTERS = 2**24
+# Functions whose text can be as long as the product of two arguments, and those that read a width in a text.
+_MULTIPLYING = frozenset({"expandtabs", "indent", "join", "replace", "translate"})
+_FORMATTING = frozenset({"%", "format", "format_map"})
+_WIDE = re.compile(r"\d{8}")
 _MEND = "Mend chat_template.jinja (or chat_template in tokenizer_config.json), or give another: chat_template=…"
+
+_TOO_LONG = "it makes too long a text"
 
 _steps: ContextVar[list[int] | None] = ContextVar("_steps", default=None)
 
@@ -111,12 +118,12 @@ def _environment() -> Any:
             return tree.set_environment(self)
 
         def call(self, context: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
-            _count(_CALL_STEPS)
-            _check_size(*args)  # as of str.center
+            receiver = getattr(function, "__self__", None)
+            _check_call(getattr(function, "__name__", ""), receiver, *args, *kwargs.values())
             return _checked(super().call(context, function, *args, **kwargs))
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            _check_size(left, right)
+            _check_call(operator, left, right)
             if operator == "*":
                 for sequence, count in ((left, right), (right, left)):
                     if isinstance(sequence, str | list | tuple) and isinstance(count, int):
@@ -127,7 +134,8 @@ def _environment() -> Any:
     environment = Environment(
         trim_blocks=True, lstrip_blocks=True, optimized=False, extensions=[Generation, jinja2.ext.loopcontrols]
     )
-    environment.filters |= {"counted": _Counted, "tojson": _tojson}
+    filters = environment.filters | {"tojson": _tojson}
+    environment.filters = {name: _limited(name, function) for name, function in filters.items()} | {"counted": _Counted}
     environment.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
     return environment
 
@@ -155,15 +163,54 @@ def _count(number: int) -> None:
             raise OverflowError(f"it has more than {_MAX_STEPS} steps")
 
 
+def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a filter whose calls count, and whose text is not too long."""
+
+    @wraps(function)  # with jinja2's marks of what is passed to it
+    def call(*args: Any, **kwargs: Any) -> Any:
+        _check_call(name, *args, *kwargs.values())
+        return _checked(function(*args, **kwargs))
+
+    return call
+
+
+def _check_call(name: str, *values: Any) -> None:
+    """Count a call, and check what it would make of its values.
+
+    Raises:
+        OverflowError: There are too many calls, or it would make too long a text.
+    """
+    _count(_CALL_STEPS)
+    _check_size(*values)
+    if name in _FORMATTING and any(isinstance(value, str) and _WIDE.search(value) for value in values):
+        raise OverflowError(_TOO_LONG)
+    if name in _MULTIPLYING:
+        *_, second, first = [1, 1, *sorted(map(_size, values))]
+        _check_size((1 + first) * (1 + second))
+
+
+def _size(value: Any) -> int:
+    """Return how long a text a value can add to another."""
+    if isinstance(value, int):
+        return abs(value)
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, list | tuple):
+        return sum(len(item) for item in value if isinstance(item, str))
+    return max(map(_size, value.values()), default=0) if isinstance(value, dict) else 0
+
+
 def _check_size(*values: Any) -> None:
     for value in values:
-        if isinstance(value, int) and abs(value) > _MAX_CHARACTERS:
-            raise OverflowError("it makes too long a text")
+        if isinstance(value, tuple):
+            _check_size(*value)
+        elif isinstance(value, int) and abs(value) > _MAX_CHARACTERS:
+            raise OverflowError(_TOO_LONG)
 
 
 def _checked(value: Any) -> Any:
     if isinstance(value, str) and len(value) > _MAX_CHARACTERS:
-        raise OverflowError("it makes too long a text")
+        raise OverflowError(_TOO_LONG)
     return value
 
 
