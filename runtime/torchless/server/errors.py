@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from traceback import format_tb
 from typing import Any
 
@@ -36,6 +37,7 @@ __all__ = [
     "exception_handlers",
     "named_error",
     "readiness_response",
+    "without_folder",
 ]
 
 _LOGGER = logging.getLogger(__name__)
@@ -235,14 +237,25 @@ def error_info(error: Exception, statuses: Mapping[type[TorchlessError], int] = 
     return ErrorInfo(500, "The server failed to answer this request.", "The log of the server has the reason.")
 
 
+def without_folder(info: ErrorInfo, name: str, folder: Path) -> ErrorInfo:
+    """Return the content of an error with the name of a model instead of the path of its folder.
+
+    Args:
+        info: The content.
+        name: The name of the model.
+        folder: The folder of the model.
+    """
+    for path in {str(folder.resolve()), str(folder.absolute())}:
+        info = replace(info, problem=info.problem.replace(path, name), hint=info.hint.replace(path, name))
+    return info
+
+
 def _without_paths(info: ErrorInfo, request: Request[Any, Any, Any]) -> ErrorInfo:
     """Return the content of an error with the names of models instead of their folders."""
     loading = request.app.state.loading
     if loading.loaded:
         for name in loading.registry.names:
-            folder = loading.registry[name].pipeline.model.folder.path
-            for path in {str(folder.resolve()), str(folder.absolute())}:
-                info = replace(info, problem=info.problem.replace(path, name), hint=info.hint.replace(path, name))
+            info = without_folder(info, name, loading.registry[name].folder)
     return info
 
 

@@ -67,12 +67,14 @@ class ServedModel:
 
     Attributes:
         task: The name of the task.
+        folder: The exported folder.
         max_input_tokens: The maximum number of tokens in a row.
     """
 
     def __init__(self, name: str, pipeline: Pipeline[Any], *, dtype: str, settings: Settings) -> None:
         self.name = name
         self.task = pipeline.task.name
+        self.folder = pipeline.model.folder.path
         self.pipeline = pipeline
         self.dtype = dtype
         limits = (pipeline.model.max_tokens, settings.max_input_length)

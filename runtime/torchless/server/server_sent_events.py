@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from litestar.response import Stream
 
 from torchless.errors import TorchlessError
 from torchless.server.concurrency_limiter import CURRENT_SLOT
-from torchless.server.errors import ErrorBody, error_info
+from torchless.server.errors import ErrorBody, error_info, without_folder
 from torchless.server.exceptions import request_timeout
 
 __all__ = ["event", "stream_response"]
@@ -32,13 +33,17 @@ def event(data: Any) -> bytes:
     return b"data: " + line + b"\n\n"
 
 
-async def stream_response(events: AsyncGenerator[bytes, None], error_body: ErrorBody) -> Response[Any]:
+async def stream_response(
+    events: AsyncGenerator[bytes, None], error_body: ErrorBody, *, name: str, folder: Path
+) -> Response[Any]:
     """Wait for the first event, and return a response that sends the events until the time of the request is over.
 
     Args:
         events: The events. This function raises an error that comes before the first event. A later error becomes the
             last event, because the status is sent already.
         error_body: Returns the body of an error.
+        name: The name of the model.
+        folder: Its folder, whose path no error shows.
 
     Raises:
         TorchlessError: An error came before the first event.
@@ -59,6 +64,6 @@ async def stream_response(events: AsyncGenerator[bytes, None], error_body: Error
             except TimeoutError:
                 yield event(error_body(error_info(request_timeout(slot.timeout_s))))
             except TorchlessError as error:
-                yield event(error_body(error_info(error)))
+                yield event(error_body(without_folder(error_info(error), name, folder)))
 
     return Stream(send(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})

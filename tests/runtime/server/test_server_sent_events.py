@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from torchless.server.concurrency_limiter import CURRENT_SLOT, ConcurrencyLimite
 from torchless.server.errors import named_error
 from torchless.server.server_sent_events import event, stream_response
 
+MODEL = {"name": "mine", "folder": Path("/models/of/mine")}
 LINE_ENDS = "a\u2028b\u2029c\x85d\ne\r\x0bf"
 
 
@@ -28,15 +30,15 @@ async def sent_by(response):
 def test_an_error_after_the_first_event_is_the_last_event():
     async def events():
         yield event(1)
-        raise InputError(f"No {LINE_ENDS}.", hint="Give another.")
+        raise InputError(f"No {LINE_ENDS}.", hint=f"Look into {MODEL['folder']}/config.json.")
 
     async def respond():
         CURRENT_SLOT.set(ConcurrencyLimiter(max_requests=1, max_tokens=1, max_bytes=1).acquire(body_bytes=1))
-        return await sent_by(await stream_response(events(), named_error))
+        return await sent_by(await stream_response(events(), named_error, **MODEL))
 
     first, last = asyncio.run(respond())
     assert first == event(1)
-    assert last == event({"error": f"No {LINE_ENDS}. Give another.", "error_type": "invalid"})
+    assert last == event({"error": f"No {LINE_ENDS}. Look into mine/config.json.", "error_type": "invalid"})
     assert len(last.decode().splitlines()) == 2
 
 
@@ -46,4 +48,4 @@ def test_an_error_before_the_first_event_is_raised():
         yield
 
     with pytest.raises(InputError, match="No text"):
-        asyncio.run(stream_response(events(), named_error))
+        asyncio.run(stream_response(events(), named_error, **MODEL))

@@ -170,7 +170,7 @@ async def _stream(served: ServedModel, inputs: Sequence[Any], options: Options) 
     if len(inputs) != 1:
         raise InputError(f"{len(inputs)} inputs cannot be streamed.", hint="Give one input.")
     events = stream_events(served.stream(inputs[0], options), seed=options.get("seed"))
-    return await stream_response(events, named_error)
+    return await stream_response(events, named_error, name=served.name, folder=served.folder)
 
 
 def _unwrap(task: str, results: list[Any], *, many: bool) -> Any:

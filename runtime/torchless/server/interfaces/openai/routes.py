@@ -227,7 +227,7 @@ async def _generate(
         if request.stream:
             chunk = partial(reply, object=form.chunk_object)
             events = _events(served, prompts, options, request, form, chunk, prefixes)
-            return await stream_response(events, openai_error)
+            return await stream_response(events, openai_error, name=served.name, folder=served.folder)
         results = await served.answer(prompts, options)
     answers = [(prefix, answer) for prefix, result in zip(prefixes, results, strict=True) for answer in result]
     choices = [
