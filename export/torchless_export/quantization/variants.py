@@ -274,13 +274,14 @@ _DECODERS: Mapping[str, Recipe] = {
         calibrated=True,
     ),
     "q4": Recipe(
-        scheme="4-bit weights in blocks of 32, 8-bit head and embeddings, rounded by calibration on texts; matrix products in "
-        "int8, the rest in float32",
+        scheme="4-bit weights in blocks of 32; 8 bits for head, embeddings and products with more inputs than outputs; rounded "
+        "by calibration on texts; matrix products in int8, the rest in float32",
         make=partial(_calibrated_blocks, bits=4),
         calibrated=True,
     ),
     "q4f16": Recipe(
-        scheme="4-bit weights in blocks of 32, 8-bit head, rounded by calibration on texts; the rest in float16 as in fp16",
+        scheme="4-bit weights in blocks of 32; 8 bits for head and products with more inputs than outputs; rounded by "
+        "calibration on texts; the rest in float16 as in fp16",
         make=partial(_calibrated_blocks, bits=4, float16=True),
         calibrated=True,
     ),

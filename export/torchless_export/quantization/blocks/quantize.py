@@ -19,7 +19,7 @@ from torchless_export.quantization.recording import record
 __all__ = ["quantize"]
 
 _INT8 = 4
-_HEAD_BITS = 8  # the last product decides on the token
+_SENSITIVE_BITS = 8
 
 
 def quantize(
@@ -31,7 +31,7 @@ def quantize(
         source: The fp32 graph.
         target: The file to write.
         feeds: The graph inputs of each calibration text, by name.
-        bits: The bits of a weight, 8 or 4. The last product, which decides on the token, has 8.
+        bits: The bits of a weight, 8 or 4. Products that are sensitive have 8.
         float16: Whether the rest of the graph is in float16; otherwise it is in float32, with 8-bit embeddings.
     """
     graph = Graph(load_graph(source))
@@ -45,7 +45,8 @@ def quantize(
         recorded = record(source, [linear.input for linear in portion], feeds, max_rows=MAX_SAMPLE_ROWS)
         for linear in reversed(portion):
             rows = smooth(graph, linear, recorded.pop(linear.input), producers, consumers)
-            matrices |= _fit(graph, linear, rows, bits=_HEAD_BITS if linear is linears[-1] else bits)
+            is_sensitive = linear is linears[-1] or _narrows(graph, linear)
+            matrices |= _fit(graph, linear, rows, bits=_SENSITIVE_BITS if is_sensitive else bits)
     if float16:
         save_graph(graph.model(), target)
         graph = Graph(float16_graph(load_graph(target, typed=True)))
@@ -59,6 +60,16 @@ def quantize(
         for node in graph.nodes
     ]
     save_graph(graph.model(domains=[MICROSOFT]), target)
+
+
+def _narrows(graph: Graph, linear: Linear) -> bool:
+    """Return whether an input has more channels than its products have outputs.
+
+    With 4 bits, no other product of a decoder errs as much as the second half of a feed-forward network: its input has a
+    few large values, and its sum goes to all later layers.
+    """
+    shapes = [graph.constants.shape(product.matrix) for product in linear.products]
+    return shapes[0][0] > sum(outputs for _, outputs in shapes)
 
 
 def _fit(graph: Graph, linear: Linear, rows: NDArray[np.float32], *, bits: int) -> dict[str, BlockMatrix]:
