@@ -268,8 +268,8 @@ VARIANTS: Mapping[str, Recipe] = {
 
 _DECODERS: Mapping[str, Recipe] = {
     "q8": Recipe(
-        scheme="8-bit weights in blocks of 32, symmetric, and embeddings, rounded by calibration on texts; matrix products in "
-        "int8, the rest in float32",
+        scheme="8-bit weights in blocks of 16, symmetric, and embeddings; ranges of inputs by calibration on texts; matrix "
+        "products in int8, the rest in float32",
         make=partial(_calibrated_blocks, bits=8),
         calibrated=True,
     ),

@@ -10,13 +10,40 @@ from numpy.typing import NDArray
 from torchless_export.graph.ir import MICROSOFT, Graph
 from torchless_export.quantization.rounding import Grid, round_to_grid
 
-__all__ = ["BLOCK_SIZE", "BlockMatrix"]
-
-BLOCK_SIZE = 32
-"""The number of a column's weights that share a scale."""
+__all__ = ["BlockFormat", "BlockMatrix", "nearest_weights", "round_inputs"]
 
 # Ranges of a block to try, as parts of the whole one: a few clipped weights can be worth finer steps for the rest.
 _RANGES = np.linspace(0.75, 1, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFormat:
+    """How the weights of a matrix are stored.
+
+    Attributes:
+        bits: The bits of a weight: 8, symmetric, or 4, with zero points.
+        block_size: The number of a column's weights that share a scale. An input is rounded in the same blocks.
+    """
+
+    bits: int
+    block_size: int
+
+    def blocks(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return values in blocks along their first axis, padded with zeros, (blocks, block size, columns)."""
+        padding = -len(values) % self.block_size
+        return np.pad(values, ((0, padding), (0, 0))).reshape(-1, self.block_size, values.shape[1])
+
+    def grid(self, scales: NDArray[np.float32], zero_points: NDArray[np.float32], channels: int) -> Grid:
+        """Return the grid of a matrix whose blocks have these scales and zero points, (blocks, outputs)."""
+        scales, zero_points = (
+            np.repeat(values, self.block_size, axis=0)[:channels] for values in (scales, zero_points)
+        )
+        return Grid(scales, zero_points, 0, self.high)
+
+    @property
+    def high(self) -> int:
+        """The largest integer."""
+        return (1 << self.bits) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,43 +54,37 @@ class BlockMatrix:
         integers: The integers, in blocks that are padded with zero points, (outputs, blocks, block size).
         scales: (outputs, blocks), float32 with the precision of float16.
         zero_points: (outputs, blocks); 128 with 8 bits.
-        bits: 8 or 4.
+        form: How they are stored.
         channels: The number of inputs.
     """
 
     integers: NDArray[np.uint8]
     scales: NDArray[np.float32]
     zero_points: NDArray[np.uint8]
-    bits: int
+    form: BlockFormat
     channels: int
 
     @classmethod
-    def fit(cls, weights: NDArray[np.float32], rows: NDArray[np.float32], *, bits: int) -> "BlockMatrix":
-        """Round a matrix.
+    def fit(cls, weights: NDArray[np.float32], rows: NDArray[np.float32], form: BlockFormat) -> "BlockMatrix":
+        """Round a matrix: 8 bits to the nearest integers, 4 bits so that errors cancel on the calibration rows.
 
         Args:
             weights: The matrix, (inputs, outputs).
             rows: Calibration rows of its input, (rows, inputs).
-            bits: The bits of a weight: 8, symmetric, or 4, with zero points.
+            form: How the weights are stored.
         """
         channels, outputs = weights.shape
-        padding = -channels % BLOCK_SIZE
-        blocks = np.pad(weights, ((0, padding), (0, 0))).reshape(-1, BLOCK_SIZE, outputs)
-        importance = np.pad(np.square(rows).mean(axis=0), (0, padding)).reshape(-1, BLOCK_SIZE, 1)
-        scales, zero_points = _symmetric(blocks) if bits == 8 else _with_zero_points(blocks, importance, bits)
-        grid = Grid(
-            np.repeat(scales, BLOCK_SIZE, axis=0)[:channels],
-            np.repeat(zero_points, BLOCK_SIZE, axis=0)[:channels],
-            0,
-            2**bits - 1,
-        )
-        integers = np.repeat(zero_points, BLOCK_SIZE, axis=0)
-        integers[:channels] = round_to_grid(weights, rows, grid)
+        blocks = form.blocks(weights)
+        importance = form.blocks(np.square(rows).mean(axis=0)[:, None])
+        scales, zero_points = _symmetric(blocks) if form.bits == 8 else _with_zero_points(blocks, importance, form)
+        grid = form.grid(scales, zero_points, channels)
+        integers = np.repeat(zero_points, form.block_size, axis=0)
+        integers[:channels] = grid.integers(weights) if form.bits == 8 else round_to_grid(weights, rows, grid)
         return cls(
-            integers.T.reshape(outputs, -1, BLOCK_SIZE).astype(np.uint8),
+            integers.T.reshape(outputs, -1, form.block_size).astype(np.uint8),
             scales.T.copy(),
             zero_points.T.astype(np.uint8),
-            bits,
+            form,
             channels,
         )
 
@@ -96,11 +117,11 @@ class BlockMatrix:
         out = node.output[0]
         inputs = [
             node.input[0],
-            graph.constant(f"{out}.blocks", _packed(self.integers, self.bits)),
+            graph.constant(f"{out}.blocks", _packed(self.integers, self.form.bits)),
             graph.constant(f"{out}.scales", self.scales.astype(dtype)),
         ]
-        if self.bits < 8:
-            inputs.append(graph.constant(f"{out}.zero_points", _packed(self.zero_points, self.bits)))
+        if self.form.bits < 8:
+            inputs.append(graph.constant(f"{out}.zero_points", _packed(self.zero_points, self.form.bits)))
         return graph.node(
             "MatMulNBits",
             inputs,
@@ -108,10 +129,35 @@ class BlockMatrix:
             domain=MICROSOFT,
             K=self.channels,
             N=len(self.integers),
-            bits=self.bits,
-            block_size=BLOCK_SIZE,
+            bits=self.form.bits,
+            block_size=self.form.block_size,
             accuracy_level=accuracy_level,
         )
+
+
+def nearest_weights(weights: NDArray[np.float32], form: BlockFormat) -> NDArray[np.float32]:
+    """Return a matrix after each weight was rounded to the nearest integer and scaled back, (inputs, outputs).
+
+    Args:
+        weights: The matrix, (inputs, outputs).
+        form: How the weights are stored.
+    """
+    blocks = form.blocks(weights)
+    scales, zero_points = _symmetric(blocks) if form.bits == 8 else _ranges_of(blocks, form)
+    grid = form.grid(scales, zero_points, len(weights))
+    return grid.values(grid.integers(weights))
+
+
+def round_inputs(rows: NDArray[np.float32], form: BlockFormat) -> NDArray[np.float32]:
+    """Return inputs as `MatMulNBits` rounds them to int8, with a scale for each block of a row, (rows, inputs).
+
+    Args:
+        rows: The inputs, (rows, inputs).
+        form: How the weights are stored.
+    """
+    blocks = form.blocks(rows.T)  # (blocks, block size, rows)
+    scales = np.maximum(np.abs(blocks).max(axis=1, keepdims=True) / 127, np.finfo(np.float32).tiny)
+    return np.asarray((np.rint(blocks / scales) * scales).reshape(-1, len(rows))[: rows.shape[1]].T)
 
 
 def _symmetric(blocks: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -121,27 +167,33 @@ def _symmetric(blocks: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
 
 
 def _with_zero_points(
-    blocks: NDArray[np.float32], importance: NDArray[np.float32], bits: int
+    blocks: NDArray[np.float32], importance: NDArray[np.float32], form: BlockFormat
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the scales and zero points with the least error on calibration rows, (blocks, outputs).
 
     Args:
         blocks: The weights, (blocks, block size, outputs).
         importance: The mean square of each input, (blocks, block size, 1).
-        bits: The bits of a weight.
+        form: How the weights are stored.
     """
-    high = 2**bits - 1
-    lowest, largest = np.minimum(blocks.min(axis=1), 0), np.maximum(blocks.max(axis=1), 0)
-    least = np.full(lowest.shape, np.inf, np.float32)
-    scales, zero_points = np.ones_like(lowest), np.zeros_like(lowest)
-    for part in _RANGES.astype(np.float32):
-        scale = _storable((largest - lowest) * part / high)
-        zero_point = np.clip(np.rint(-lowest * part / scale), 0, high)
-        grid = Grid(scale[:, None], zero_point[:, None], 0, high)
+    scales, zero_points = _ranges_of(blocks, form)
+    least = np.full(scales.shape, np.inf, np.float32)
+    for part in _RANGES:
+        scale, zero_point = _ranges_of(blocks, form, part)
+        grid = Grid(scale[:, None], zero_point[:, None], 0, form.high)
         error = (np.square(grid.values(grid.integers(blocks)) - blocks) * importance).sum(axis=1)
         better = error < least
         least[better], scales[better], zero_points[better] = error[better], scale[better], zero_point[better]
     return scales, zero_points
+
+
+def _ranges_of(
+    blocks: NDArray[np.float32], form: BlockFormat, part: float = 1.0
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the scales and zero points that hold a part of the range of each block, (blocks, outputs)."""
+    lowest, largest = np.minimum(blocks.min(axis=1), 0), np.maximum(blocks.max(axis=1), 0)
+    scales = _storable((largest - lowest) * np.float32(part / form.high))
+    return scales, np.clip(np.rint(-lowest * np.float32(part) / scales), 0, form.high)
 
 
 def _storable(scales: NDArray[np.float32]) -> NDArray[np.float32]:

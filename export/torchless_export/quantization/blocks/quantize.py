@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from torchless_export.graph.ir import MICROSOFT, Graph
 from torchless_export.graph.onnx_files import load_graph, save_graph
-from torchless_export.quantization.blocks.matrix import BLOCK_SIZE, BlockMatrix
+from torchless_export.quantization.blocks.matrix import BlockFormat, BlockMatrix
 from torchless_export.quantization.blocks.smoothing import smooth
 from torchless_export.quantization.embeddings import quantize_embeddings
 from torchless_export.quantization.float16 import float16_graph
@@ -19,7 +19,10 @@ from torchless_export.quantization.recording import record
 __all__ = ["quantize"]
 
 _INT8 = 4
-_SENSITIVE_BITS = 8
+# Small blocks keep a large value of an input from coarsening many others, which is most of the error with 8 bits; with 4 bits,
+# that of the weights is.
+_8_BITS, _4_BITS = BlockFormat(8, block_size=16), BlockFormat(4, block_size=32)
+_EMBEDDING_BLOCK = 32
 
 
 def quantize(
@@ -44,14 +47,14 @@ def quantize(
     for portion in reversed(list(portions(graph, linears, feeds))):
         recorded = record(source, [linear.input for linear in portion], feeds, max_rows=MAX_SAMPLE_ROWS)
         for linear in reversed(portion):
-            rows = smooth(graph, linear, recorded.pop(linear.input), producers, consumers)
-            is_sensitive = linear is linears[-1] or _narrows(graph, linear)
-            matrices |= _fit(graph, linear, rows, bits=_SENSITIVE_BITS if is_sensitive else bits)
+            form = _format(graph, linear, bits, is_head=linear is linears[-1])
+            rows = smooth(graph, linear, recorded.pop(linear.input), producers, consumers, form=form)
+            matrices |= _fit(graph, linear, rows, form)
     if float16:
         save_graph(graph.model(), target)
         graph = Graph(float16_graph(load_graph(target, typed=True)))
     else:
-        quantize_embeddings(graph, block_size=BLOCK_SIZE)
+        quantize_embeddings(graph, block_size=_EMBEDDING_BLOCK)
     dtype = np.float16 if float16 else np.float32
     graph.nodes = [
         matrices[node.input[1]].write(graph, node, accuracy_level=_INT8, dtype=dtype)
@@ -60,6 +63,11 @@ def quantize(
         for node in graph.nodes
     ]
     save_graph(graph.model(domains=[MICROSOFT]), target)
+
+
+def _format(graph: Graph, linear: Linear, bits: int, *, is_head: bool) -> BlockFormat:
+    """Return how the weights of the products with an input are stored."""
+    return _8_BITS if bits == 8 or is_head or _narrows(graph, linear) else _4_BITS
 
 
 def _narrows(graph: Graph, linear: Linear) -> bool:
@@ -72,8 +80,8 @@ def _narrows(graph: Graph, linear: Linear) -> bool:
     return shapes[0][0] > sum(outputs for _, outputs in shapes)
 
 
-def _fit(graph: Graph, linear: Linear, rows: NDArray[np.float32], *, bits: int) -> dict[str, BlockMatrix]:
+def _fit(graph: Graph, linear: Linear, rows: NDArray[np.float32], form: BlockFormat) -> dict[str, BlockMatrix]:
     """Return the matrices that an input is multiplied by, in blocks, by their names."""
-    together = BlockMatrix.fit(linear.weights(graph), rows, bits=bits)
+    together = BlockMatrix.fit(linear.weights(graph), rows, form)
     widths = [graph.constants.shape(product.matrix)[1] for product in linear.products]
     return {product.matrix: part for product, part in zip(linear.products, together.split(widths), strict=True)}

@@ -12,13 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless_export.graph.ir import Graph
+from torchless_export.quantization.blocks.matrix import BlockFormat, nearest_weights, round_inputs
 from torchless_export.quantization.linears import Linear
 
 __all__ = ["smooth"]
 
-# The part of a channel's range that moves into the weights. With 1, the ranges of all channels would be equal.
-_SMOOTHING = 0.6
+# Parts of a channel's range that may move into the weights. With 1, the ranges of all channels would be equal; with 0, those
+# of the weights.
+_PARTS = (0.4, 0.6, 0.8, 1.0)
 _SMALLEST = 1e-5
+# The error of a product is measured on so many of its rows and its columns.
+_MEASURED_ROWS = 256
+_MEASURED_COLUMNS = 512
 _NORMALIZATIONS = frozenset({"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"})
 
 
@@ -28,8 +33,12 @@ def smooth(
     rows: NDArray[np.float32],
     producers: Mapping[str, Any],
     consumers: Mapping[str, Sequence[Any]],
+    *,
+    form: BlockFormat,
 ) -> NDArray[np.float32]:
     """Divide the channels of an input by scales, and multiply the weights by them.
+
+    The scales are those with the least error after rounding, if it is less than without scales.
 
     Args:
         graph: The graph; its constants are changed.
@@ -37,11 +46,12 @@ def smooth(
         rows: Calibration rows of the input, (rows, channels).
         producers: The node that computes each value, by the value's name.
         consumers: The nodes that use each value, by the value's name.
+        form: How the weights are stored.
 
     Returns:
-        The calibration rows of the new input; the same rows if no constants can take the scales.
+        The calibration rows of the new input; the same rows if nothing changes.
 
-    Source: Xiao et al., "SmoothQuant", arXiv 2211.10438.
+    Source: Xiao et al., "SmoothQuant", arXiv 2211.10438; the search is that of Lin et al., "AWQ", arXiv 2306.00978.
     """
     products = {id(product.nodes[0]) for product in linear.products}
     if any(id(node) not in products for node in consumers[linear.input]) or linear.input in graph.outputs:
@@ -49,10 +59,21 @@ def smooth(
     constants = _constants_before(linear.input, rows.shape[1], graph, producers, consumers)
     if not constants:
         return rows
+    weights = linear.weights(graph)
     largest = np.maximum(np.abs(rows).max(axis=0), _SMALLEST)
-    heaviest = np.maximum(np.abs(linear.weights(graph)).max(axis=1), _SMALLEST)
-    scales = largest**_SMOOTHING / heaviest ** (1 - _SMOOTHING)
-    scales = (scales / np.median(scales)).astype(np.float32)
+    heaviest = np.maximum(np.abs(weights).max(axis=1), _SMALLEST)
+    rows_measured, columns = (
+        values[:: max(1, len(values) // count)]
+        for values, count in ((rows, _MEASURED_ROWS), (weights.T, _MEASURED_COLUMNS))
+    )
+    exact = rows_measured @ columns.T
+
+    def error(scales: NDArray[np.float32]) -> float:
+        rounded = round_inputs(rows_measured / scales, form) @ nearest_weights(columns.T * scales[:, None], form)
+        return float(np.square(rounded - exact).mean())
+
+    candidates = [np.ones_like(largest), *(largest**part / heaviest ** (1 - part) for part in _PARTS)]
+    scales = min((values / np.median(values) for values in candidates), key=error)
     for name in constants:
         graph.constants.replace(name, graph.constants[name] / scales)
     for product in linear.products:

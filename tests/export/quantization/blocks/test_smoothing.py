@@ -5,6 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from torchless.ort.session import Session
 from torchless_export.graph.ir import Graph
+from torchless_export.quantization.blocks.matrix import BlockFormat
 from torchless_export.quantization.blocks.smoothing import smooth
 from torchless_export.quantization.linears import find_linears
 from torchless_export.quantization.recording import record
@@ -62,7 +63,10 @@ def smoothed(source, target):
     graph = Graph(onnx.load(source))
     linears, links = find_linears(graph), (graph.producers(), graph.consumers())
     recorded = record(source, [linear.input for linear in linears], FEEDS, max_rows=1000)
-    rows = {linear.input: smooth(graph, linear, recorded[linear.input], *links) for linear in reversed(linears)}
+    rows = {
+        linear.input: smooth(graph, linear, recorded[linear.input], *links, form=BlockFormat(8, 32))
+        for linear in reversed(linears)
+    }
     onnx.save(graph.model(), target)
     return recorded, rows
 
