@@ -41,7 +41,7 @@ def calibration_feeds(folder: Path, task: Task, texts: Sequence[str], mask: str)
             feeds_of_texts.append({name: feeds[name] for name in session.inputs})
 
     add_session_hook(session, keep)
-    with cut_to(pipe.tokenizer, pipe.model.config.max_tokens):
+    with cut_to(pipe.tokenizer, pipe.model.config.context_length):
         for text in texts:
             if task.cached and not task.encoder_decoder:  # all tokens in a single run
                 pipe.model(pipe.tokenizer([text], truncation=True, return_tensors="np")["input_ids"])

@@ -114,8 +114,10 @@ def make_samples(loaded: LoadedModel, task: Task, texts: Sequence[str], *, max_t
     if task.graph == "text-classification" and _makes_pairs(loaded.tokenizer):
         pairs = zip(texts[:_PAIRS], reversed(texts[-_PAIRS:]), strict=True)
         samples += [Sample({"text": first, "text_pair": second}, limit) for first, second in pairs]
+    context = ModelConfig(loaded.model.config.to_dict()).context_length
+    within_context = min((tokens for tokens in (limit, context) if tokens is not None), default=None)
     samples += [
-        Sample(case.make_input(text, mask), limit, kind=kind)
+        Sample(case.make_input(text, mask), within_context, kind=kind)
         for kind, texts_of_kind in texts_of_kinds("verification").items()
         for text in texts_of_kind
         if loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
