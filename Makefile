@@ -76,7 +76,7 @@ test: setup $(BARE)/.installed $(LOWEST)/.installed $(CLIENTS)/.installed ## Run
 	$(PYTEST) --bare-python=$(BARE)/bin/python --lowest-python=$(LOWEST)/bin/python --clients-python=$(CLIENTS)/bin/python
 
 test-fast: setup ## Run the tests that need no PyTorch, no browser and no export, in less than a minute.
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" tests/benchmarks tests/export tests/runtime
 
 fuzz: setup ## Load 3,000 mutations of each of three folders; each must answer, or raise an error of torchless.
 	$(BIN)/python -m pytest tests/runtime/folder/test_mutated_folders.py --mutations=3000

@@ -19,6 +19,8 @@ from torchless_export.sample import sample_texts
 from torchless_export.source import slow_tokenizers
 from torchless_export.source.slow_tokenizers import check_same, load_tokenizer
 
+pytestmark = pytest.mark.slow
+
 BERT = {"control_symbols": "[CLS],[SEP],[MASK]", "pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1}
 T5 = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
 LLAMA = {

@@ -14,6 +14,8 @@ from torchless.folder.manifest import Manifest
 from torchless_export.export import Silent, export
 from torchless_export.sample import sample_texts
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
 

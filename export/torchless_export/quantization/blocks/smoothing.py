@@ -38,7 +38,7 @@ def smooth(
 ) -> NDArray[np.float32]:
     """Divide the channels of an input by scales, and multiply the weights by them.
 
-    The scales are those with the least error after rounding, if it is less than without scales.
+    The scales are those with the least error after rounding. Scales of 1, which change nothing, are among those tried.
 
     Args:
         graph: The graph; its constants are changed.
@@ -59,26 +59,34 @@ def smooth(
     constants = _constants_before(linear.input, rows.shape[1], graph, producers, consumers)
     if not constants:
         return rows
-    weights = linear.weights(graph)
-    largest = np.maximum(np.abs(rows).max(axis=0), _SMALLEST)
-    heaviest = np.maximum(np.abs(weights).max(axis=1), _SMALLEST)
-    rows_measured, columns = (
-        values[:: max(1, len(values) // count)]
-        for values, count in ((rows, _MEASURED_ROWS), (weights.T, _MEASURED_COLUMNS))
-    )
-    exact = rows_measured @ columns.T
-
-    def error(scales: NDArray[np.float32]) -> float:
-        rounded = round_inputs(rows_measured / scales, form) @ nearest_weights(columns.T * scales[:, None], form)
-        return float(np.square(rounded - exact).mean())
-
-    candidates = [np.ones_like(largest), *(largest**part / heaviest ** (1 - part) for part in _PARTS)]
-    scales = min((values / np.median(values) for values in candidates), key=error)
+    scales = _best_scales(rows, linear.weights(graph), form)
     for name in constants:
         graph.constants.replace(name, graph.constants[name] / scales)
     for product in linear.products:
         graph.constants.replace(product.matrix, graph.constants[product.matrix] * scales[:, None])
     return np.asarray(rows / scales)
+
+
+def _best_scales(rows: NDArray[np.float32], weights: NDArray[np.float32], form: BlockFormat) -> NDArray[np.float32]:
+    """Return the scales with the least error of the product after rounding, (channels,).
+
+    Args:
+        rows: Calibration rows of the input, (rows, channels).
+        weights: The weights that multiply them, (channels, outputs).
+        form: How the weights are stored.
+    """
+    largest = np.maximum(np.abs(rows).max(axis=0), _SMALLEST)
+    heaviest = np.maximum(np.abs(weights).max(axis=1), _SMALLEST)
+    rows = rows[:: max(1, len(rows) // _MEASURED_ROWS)]
+    weights = weights[:, :: max(1, weights.shape[1] // _MEASURED_COLUMNS)]
+    product = rows @ weights
+
+    def error(scales: NDArray[np.float32]) -> float:
+        rounded = round_inputs(rows / scales, form) @ nearest_weights(weights * scales[:, None], form)
+        return float(np.square(rounded - product).mean())
+
+    candidates = [np.ones_like(largest), *(largest**part / heaviest ** (1 - part) for part in _PARTS)]
+    return min((values / np.median(values) for values in candidates), key=error)
 
 
 def _constants_before(

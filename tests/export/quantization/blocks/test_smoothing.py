@@ -5,7 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from torchless.ort.session import Session
 from torchless_export.graph.ir import Graph
-from torchless_export.quantization.blocks.matrix import BlockFormat
+from torchless_export.quantization.blocks.matrix import BlockFormat, nearest_weights, round_inputs
 from torchless_export.quantization.blocks.smoothing import smooth
 from torchless_export.quantization.linears import find_linears
 from torchless_export.quantization.recording import record
@@ -87,6 +87,21 @@ def test_answers_stay_and_ranges_move(tmp_path, normalization):
     for name in ("h", "inner"):
         np.testing.assert_allclose(now[name], after[name], rtol=1e-3, atol=1e-3 * np.abs(now[name]).max())
         assert spread(after[name]) < 0.9 * spread(before[name])
+
+
+@pytest.mark.parametrize("form", [BlockFormat(8, 16), BlockFormat(4, 32)], ids=["8 bits", "4 bits"])
+def test_rounding_errs_less(tmp_path, form):
+    source = feed_forward(tmp_path / "a.onnx")
+    graph = Graph(onnx.load(source))
+    linear = next(linear for linear in find_linears(graph) if linear.input == "h")
+    rows = record(source, ["h"], FEEDS, max_rows=1000)["h"]
+
+    def error(rows):
+        weights = linear.weights(graph)
+        return np.square(round_inputs(rows, form) @ nearest_weights(weights, form) - rows @ weights).mean()
+
+    before = error(rows)
+    assert error(smooth(graph, linear, rows, graph.producers(), graph.consumers(), form=form)) < 0.7 * before
 
 
 @pytest.mark.parametrize(("normalization", "shared"), [("none", False), ("layer", True)])
