@@ -143,7 +143,10 @@ class Claim:
     def _take(self) -> bool:
         """Take permits if it is this claim's turn. Only the first waiting claim takes any, so none are taken twice."""
         semaphore = self._semaphore
-        claims = [self] if len(semaphore._claims) == 1 else semaphore.claims()  # noqa: SLF001 - as above
+        if len(semaphore._claims) == 1 and semaphore._closed_by is None:  # noqa: SLF001 - as above
+            self.permits = min(self._count, semaphore.count)
+            return True
+        claims = semaphore.claims()
         first = next((claim for claim in claims if not claim.permits), None)
         if first is not self or semaphore._closed_by not in (None, self.thread):  # noqa: SLF001 - as above
             return False

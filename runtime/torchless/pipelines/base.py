@@ -351,12 +351,12 @@ class Pipeline(ABC, Generic[OptionsT]):
             ScoreError: The model answered an input with values that are not numbers.
         """
         remaining = iter(outputs)
-        limits = CURRENT_LIMITS.get()
+        limits, axes = CURRENT_LIMITS.get(), tuple(self.model.outputs.values())
         results = []
         for index, (text, rows) in enumerate(zip(inputs, rows_of_inputs, strict=True)):
             limits.check()
             outputs_of_rows = [next(remaining) for _ in rows]
-            if self.task.cached or outputs_are_finite(outputs_of_rows, tuple(self.model.outputs.values())):
+            if self.task.cached or outputs_are_finite(outputs_of_rows, axes):
                 result = self._postprocess(text, rows, outputs_of_rows, options)
                 if scores_are_finite(result):
                     results.append(result)

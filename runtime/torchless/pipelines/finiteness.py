@@ -1,6 +1,6 @@
 """Whether a model's answer is made of numbers: NaN and infinity are neither a score nor JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
@@ -20,9 +20,10 @@ def outputs_are_finite(outputs: Sequence[RowOutput], axes: Sequence[Sequence[str
     """
     for row in outputs:
         for array, names in zip(row, axes, strict=True):
+            if np.isfinite(array).all():
+                continue
             # The maximum of NaN and others is NaN.
-            numbers = array if names[-1] == "hidden" or not array.size else array.max(axis=-1)
-            if not np.isfinite(numbers).all():
+            if names[-1] == "hidden" or not np.isfinite(array.max(axis=-1)).all():
                 return False
     return True
 
@@ -36,8 +37,8 @@ def scores_are_finite(result: Any, *, named: bool = False) -> bool:
     """
     if isinstance(result, float | np.floating):
         return isfinite(result)
-    if isinstance(result, Mapping):
+    if isinstance(result, dict):
         return all(scores_are_finite(value, named=True) for value in result.values())
-    if isinstance(result, list) and result and (named or isinstance(result[0], Mapping | list)):
+    if isinstance(result, list) and result and (named or isinstance(result[0], dict | list)):
         return all(scores_are_finite(item, named=named) for item in result)
     return True
