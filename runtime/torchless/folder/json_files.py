@@ -11,6 +11,7 @@ from torchless.errors import CheckpointError
 __all__ = ["check_file", "is_file", "read_json", "read_json_list", "read_text"]
 
 _COPY_AGAIN = "Copy the folder again, or export the checkpoint again."
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_BYTES = 2**26  # a hundred times the largest that is known
 
 
@@ -26,9 +27,13 @@ def check_file(path: Path) -> None:
     """Raise if something has the path of a file, and is none: to open a pipe or a device could wait for ever.
 
     Raises:
-        CheckpointError: It is a folder, a pipe, a device, a link that leads nowhere, or cannot be reached.
+        CheckpointError: It is a folder, a pipe, a device, a link that leads nowhere, a pointer of Git LFS, or cannot be
+            reached.
     """
-    if is_file(path) or not os.path.lexists(path):
+    if is_file(path):
+        _check_content(path)
+        return
+    if not os.path.lexists(path):
         return
     try:
         mode = path.stat().st_mode
@@ -41,6 +46,19 @@ def check_file(path: Path) -> None:
         raise _unreadable(path, error) from error
     what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
     raise CheckpointError(f"{path} is {what}, and must be a file.", hint=_COPY_AGAIN)
+
+
+def _check_content(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(_LFS_POINTER)) == _LFS_POINTER
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if is_pointer:
+        raise CheckpointError(
+            f"{path} is a pointer of Git LFS, which names a file but does not hold it.",
+            hint="Download the file: run `git lfs pull` in the repository that it was copied from.",
+        )
 
 
 def read_text(path: Path) -> str:

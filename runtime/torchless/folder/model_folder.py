@@ -248,7 +248,9 @@ class ModelFolder:
                     hint=f"Copy the folder again, or export it again: {self.export_command}",
                 )
         for name in names:
+            check_file(self.path / name)
             for data in self.data_files(name):
+                check_file(self.path / data)
                 if not self.has(data):
                     raise CheckpointError(
                         f"{self._title} has no {data}, which holds weights of {name}.",

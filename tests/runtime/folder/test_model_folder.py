@@ -54,6 +54,16 @@ def test_a_damaged_graph(copy, with_manifest, damage):
         pipeline("sentiment-analysis", copy)
 
 
+@pytest.mark.parametrize("name", ["onnx/model.onnx", "tokenizer.json", "config.json"])
+def test_a_pointer_of_git_lfs(copy, name):
+    (copy / "torchless.json").unlink()
+    (copy / name).write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+    )
+    with pytest.raises(CheckpointError, match=r"is a pointer of Git LFS[\s\S]*git lfs pull"):
+        pipeline(model=copy)
+
+
 def test_a_folder_without_a_manifest_loads(copy):
     expected = pipeline("sentiment-analysis", copy)("A film.")
     (copy / "torchless.json").unlink()
