@@ -62,15 +62,20 @@ class TestEveryArchitecture:
         assert np.linalg.norm(quantised - exact) < 0.05 * np.linalg.norm(exact - exact.mean())
 
     def test_a_text_is_answered_alike_in_any_batch(self, folder):
-        """Encoders answer bit-identically; the sums of a decoder's products may differ in their order, as in fp32."""
-        tolerance = 1e-6 if (folder / "generation_config.json").exists() else 0
+        """Encoders answer bit-identically.
+
+        The sums of a decoder may differ in their order, as in fp32, by 1e-6; where that takes a value over the boundary
+        between two integers, by a step of the rounding.
+        """
+        step, rounding = (5e-4, 1e-6) if (folder / "generation_config.json").exists() else (0, 0)
         alone = [logits(folder, "q8", [text])[0] for text in TEXTS[:8]]
         for size in (2, 8):
             together = [
                 item for start in range(0, 8, size) for item in logits(folder, "q8", TEXTS[start : start + size])
             ]
-            for single, batched in zip(alone, together, strict=True):
-                np.testing.assert_allclose(single, batched, rtol=0, atol=tolerance)
+            differences = np.abs(np.concatenate(alone) - np.concatenate(together)).max(axis=-1)  # (tokens or texts,)
+            assert differences.max() <= step
+            assert (differences > rounding).mean() < 0.05
 
 
 class TestTheEmbeddedModel:
