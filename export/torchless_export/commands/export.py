@@ -94,9 +94,9 @@ def export(
 
 
 def _table(manifest: Manifest) -> Table:
-    table = Table("variant", "size", "max |Δ|", "mean |Δ|", "agreement", "least alike", "ms a text")
+    table = Table("variant", "size", "max\n|Δ|", "mean\n|Δ|", "agreement", "least\nalike", "ms a\ntext")
     for column in table.columns[1:]:
-        column.justify = "right"
+        column.justify, column.no_wrap = "right", True
     fp32 = manifest.variants.get("fp32")
     for name, variant in manifest.variants.items():
         measured = variant.verification

@@ -125,9 +125,8 @@ def verification_cells(measured: Verification) -> tuple[str, str, str, str, str]
 
 
 def least_similarity(measured: Verification) -> str:
-    """Return the least similarity of all kinds of text, and its kind; empty if no kind was compared."""
-    kind, value = min(measured.kinds.items(), key=lambda item: item[1], default=("", 1.0))
-    return f"{value:.3f} ({_kind(kind)})" if kind else ""
+    """Return the least similarity of all kinds of text; empty if no kind was compared."""
+    return f"{min(measured.kinds.values()):.3f}" if measured.kinds else ""
 
 
 def _kind(name: str) -> str:
