@@ -104,6 +104,21 @@ class Graph:
                 self.constant(node.output[0], self.constants[node.input[0]].transpose(attribute(node, "perm")))
         self.drop_folded_nodes()
 
+    def drop_copies(self) -> None:
+        """Let nodes read constants themselves, where they read copies.
+
+        The exporter writes weights that layers share, as those of ALBERT, once, and copies of them for the other layers.
+        """
+        in_branches = {name for node in self.nodes for name in inputs_of_branches(node)}
+        sources: dict[str, str] = {}
+        for node in self.nodes:
+            if node.op_type == "Identity" and node.output[0] not in self.outputs | in_branches:
+                source = sources.get(node.input[0], node.input[0])  # of a copy of a copy
+                if source in self.constants:
+                    sources[node.output[0]] = source
+        self.nodes = [node for node in self.nodes if node.output[0] not in sources]
+        self.rename(sources)
+
     def drop_folded_nodes(self) -> None:
         """Remove the nodes whose output is now a constant."""
         self.nodes = [node for node in self.nodes if node.op_type == "Constant" or node.output[0] not in self.constants]

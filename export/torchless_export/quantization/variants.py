@@ -160,9 +160,9 @@ def _q8(source: Path, target: Path, feeds: Feeds) -> None:
 
 def _q4f16(source: Path, target: Path, _: Feeds, *, accuracy_level: int) -> None:
     # float16 comes first: it needs inferred types, and inference stops at quantized operators.
-    model = _fold_tied_head(float16_graph(load_graph(source, typed=True)))
+    model = _with_constant_matrices(float16_graph(load_graph(source, typed=True)))
     # The blocks are those of q4: rounded to float16 first, a weight can fall on another of the 16 values.
-    _restore_matrices(model, exact=_fold_tied_head(load_graph(source)))
+    _restore_matrices(model, exact=_with_constant_matrices(load_graph(source)))
     model = _quantize_blocks(model, bits=4, block_size=_Q4_BLOCK, accuracy_level=accuracy_level)
     _round_scales(model)
     save_graph(model, target)
@@ -188,7 +188,7 @@ def _round_scales(model: Any) -> None:
 
 
 def _blocks(source: Path, target: Path, _: Feeds, *, bits: int, block_size: int) -> None:
-    save_graph(_quantize_blocks(load_graph(source), bits=bits, block_size=block_size), target)
+    save_graph(_quantize_blocks(_with_constant_matrices(load_graph(source)), bits=bits, block_size=block_size), target)
 
 
 def _calibrated_blocks(source: Path, target: Path, feeds: Feeds, *, bits: int, float16: bool = False) -> None:
@@ -203,7 +203,7 @@ def _blocks_of_branches(
     from torchless_export.graph.ir import Graph
     from torchless_export.quantization.embeddings import quantize_embeddings
 
-    graph = Graph(_fold_tied_head(load_graph(source)))
+    graph = Graph(_with_constant_matrices(load_graph(source)))
     quantize_embeddings(graph)
     model = _quantize_blocks(graph.model(), bits=bits, block_size=block_size, accuracy_level=accuracy_level)
     save_graph(model, target)
@@ -225,17 +225,17 @@ def _quantize_blocks(model: Any, *, bits: int, block_size: int, accuracy_level: 
     return quantizer.model.model
 
 
-def _fold_tied_head(model: Any) -> Any:
-    """Replace the transposed embeddings of a decoder's head by a constant matrix, which can be quantized.
+def _with_constant_matrices(model: Any) -> Any:
+    """Let products read the constants that they share, and replace the transposed embeddings of a decoder's head by one.
 
     An encoder's head stays as it is: it is small, and decides the answer.
     """
     from torchless_export.graph.ir import Graph
 
-    if not any(item.name.startswith("present") for item in model.graph.output):
-        return model
     graph = Graph(model)
-    graph.fold_transposes()
+    graph.drop_copies()
+    if any(item.name.startswith("present") for item in model.graph.output):
+        graph.fold_transposes()
     return graph.model()
 
 

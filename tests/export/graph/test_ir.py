@@ -107,3 +107,39 @@ def test_a_constant_keeps_its_shape(tmp_path, shape):
     graph = Graph(onnx.load(write(tmp_path / "a.onnx", [helper.make_node("Identity", ["x"], ["y"])], {})))
     graph.constant("c", np.zeros(shape, np.float32))
     assert graph.constants.shape("c") == shape
+
+
+def graph_with_copies(path):
+    """A product with a matrix, with two copies of it, and with the copy of a value."""
+    matrix = numpy_helper.from_array(np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32), "matrix")
+    nodes = [
+        helper.make_node("Identity", ["matrix"], ["copy"]),
+        helper.make_node("Identity", ["copy"], ["copy of the copy"]),
+        helper.make_node("MatMul", ["x", "matrix"], ["a"]),
+        helper.make_node("MatMul", ["a", "copy"], ["b"]),
+        helper.make_node("Identity", ["b"], ["value"]),
+        helper.make_node("MatMul", ["value", "copy of the copy"], ["y"]),
+        helper.make_node("Identity", ["matrix"], ["z"]),
+    ]
+    inputs, outputs = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 4]) for name in names] for names in ("x", "yz")
+    )
+    made = helper.make_graph(nodes, "copies", inputs, outputs, [matrix])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    return path
+
+
+def test_products_read_a_constant_itself(tmp_path):
+    path = graph_with_copies(tmp_path / "graph.onnx")
+    feeds = {"x": np.eye(4, dtype=np.float32)}
+    before = Session(path).run(feeds)
+    graph = Graph(onnx.load(path))
+    graph.drop_copies()
+    onnx.save(graph.model(), path)
+    nodes = onnx.load(path).graph.node
+    assert [list(node.input) for node in nodes if node.op_type == "MatMul"] == [
+        ["x", "matrix"], ["a", "matrix"], ["value", "matrix"],
+    ]  # fmt: skip
+    assert [node.output[0] for node in nodes if node.op_type == "Identity"] == ["value", "z"]
+    for expected, got in zip(before, Session(path).run(feeds), strict=True):
+        np.testing.assert_array_equal(got, expected)

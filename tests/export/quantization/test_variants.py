@@ -19,6 +19,8 @@ from torchless import (
 )
 from torchless.folder.layout import DTYPE_SUFFIXES
 from torchless.folder.manifest import Manifest
+from torchless.ort.session import Session
+from torchless.tasks import find_task
 from torchless_export.export import Silent, export
 from torchless_export.quantization.calibration import calibration_feeds
 from torchless_export.quantization.variants import VARIANTS, declare_data, is_calibrated, make_variant
@@ -290,3 +292,16 @@ def test_four_bits_in_float16_differ_from_four_bits_by_half_precision_alone(tiny
         for dtype in ("q4", "q4f16")
     ]
     assert np.abs(logits[0] - logits[1]).max() < 0.02 * np.abs(logits[0]).max()
+
+
+def test_each_layer_of_albert_is_quantised(tiny, tmp_path):
+    """Its layers share their weights."""
+    folder = tiny.export("albert", "feature-extraction")
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx/model.onnx").write_bytes((folder / "onnx/model.onnx").read_bytes())
+    for dtype in ("q4", "q4f16"):
+        make_variant(tmp_path, find_task("feature-extraction"), dtype)
+        nodes = onnx.load(tmp_path / f"onnx/model_{dtype}.onnx").graph.node
+        products = [node for node in nodes if node.op_type == "MatMulNBits"]
+        assert len(products) == 1 + 2 * 6  # the projection of the embeddings, and each of two layers
+        Session(tmp_path / f"onnx/model_{dtype}.onnx")

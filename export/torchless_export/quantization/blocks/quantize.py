@@ -38,6 +38,7 @@ def quantize(
         float16: Whether the rest of the graph is in float16; otherwise it is in float32, with 8-bit embeddings.
     """
     graph = Graph(load_graph(source))
+    graph.drop_copies()
     graph.split_gemms()
     graph.fold_transposes()
     linears = find_linears(graph)

@@ -46,6 +46,7 @@ def quantize(source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[An
         feeds: The graph inputs of each calibration text, by name.
     """
     graph = Graph(onnx.load(source))
+    graph.drop_copies()
     graph.split_gemms()
     graph.fold_transposes()
     new: dict[int, list[Any]] = {}
