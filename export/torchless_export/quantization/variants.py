@@ -165,6 +165,7 @@ def _q4f16(source: Path, target: Path, _: Feeds, *, accuracy_level: int) -> None
     _restore_matrices(model, exact=_with_constant_matrices(load_graph(source)))
     model = _quantize_blocks(model, bits=4, block_size=_Q4_BLOCK, accuracy_level=accuracy_level)
     _round_scales(model)
+    _unshare_scales(model)
     save_graph(model, target)
 
 
@@ -185,6 +186,21 @@ def _round_scales(model: Any) -> None:
     for tensor in model.graph.initializer:
         if tensor.name in scales:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+
+
+def _unshare_scales(model: Any) -> None:
+    """Give each product its own scales: ONNX Runtime answers wrongly if products in float16 share them."""
+    used: set[str] = set()
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "MatMulNBits":
+            continue
+        scales = node.input[2]
+        if scales in used:
+            node.input[2] = f"{node.output[0]}.scales"
+            model.graph.initializer.add().CopyFrom(tensors[scales])
+            model.graph.initializer[-1].name = node.input[2]
+        used.add(scales)
 
 
 def _blocks(source: Path, target: Path, _: Feeds, *, bits: int, block_size: int) -> None:
