@@ -104,7 +104,7 @@ def _details(found: Inspection) -> Iterator[tuple[str, str]]:
     for variant in found.variants:
         batch = "an answer depends on its batch, so each row runs alone" if variant.batch_dependent else ""
         kinds = variant.verification.kinds if variant.verification else {}
-        least = ", ".join(f"{_kind(kind)} {value:.3f}" for kind, value in kinds.items())
+        least = ", ".join(f"{kind.replace('_', ' ')} {value:.3f}" for kind, value in kinds.items())
         by_kind = f"least similarity to PyTorch by kind of text: {least}" if least else ""
         yield _name(variant), "; ".join(filter(None, (", ".join(variant.files), variant.scheme, batch, by_kind)))
 
@@ -127,10 +127,6 @@ def verification_cells(measured: Verification) -> tuple[str, str, str, str, str]
 def least_similarity(measured: Verification) -> str:
     """Return the least similarity of all kinds of text; empty if no kind was compared."""
     return f"{min(measured.kinds.values()):.3f}" if measured.kinds else ""
-
-
-def _kind(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _graph(graph: GraphInspection) -> Iterator[tuple[str, str]]:
