@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from torchless.errors import CheckpointError, ExportError, ExportWarning, OptionError, check_whole_number, nearest
@@ -17,8 +18,9 @@ from torchless.tasks import Task, find_task
 from torchless_export.graph.onnx_files import MAX_GRAPH_BYTES
 from torchless_export.hashes import other_files
 from torchless_export.preflight import preflight
-from torchless_export.quantization.calibration import calibration_feeds
-from torchless_export.quantization.variants import VARIANTS, Feeds, declare_data, is_calibrated, make_variant
+from torchless_export.quantization.calibration import calibrate
+from torchless_export.quantization.recording import Rows
+from torchless_export.quantization.variants import VARIANTS, declare_data, is_calibrated, make_variant
 from torchless_export.source.loading import load
 from torchless_export.source.source import ReadOptions, find_source
 from torchless_export.staging import check_destination, staged
@@ -28,8 +30,8 @@ from torchless_export.verification.texts import calibration_texts, digest, verif
 from torchless_export.verification.verify import (
     Reference,
     check,
-    default_min_agreement,
     failure,
+    least_agreement,
     measure,
     reference_answers,
 )
@@ -90,8 +92,8 @@ def export(
         dtypes: The variants to write, in this order. fp32 is made and verified in any case: the others come from it.
         verify_with: A text file to verify on, one input a line; by default texts of the sample.
         calibrate_with: The same to calibrate on; by default other texts of the sample.
-        min_agreement: The least agreement with PyTorch that a variant other than fp32 may have, 0 to 1; by default
-            `default_min_agreement`.
+        min_agreement: The least agreement with PyTorch that a variant other than fp32 may have, 0 to 1; by default that
+            of `least_agreement`.
         max_tokens: The most tokens of a text that is verified, and that the runtime then takes.
         keep_passing: Keep the variants that pass where others fail.
         max_graph_bytes: A graph that is larger keeps its weights in a file of their own.
@@ -129,9 +131,8 @@ def export(
             versions=_versions(),
             max_tokens=max_tokens,
         )
-    least = default_min_agreement(chosen) if min_agreement is None else min_agreement
     current = _current(out)
-    if current and not force and _same(current, planned, dtypes, least):
+    if current and not force and _same(current, planned, dtypes, min_agreement, chosen):
         return current, False
 
     with progress.step("Loading PyTorch, and checking that this can be exported"):
@@ -150,13 +151,21 @@ def export(
         with progress.step(f"Answering {len(samples)} texts with PyTorch"):
             reference = reference_answers(loaded, chosen, samples, progress.track)
         gate = _Gate(
-            folder, chosen, reference, progress, min_agreement=least, max_graph_bytes=max_graph_bytes, keep=keep_passing
+            folder,
+            chosen,
+            reference,
+            progress,
+            min_agreement=min_agreement,
+            max_graph_bytes=max_graph_bytes,
+            keep=keep_passing,
         )
-        feeds: Feeds = ()
-        for dtype in ("fp32", *(dtype for dtype in dtypes if dtype != "fp32")):
-            if is_calibrated(dtype, chosen) and not feeds:
-                feeds = calibration_feeds(folder, chosen, calibration, loaded.tokenizer.mask_token or "")
-            gate.make(dtype, feeds)
+        with TemporaryDirectory(dir=folder, prefix=".rows-") as files:
+            rows = Rows(Path(files))
+            for dtype in ("fp32", *(dtype for dtype in dtypes if dtype != "fp32")):
+                if is_calibrated(dtype, chosen) and not rows.runs:
+                    with progress.step(f"Answering {len(calibration)} texts, to calibrate {dtype}"):
+                        calibrate(folder, chosen, calibration, loaded.tokenizer.mask_token or "", rows)
+                gate.make(dtype, rows)
         verified = gate.passed(dtypes)
         declare_data(folder, verified)
         planned = replace(planned, rejected=gate.rejected)
@@ -174,7 +183,7 @@ class _Gate:
         task: What they answer.
         reference: PyTorch's answers.
         progress: Shows the steps.
-        min_agreement: The least agreement of a variant other than fp32.
+        min_agreement: The least agreement of a variant other than fp32; None for the default.
         max_graph_bytes: A graph that is larger keeps its weights in a file of their own.
         keep: Go on where a variant fails.
 
@@ -189,7 +198,7 @@ class _Gate:
         reference: Reference,
         progress: Progress,
         *,
-        min_agreement: float,
+        min_agreement: float | None,
         max_graph_bytes: int,
         keep: bool,
     ) -> None:
@@ -198,28 +207,27 @@ class _Gate:
         self._folder, self._task, self._reference, self._progress = folder, task, reference, progress
         self._min_agreement, self._max_graph_bytes, self._keep = min_agreement, max_graph_bytes, keep
 
-    def make(self, dtype: str, feeds: Feeds) -> None:
+    def make(self, dtype: str, rows: Rows) -> None:
         """Make a variant, and verify it.
 
         Args:
             dtype: The variant.
-            feeds: What it is calibrated with.
+            rows: What it is calibrated with.
 
         Raises:
             ExportError: It fails, and is fp32 or none may fail.
         """
         folder, task, calibrated = self._folder, self._task, is_calibrated(dtype, self._task)
         with self._progress.step("Verifying fp32" if dtype == "fp32" else f"Making and verifying {dtype}"):
-            variant = make_variant(folder, task, dtype, feeds, max_graph_bytes=self._max_graph_bytes)
+            variant = make_variant(folder, task, dtype, rows, max_graph_bytes=self._max_graph_bytes)
             measured = measure(folder, task, dtype, self._reference, self._progress.track)
-            problem = failure(dtype, self._reference, measured, min_agreement=self._min_agreement)
+            least = least_agreement(dtype, task, self._min_agreement)
+            problem = failure(dtype, self._reference, measured, min_agreement=least)
             if problem and self._keep and dtype != "fp32":
                 self.rejected[dtype] = f"{problem}."
                 _remove(variant, folder)
                 return
-            verification = check(
-                dtype, self._reference, measured, task, min_agreement=self._min_agreement, calibrated=calibrated
-            )
+            verification = check(dtype, self._reference, measured, task, min_agreement=least, calibrated=calibrated)
         self._variants[dtype] = replace(
             variant,
             verification=verification,
@@ -284,10 +292,16 @@ def _current(out: Path) -> Manifest | None:
     return folder.manifest
 
 
-def _same(current: Manifest, planned: Manifest, dtypes: tuple[str, ...], min_agreement: float) -> bool:
-    measured = [variant.verification for dtype, variant in current.variants.items() if dtype != "fp32"]
+def _same(
+    current: Manifest, planned: Manifest, dtypes: tuple[str, ...], min_agreement: float | None, task: Task
+) -> bool:
     return (
         replace(current, variants={}, files={}) == replace(planned, variants={}, files={})
         and set(current.variants) == set(dtypes)
-        and all(verification is not None and verification.agreement >= min_agreement for verification in measured)
+        and all(
+            variant.verification is not None
+            and variant.verification.agreement >= least_agreement(dtype, task, min_agreement)
+            for dtype, variant in current.variants.items()
+            if dtype != "fp32"
+        )
     )

@@ -1,20 +1,18 @@
 """The products of a graph with constant matrices, by their input."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torchless_export.graph.ir import Graph
+from torchless_export.graph.onnx_files import load_graph
 
-__all__ = ["MAX_SAMPLE_ROWS", "Linear", "Product", "find_linears", "portions"]
+__all__ = ["Linear", "Product", "find_linears", "load_products"]
 
-MAX_SAMPLE_ROWS = 8192
-"""About the number of recorded rows of an input."""
-
-_MAX_SAMPLE_BYTES = 1 << 31
 _MIN_WIDTH = 16
 
 
@@ -52,6 +50,19 @@ class Linear:
         return np.split(outputs, np.cumsum(widths)[:-1], axis=-1)
 
 
+def load_products(path: Path) -> Graph:
+    """Load a graph whose products with constants are all `MatMul`s that read their constants directly.
+
+    Args:
+        path: An ONNX file.
+    """
+    graph = Graph(load_graph(path))
+    graph.drop_copies()
+    graph.split_gemms()
+    graph.fold_transposes()
+    return graph
+
+
 def find_linears(graph: Graph) -> list[Linear]:
     """Return the inputs of products with constant matrices."""
     consumers = graph.consumers()
@@ -74,27 +85,3 @@ def _with_bias(graph: Graph, node: Any, consumers: Mapping[str, Sequence[Any]]) 
             if other in graph.constants and graph.constants.shape(other) == graph.constants.shape(matrix)[1:]:
                 return Product((node, add), matrix, other, add.output[0])
     return Product((node,), matrix, "", product)
-
-
-def portions(
-    graph: Graph, linears: Sequence[Linear], feeds: Sequence[Mapping[str, NDArray[Any]]]
-) -> Iterator[list[Linear]]:
-    """Split linears into portions whose recorded inputs fit into memory.
-
-    Args:
-        graph: The graph of the linears.
-        linears: The linears, in the order of the graph.
-        feeds: The graph inputs of each calibration text, by name.
-    """
-    rows = min(MAX_SAMPLE_ROWS, sum(max(array.size for array in feed.values()) for feed in feeds))
-    portion: list[Linear] = []
-    size_bytes = 0
-    for linear in linears:
-        sample_bytes = 4 * rows * graph.constants.shape(linear.products[0].matrix)[0]
-        if portion and size_bytes + sample_bytes > _MAX_SAMPLE_BYTES:
-            yield portion
-            portion, size_bytes = [], 0
-        portion.append(linear)
-        size_bytes += sample_bytes
-    if portion:
-        yield portion

@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from torchless.folder.layout import graph_names
 from torchless.folder.manifest import Part, Variant
@@ -19,11 +18,12 @@ from torchless.tasks import Task
 from torchless_export.graph.onnx_files import MAX_GRAPH_BYTES, data_file, load_graph, pack, save_graph
 from torchless_export.hashes import sha256_of
 from torchless_export.quantization.float16 import float16_graph
+from torchless_export.quantization.recording import Rows
 
-__all__ = ["VARIANTS", "Feeds", "Recipe", "declare_data", "is_calibrated", "make_variant"]
+__all__ = ["VARIANTS", "Recipe", "declare_data", "is_calibrated", "make_variant"]
 
-Feeds: TypeAlias = Sequence[Mapping[str, NDArray[Any]]]
-Make: TypeAlias = Callable[[Path, Path, Feeds], None]
+_NO_ROWS = Rows(Path())
+Make: TypeAlias = Callable[[Path, Path, Rows], None]
 
 _Q4_BLOCK = 32
 _Q8_BLOCK = 128
@@ -39,7 +39,7 @@ class Recipe:
         scheme: A description for the manifest.
         make: A function that reads the fp32 graph from the first path and writes the variant to the second; None for fp32.
         batch_dependent: Whether an answer depends on the other rows of its batch.
-        calibrated: Whether `make` needs calibration feeds.
+        calibrated: Whether `make` needs calibration rows.
     """
 
     scheme: str
@@ -49,7 +49,7 @@ class Recipe:
 
 
 def is_calibrated(dtype: str, task: Task | None) -> bool:
-    """Return whether a variant needs calibration feeds.
+    """Return whether a variant needs calibration rows.
 
     Args:
         dtype: A key of `VARIANTS`.
@@ -60,7 +60,7 @@ def is_calibrated(dtype: str, task: Task | None) -> bool:
 
 
 def make_variant(
-    folder: Path, task: Task, dtype: str, feeds: Feeds = (), *, max_graph_bytes: int = MAX_GRAPH_BYTES
+    folder: Path, task: Task, dtype: str, rows: Rows = _NO_ROWS, *, max_graph_bytes: int = MAX_GRAPH_BYTES
 ) -> Variant:
     """Make a variant of the fp32 graphs in a folder.
 
@@ -68,7 +68,7 @@ def make_variant(
         folder: The folder with the fp32 graphs in `onnx/`; the variant is written beside them.
         task: The task of the graphs.
         dtype: A key of `VARIANTS`.
-        feeds: For a calibrated dtype, the graph inputs of each text by name; for an encoder-decoder, the encoder's.
+        rows: For a calibrated dtype, calibration rows of the inputs of products; for an encoder-decoder, of the encoder's.
         max_graph_bytes: A larger graph keeps its weights in a second file, `….onnx_data`.
 
     Returns:
@@ -81,7 +81,7 @@ def make_variant(
         graph = folder / target
         if recipe.make is not None:
             with _restored_process():
-                _make_graph(recipe.make, folder / source, graph, feeds)
+                _make_graph(recipe.make, folder / source, graph, rows)
         data = pack(graph, max_graph_bytes)
         files += [graph] if data is None else [graph, data]
     schemes = dict.fromkeys(recipe.scheme for recipe in recipes)
@@ -106,13 +106,13 @@ def _recipes(dtype: str, task: Task) -> tuple[Recipe, ...]:
     return (decoder if task.cached else encoder,)
 
 
-def _make_graph(make: Make, source: Path, target: Path, feeds: Feeds) -> None:
+def _make_graph(make: Make, source: Path, target: Path, rows: Rows) -> None:
     from torchless_export.graph.branches import has_branches, rebuild_branches
 
     if has_branches(source):
-        rebuild_branches(source, target, lambda branch, rebuilt: make(branch, rebuilt, feeds))
+        rebuild_branches(source, target, lambda branch, rebuilt: make(branch, rebuilt, rows))
     else:
-        make(source, target, feeds)
+        make(source, target, rows)
 
 
 def declare_data(folder: Path, variants: Mapping[str, Variant]) -> None:
@@ -135,11 +135,11 @@ def declare_data(folder: Path, variants: Mapping[str, Variant]) -> None:
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def _fp16(source: Path, target: Path, _: Feeds) -> None:
+def _fp16(source: Path, target: Path, _: Rows) -> None:
     save_graph(float16_graph(load_graph(source, typed=True)), target)
 
 
-def _int8(source: Path, target: Path, _: Feeds) -> None:
+def _int8(source: Path, target: Path, _: Rows) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
@@ -152,13 +152,13 @@ def _int8(source: Path, target: Path, _: Feeds) -> None:
     )
 
 
-def _q8(source: Path, target: Path, feeds: Feeds) -> None:
+def _q8(source: Path, target: Path, rows: Rows) -> None:
     from torchless_export.quantization.q8.quantize import quantize
 
-    quantize(source, target, feeds)
+    quantize(source, target, rows)
 
 
-def _q4f16(source: Path, target: Path, _: Feeds, *, accuracy_level: int) -> None:
+def _q4f16(source: Path, target: Path, _: Rows, *, accuracy_level: int) -> None:
     # float16 comes first: it needs inferred types, and inference stops at quantized operators.
     model = _with_constant_matrices(float16_graph(load_graph(source, typed=True)))
     # The blocks are those of q4: rounded to float16 first, a weight can fall on another of the 16 values.
@@ -203,18 +203,18 @@ def _unshare_scales(model: Any) -> None:
         used.add(scales)
 
 
-def _blocks(source: Path, target: Path, _: Feeds, *, bits: int, block_size: int) -> None:
+def _blocks(source: Path, target: Path, _: Rows, *, bits: int, block_size: int) -> None:
     save_graph(_quantize_blocks(_with_constant_matrices(load_graph(source)), bits=bits, block_size=block_size), target)
 
 
-def _calibrated_blocks(source: Path, target: Path, feeds: Feeds, *, bits: int, float16: bool = False) -> None:
+def _calibrated_blocks(source: Path, target: Path, rows: Rows, *, bits: int, float16: bool = False) -> None:
     from torchless_export.quantization.blocks.quantize import quantize
 
-    quantize(source, target, feeds, bits=bits, float16=float16)
+    quantize(source, target, rows, bits=bits, float16=float16)
 
 
 def _blocks_of_branches(
-    source: Path, target: Path, _: Feeds, *, bits: int, block_size: int, accuracy_level: int
+    source: Path, target: Path, _: Rows, *, bits: int, block_size: int, accuracy_level: int
 ) -> None:
     from torchless_export.graph.ir import Graph
     from torchless_export.quantization.embeddings import quantize_embeddings

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torchless.errors import ExportError, InputError, ScoreError, TorchlessError, TruncationWarning
 from torchless.tasks import Task
 from torchless_export.verification.cases import CASES, Answerer
-from torchless_export.verification.samples import Sample, cut_to, short
+from torchless_export.verification.samples import Sample, batches, cut_to, short
 
 __all__ = ["ExportedPipe", "OutputWatch", "ReferencePipe", "Track", "timed_answers"]
 
@@ -88,9 +88,13 @@ class OutputWatch:
         """Keep the outputs of a run until `look`."""
         self._seen += arrays
 
-    def look(self) -> None:
-        """Note whether the outputs since the last look are numbers. Minus infinity is a logit that a model may mean."""
-        self.finite.append(all(bool((array < np.inf).all()) for array in self._seen))
+    def look(self, inputs: int) -> None:
+        """Note whether the outputs since the last look are numbers. Minus infinity is a logit that a model may mean.
+
+        Args:
+            inputs: How many inputs they answer.
+        """
+        self.finite += [all(bool((array < np.inf).all()) for array in self._seen)] * inputs
         self._seen.clear()
 
 
@@ -101,22 +105,27 @@ def timed_answers(
     track: Track,
     title: str,
     before: Callable[[], None] = lambda: None,
-    after: Callable[[], None] = lambda: None,
+    after: Callable[[int], object] = lambda _: None,
 ) -> tuple[list[Any], float]:
-    """Return the answers, one sample at a time, and the median time of the texts in milliseconds.
+    """Return the answers, and the median time in milliseconds of the texts that are answered alone.
 
-    What is called `before` and `after` each sample is not timed, nor are texts that were made for their length.
+    What is called `before` and `after` each batch is not timed, nor are texts that were made for their length. `after` is given
+    the number of samples in the batch.
     """
     case = CASES[task.graph]
-    answers, times_ms = [], []
-    for sample in track(samples, title):
-        by_length = {case.length_option: sample.length} if case.length_option and sample.length else {}
+    answers: list[Any] = []
+    times_ms = []
+    for batch in track(list(batches(samples)), title):
+        first = batch[0]
+        inputs = [sample.inputs for sample in batch] if case.in_batches else first.inputs
+        by_length = {case.length_option: first.length} if case.length_option and first.length else {}
         before()
-        with cut_to(pipe.tokenizer, sample.max_tokens), warnings.catch_warnings():
+        with cut_to(pipe.tokenizer, first.max_tokens), warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncationWarning)  # both sides cut
             start = perf_counter()
-            answers.append(pipe(sample.inputs, **case.options, **by_length))
-            if sample.length is None:
+            answer = pipe(inputs, **case.options, **by_length)
+            if first.length is None and first.batch is None:
                 times_ms.append(1000 * (perf_counter() - start))
-        after()
+        answers += answer if isinstance(answer, list) and case.in_batches else [answer] * len(batch)
+        after(len(batch))
     return answers, median(times_ms or [0.0])

@@ -14,9 +14,9 @@ from torchless.tasks import Task
 from torchless.tokenization.tokenizer import Tokenizer
 from torchless_export.source.loading import LoadedModel
 from torchless_export.verification.teacher_forcing import (
-    first_tokens,
     greedy_logits,
-    scored_logits,
+    steps_with_past,
+    stepwise_logits,
     teacher_forced_logits,
 )
 
@@ -62,6 +62,7 @@ class Case:
         compare: Compares (PyTorch's answer, torchless's answer).
         options: The options of each call.
         length_option: The option that limits a row's tokens, where the tokenizer's limit does not.
+        in_batches: Whether both pipelines take a list of inputs, and return a list of answers.
         make_input: Makes an input from a text and the tokenizer's mask token.
         force: Makes the exported model's input from the same input and PyTorch's answer.
         describe: Returns both answers in words, from (PyTorch's answer, torchless's answer, the decoding of token ids).
@@ -70,6 +71,7 @@ class Case:
     compare: Callable[[Any, Any], Difference]
     options: Mapping[str, Any] = field(default_factory=dict)
     length_option: str | None = None
+    in_batches: bool = False
     make_input: Callable[[str, str], Any] = lambda text, _mask: text
     force: Callable[[Any, Any], Any] = lambda question, _answer: question
     describe: Callable[[Any, Any, Decode], tuple[str, str]]
@@ -92,7 +94,7 @@ def reference_pipeline(loaded: LoadedModel, task: Task) -> Callable[..., Any]:
     if task.name == "multiple-choice":
         return lambda question, **_: _choose(loaded, question)
     if task.name == "text-generation":
-        return lambda text: _continue(loaded, text)
+        return lambda texts: _continue(loaded, texts)
     if task.encoder_decoder:
         return lambda text: _reply(loaded, text)
     pipe: Callable[..., Any] = transformers.pipeline(
@@ -141,14 +143,14 @@ class _TeacherForced:
 
 @dataclass(frozen=True, slots=True)
 class _Continuation:
-    """Gives the next token after each token of a text."""
+    """Gives the next token after each token of the texts of a batch, whose last tokens are run with a past."""
 
     model: GenerativeModel
     tokenizer: Tokenizer
 
-    def __call__(self, inputs: str, **_: Any) -> "_NextTokens":
-        token_ids = self.tokenizer([inputs], truncation=True)["input_ids"][0]
-        return _next_tokens(scored_logits(self.model, token_ids), token_ids)
+    def __call__(self, inputs: list[str], **_: Any) -> "list[_NextTokens]":
+        token_ids = self.tokenizer(inputs, truncation=True)["input_ids"]
+        return list(map(_next_tokens, stepwise_logits(self.model, token_ids), token_ids))
 
 
 def _choose(loaded: LoadedModel, question: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -212,17 +214,24 @@ def _log_sum_exp(logits: NDArray[np.floating]) -> float:
     return float(greatest + np.log(np.exp(logits - greatest).sum()))
 
 
-def _continue(loaded: LoadedModel, text: str) -> _NextTokens:
+def _continue(loaded: LoadedModel, inputs: list[str]) -> list[_NextTokens]:
+    """Answer a text with its last tokens one at a time, or the texts of a batch in a single run."""
     import torch
 
-    ids = loaded.tokenizer(text, truncation=True, return_tensors="pt")["input_ids"]
-    begun, logits, past = first_tokens(ids.shape[1]), [], None
+    token_ids = loaded.tokenizer(inputs, truncation=True)["input_ids"]
+    lengths = [len(ids) for ids in token_ids]
     with torch.inference_mode():
-        for step in (ids[:, :begun], *(ids[:, index : index + 1] for index in range(begun, ids.shape[1]))):
-            output = loaded.model(input_ids=step, past_key_values=past, use_cache=True)
-            past = output.past_key_values
-            logits.append(output.logits[0].numpy())
-    return _next_tokens(np.concatenate(logits), ids[0].tolist())
+        if len(inputs) == 1:
+            past, logits, begun = None, [], lengths[0] - steps_with_past(lengths)
+            for step in (token_ids[0][:begun], *([token_id] for token_id in token_ids[0][begun:])):
+                output = loaded.model(input_ids=torch.tensor([step]), past_key_values=past, use_cache=True)
+                past = output.past_key_values
+                logits.append(output.logits[0].numpy())
+            return [_next_tokens(np.concatenate(logits), token_ids[0])]
+        # No token sees those after it, so padding on the right changes nothing.
+        padded = torch.tensor([ids + [0] * (max(lengths) - len(ids)) for ids in token_ids])
+        answers = loaded.model(input_ids=padded, use_cache=False).logits.numpy()
+    return [_next_tokens(row[: len(ids)], ids) for row, ids in zip(answers, token_ids, strict=True)]
 
 
 def _reply(loaded: LoadedModel, text: str) -> _NextTokens:
@@ -374,7 +383,7 @@ CASES: Mapping[str, Case] = {
     "text-classification": Case(
         compare=_compare_by("label"), describe=_describe_best, options={"truncation": True, "top_k": None}
     ),
-    "text-generation": Case(compare=_compare_next_tokens, describe=_describe_next_tokens),
+    "text-generation": Case(compare=_compare_next_tokens, describe=_describe_next_tokens, in_batches=True),
     "text2text-generation": Case(
         compare=_compare_next_tokens,
         force=lambda text, answer: (text, answer.decoder_input_ids),

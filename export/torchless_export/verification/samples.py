@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, Protocol
 
 from torchless.errors import ExportError
@@ -13,7 +14,7 @@ from torchless_export.sample import sample_texts, texts_of_kinds
 from torchless_export.source.loading import LoadedModel
 from torchless_export.verification.cases import CASES
 
-__all__ = ["Sample", "cut_to", "make_samples", "max_tokens_of", "regime_lengths", "short"]
+__all__ = ["Sample", "batches", "cut_to", "make_samples", "max_tokens_of", "regime_lengths", "short"]
 
 _SHOWN_CHARS = 120
 _SHORTEST = 4
@@ -22,6 +23,10 @@ _SHORTEST_WINDOW = 64
 # Without a switch that is named, longer texts are computed as this one is; the logits of each would take gigabytes.
 _LONGEST = 1024
 _PAIRS = 4
+# So many texts of a decoder are answered alone; their times count.
+_ALONE = 16
+# The logits of a batch take up to 1 MB for each token.
+_MAX_BATCH_TOKENS = 256
 # Keys of configurations whose value is the size of a block, a window or a group of tokens.
 _WINDOWS = (
     "attention_window", "block_size", "global_block_size", "local_attention", "num_landmarks",
@@ -38,12 +43,14 @@ class Sample:
         max_tokens: What both tokenizers cut it to; None cuts nothing.
         length: The length in tokens that it was made for; None of a text.
         kind: A kind of `texts_of_kinds`; None of all others.
+        batch: The number of the batch that a decoder answers it in; None if it is answered alone.
     """
 
     inputs: Any
     max_tokens: int | None
     length: int | None = None
     kind: str | None = None
+    batch: int | None = None
 
     def __str__(self) -> str:
         """The first characters of its texts, for messages."""
@@ -122,6 +129,8 @@ def make_samples(loaded: LoadedModel, task: Task, texts: Sequence[str], *, max_t
         for text in texts_of_kind
         if loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     ]
+    if case.in_batches:
+        samples = _in_batches(samples, loaded)
     # A mask in the middle could be cut off.
     begin = f"{mask} " if task.graph == "fill-mask" else ""
     return [
@@ -132,6 +141,34 @@ def make_samples(loaded: LoadedModel, task: Task, texts: Sequence[str], *, max_t
             if length >= (_SHORTEST_WINDOW if case.length_option else _SHORTEST)
         ),
     ]
+
+
+def batches(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    """Yield the samples in their order: those of a batch together, and each other by itself."""
+    for _, group in groupby(
+        enumerate(samples), key=lambda item: (item[1].batch, item[0] if item[1].batch is None else 0)
+    ):
+        yield [sample for _, sample in group]
+
+
+def _in_batches(samples: Sequence[Sample], loaded: LoadedModel) -> list[Sample]:
+    """Return samples in batches by their length, which saves most of the time; some stay alone."""
+    # A text beyond it would change how the others of its batch are computed.
+    switch = ModelConfig(loaded.model.config.to_dict()).rotary_switch
+    lengths = [len(loaded.tokenizer(sample.inputs, verbose=False)["input_ids"]) for sample in samples]
+    order = sorted(range(_ALONE, len(samples)), key=lambda index: lengths[index])
+    result, batch, rows = list(samples[:_ALONE]), 0, 0
+    for index in order:
+        sample = samples[index]
+        limits = (switch, sample.max_tokens, _MAX_BATCH_TOKENS // 2)
+        if any(limit is not None and lengths[index] > limit for limit in limits):
+            result.append(sample)
+            continue
+        rows += 1
+        if rows * lengths[index] > _MAX_BATCH_TOKENS:
+            batch, rows = batch + 1, 1
+        result.append(replace(sample, batch=batch))
+    return result
 
 
 def regime_lengths(config: Mapping[str, Any], max_tokens: int | None) -> list[int]:

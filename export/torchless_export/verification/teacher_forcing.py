@@ -12,10 +12,9 @@ from torchless.models.generative import GenerativeModel
 from torchless.tokenization.tokenizer import Tokenizer
 from torchless_export.source.loading import LoadedModel
 
-__all__ = ["first_tokens", "greedy_logits", "scored_logits", "teacher_forced_logits"]
+__all__ = ["greedy_logits", "steps_with_past", "stepwise_logits", "teacher_forced_logits"]
 
 _MAX_TOKENS = 8
-# How many tokens of a text a decoder alone is given one at a time.
 _STEPS = 2
 
 
@@ -79,33 +78,44 @@ def teacher_forced_logits(
     return np.stack(logits)
 
 
-def first_tokens(tokens: int) -> int:
-    """Return how many tokens of a text a decoder alone is given at once; it is given the last ones one at a time.
+def steps_with_past(lengths: Sequence[int]) -> int:
+    """Return how many of the last tokens of texts that share a batch are run one at a time.
 
     Args:
-        tokens: The text's.
+        lengths: The texts' tokens.
     """
-    return max(1, tokens - _STEPS)
+    return min(_STEPS, min(lengths) - 1)
 
 
-def scored_logits(model: GenerativeModel, token_ids: Sequence[int]) -> NDArray[np.float32]:
-    """Return the logits after each token of a text: the last tokens are run with a past, one at a time.
+def stepwise_logits(model: GenerativeModel, texts: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+    """Return the logits after each token of the texts of a batch: the last tokens are run with a past, one at a time.
 
     The past is never computed anew, as in `forward` of PyTorch.
 
     Args:
         model: The exported decoder; its steps are those of generation.
-        token_ids: The text's.
+        texts: The token ids of each text.
 
     Returns:
-        (tokens, vocabulary).
+        (tokens, vocabulary) for each text.
     """
-    ids = np.array([token_ids])
-    begun = first_tokens(len(token_ids))
+    count = steps_with_past([len(ids) for ids in texts])
+    begun = [len(ids) - count for ids in texts]
+    ids, mask = (np.zeros((len(texts), max(begun)), np.int64) for _ in range(2))
+    for row, (token_ids, tokens) in enumerate(zip(texts, begun, strict=True)):
+        ids[row, -tokens:], mask[row, -tokens:] = token_ids[:tokens], 1
     steps = DecoderSteps(model.session, limit=model.config.max_tokens)
-    logits = [steps.score(ids[:, :begun], np.ones_like(ids[:, :begun]))[0]]
-    logits += [steps.advance(ids[:, index]).copy() for index in range(begun, len(token_ids))]
-    return np.concatenate(logits)
+    first = steps.score(ids, mask)
+    later = [
+        steps.advance(
+            np.array([token_ids[tokens + step] for token_ids, tokens in zip(texts, begun, strict=True)])
+        ).copy()
+        for step in range(count)
+    ]
+    return [
+        np.concatenate([first[row, -tokens:], *(step[row : row + 1] for step in later)])
+        for row, tokens in enumerate(begun)
+    ]
 
 
 def _start(*configurations: dict[str, Any]) -> int:

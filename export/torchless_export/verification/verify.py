@@ -37,14 +37,14 @@ __all__ = [
     "Measurement",
     "Reference",
     "check",
-    "default_min_agreement",
     "failure",
+    "least_agreement",
     "measure",
     "reference_answers",
     "with_float32_tolerance",
 ]
 
-_MIN_AGREEMENT, _MIN_DECODER_AGREEMENT = 0.99, 0.9
+_MIN_AGREEMENT, _MIN_DECODER_AGREEMENT, _MIN_DECODER_AGREEMENT_4_BITS = 0.99, 0.9, 0.8
 _WORST_TEXTS = 5
 # Two computations in float32 lie on both sides of the exact one, and some texts are worse than those that were looked at.
 _FLOAT32_ERRORS = 4
@@ -155,13 +155,19 @@ def measure(folder: Path, task: Task, dtype: str, reference: Reference, track: T
     return Measurement(result, differences, answers, batch_dependent)
 
 
-def default_min_agreement(task: Task) -> float:
-    """Return the least agreement of a variant other than fp32, unless the user names another.
+def least_agreement(dtype: str, task: Task, min_agreement: float | None) -> float:
+    """Return the least agreement of a variant other than fp32.
 
     Args:
+        dtype: The variant.
         task: The task. A decoder's next tokens have a lower limit, since many are nearly as likely as the first.
+        min_agreement: What the user accepts, 0 to 1; None for the default.
     """
-    return _MIN_DECODER_AGREEMENT if task.cached else _MIN_AGREEMENT
+    if min_agreement is not None:
+        return min_agreement
+    if not task.cached:
+        return _MIN_AGREEMENT
+    return _MIN_DECODER_AGREEMENT_4_BITS if dtype.startswith("q4") else _MIN_DECODER_AGREEMENT
 
 
 def failure(dtype: str, reference: Reference, measured: Measurement, *, min_agreement: float) -> str | None:

@@ -22,7 +22,9 @@ from torchless.folder.manifest import Manifest
 from torchless.ort.session import Session
 from torchless.tasks import find_task
 from torchless_export.export import Silent, export
-from torchless_export.quantization.calibration import calibration_feeds
+from torchless_export.quantization.calibration import calibrate
+from torchless_export.quantization.linears import find_linears, load_products
+from torchless_export.quantization.recording import Rows
 from torchless_export.quantization.variants import VARIANTS, declare_data, is_calibrated, make_variant
 from torchless_export.sample import sample_texts
 from torchless_export.verification.cases import CASES
@@ -49,15 +51,17 @@ def variants(folder):
 
 
 @pytest.fixture
-def made_of(tiny, tmp_path):
+def made_of(tiny, tmp_path, tmp_path_factory):
     """Makes a variant of a tiny model's export, in a copy of its folder without a manifest."""
 
     def make(model_type, task, dtype, **options):
         out = shutil.copytree(tiny.export(model_type, task), tmp_path / "folder", dirs_exist_ok=True)
         (out / "torchless.json").unlink()
         chosen = torchless.tasks.find_task(task)
-        feeds = calibration_feeds(out, chosen, sample_texts(40), "") if is_calibrated(dtype, chosen) else ()
-        return out, make_variant(out, chosen, dtype, feeds, **options)
+        rows = Rows(tmp_path_factory.mktemp("rows"))
+        if is_calibrated(dtype, chosen):
+            calibrate(out, chosen, sample_texts(40), "", rows)
+        return out, make_variant(out, chosen, dtype, rows, **options)
 
     return make
 
@@ -268,16 +272,18 @@ def test_the_checkpoints_settings_for_transformers_js_are_removed(tiny, tmp_path
 
 
 @pytest.mark.parametrize("task", CASES)
-def test_calibration_feeds_are_the_graphs_inputs(tiny, task):
+def test_calibration_records_each_text(tiny, task, tmp_path):
     out = tiny.export({"text-generation": "gpt2", "text2text-generation": "t5"}.get(task, "bert"), task)
-    chosen = torchless.tasks.find_task(task)
-    feeds = calibration_feeds(out, chosen, sample_texts(3), "[MASK]")
-    session = torchless.ort.session.Session(torchless.folder.model_folder.ModelFolder(out).graphs("fp32")[0])
-    assert len(feeds) == 3
-    for feed in feeds:
-        assert feed.keys() == session.inputs.keys()
-        assert len(feed["input_ids"]) == (3 if task == "multiple-choice" else 1)
-        session.run(feed)
+    rows, texts = Rows(tmp_path), sample_texts(3)
+    calibrate(out, torchless.tasks.find_task(task), texts, "[MASK]", rows)
+    assert rows.runs == 3
+    graph = torchless.folder.model_folder.ModelFolder(out).graphs("fp32")[0]
+    linears = find_linears(load_products(graph))
+    for linear in linears:
+        channels = load_products(graph).constants.shape(linear.products[0].matrix)[0]
+        assert rows[linear.input].shape[1] == channels
+        assert np.isfinite(rows[linear.input]).all()
+    assert len(rows[linears[0].input]) > 10 * len(texts)  # a row for each token
 
 
 def test_four_bits_in_float16_differ_from_four_bits_by_half_precision_alone(tiny, tmp_path):

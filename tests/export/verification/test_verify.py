@@ -222,8 +222,8 @@ def test_calibration(checkpoint, out, tmp_path, tiny, monkeypatch):
     """A dtype that is calibrated sees what the graph is given, and other texts export it again."""
     given = []
 
-    def make(source, target, feeds):
-        given.append(len(feeds))
+    def make(source, target, rows):
+        given.append(rows.runs)
         shutil.copy(source, target)
 
     with_recipe(monkeypatch, Recipe(scheme="copied", make=make, calibrated=True))

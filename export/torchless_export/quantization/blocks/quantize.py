@@ -1,8 +1,6 @@
 """Weights of a decoder in blocks of 8-bit or 4-bit integers, rounded so that calibration texts keep their answers."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +11,8 @@ from torchless_export.quantization.blocks.matrix import BlockFormat, BlockMatrix
 from torchless_export.quantization.blocks.smoothing import smooth
 from torchless_export.quantization.embeddings import quantize_embeddings
 from torchless_export.quantization.float16 import float16_graph
-from torchless_export.quantization.linears import MAX_SAMPLE_ROWS, Linear, find_linears, portions
-from torchless_export.quantization.recording import record
+from torchless_export.quantization.linears import Linear, find_linears, load_products
+from torchless_export.quantization.recording import Rows
 
 __all__ = ["quantize"]
 
@@ -25,32 +23,25 @@ _8_BITS, _4_BITS = BlockFormat(8, block_size=16), BlockFormat(4, block_size=32)
 _EMBEDDING_BLOCK = 32
 
 
-def quantize(
-    source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[Any]]], *, bits: int, float16: bool = False
-) -> None:
+def quantize(source: Path, target: Path, rows: Rows, *, bits: int, float16: bool = False) -> None:
     """Write a variant of a decoder whose products have weights in blocks.
 
     Args:
         source: The fp32 graph.
         target: The file to write.
-        feeds: The graph inputs of each calibration text, by name.
+        rows: Calibration rows of the inputs of its products.
         bits: The bits of a weight, 8 or 4. Products that are sensitive have 8.
         float16: Whether the rest of the graph is in float16; otherwise it is in float32, with 8-bit embeddings.
     """
-    graph = Graph(load_graph(source))
-    graph.drop_copies()
-    graph.split_gemms()
-    graph.fold_transposes()
+    graph = load_products(source)
     linears = find_linears(graph)
     producers, consumers = graph.producers(), graph.consumers()  # smoothing changes constants alone
     matrices: dict[str, BlockMatrix] = {}
     # From the last product to the first: smoothing changes the matrices before an input, which must not be rounded yet.
-    for portion in reversed(list(portions(graph, linears, feeds))):
-        recorded = record(source, [linear.input for linear in portion], feeds, max_rows=MAX_SAMPLE_ROWS)
-        for linear in reversed(portion):
-            form = _format(graph, linear, bits, is_head=linear is linears[-1])
-            rows = smooth(graph, linear, recorded.pop(linear.input), producers, consumers, form=form)
-            matrices |= _fit(graph, linear, rows, form)
+    for linear in reversed(linears):
+        form = _format(graph, linear, bits, is_head=linear is linears[-1])
+        smoothed = smooth(graph, linear, rows[linear.input], producers, consumers, form=form)
+        matrices |= _fit(graph, linear, smoothed, form)
     if float16:
         save_graph(graph.model(), target)
         graph = Graph(float16_graph(load_graph(target, typed=True)))

@@ -10,20 +10,20 @@ answer depends on the other rows. Here, calibration chooses between two quantize
 Both can exclude a few channels whose outliers would coarsen the rest, and multiply them in float32.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from torchless_export.graph.ir import MICROSOFT, Graph
+from torchless_export.graph.onnx_files import save_graph
 from torchless_export.quantization.embeddings import quantize_embeddings
-from torchless_export.quantization.linears import MAX_SAMPLE_ROWS, Linear, Product, find_linears, portions
+from torchless_export.quantization.linears import Linear, Product, find_linears, load_products
 from torchless_export.quantization.q8.folding import fold_channels
 from torchless_export.quantization.q8.quantizers import ByChannel, ByRow, Floats, Quantizer, without_outlier_channels
-from torchless_export.quantization.recording import record
+from torchless_export.quantization.recording import Rows
 from torchless_export.quantization.rounding import round_columns
 
 __all__ = ["quantize"]
@@ -37,33 +37,28 @@ _COST_OF_ROWS = 1.6
 _MAX_MEASURED_ROWS = 1024
 
 
-def quantize(source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+def quantize(source: Path, target: Path, rows: Rows) -> None:
     """Write the q8 variant of a graph.
 
     Args:
         source: The fp32 graph.
         target: The file to write.
-        feeds: The graph inputs of each calibration text, by name.
+        rows: Calibration rows of the inputs of its products.
     """
-    graph = Graph(onnx.load(source))
-    graph.drop_copies()
-    graph.split_gemms()
-    graph.fold_transposes()
+    graph = load_products(source)
     new: dict[int, list[Any]] = {}
     removed: set[int] = set()
-    for linears in portions(graph, find_linears(graph), feeds):
-        recorded = record(source, [linear.input for linear in linears], feeds, max_rows=MAX_SAMPLE_ROWS)
-        for linear in linears:
-            rows = recorded[linear.input]
-            if len(rows) <= len(feeds):
-                continue  # it runs once per text, not per token: int8 gains nothing
-            nodes = [node for product in linear.products for node in product.nodes]
-            new[id(nodes[0])] = list(_write_linear(graph, linear, rows))
-            removed.update(id(node) for node in nodes[1:])
+    for linear in find_linears(graph):
+        inputs = rows[linear.input]
+        if len(inputs) <= rows.runs:
+            continue  # it runs once per text, not per token: int8 gains nothing
+        nodes = [node for product in linear.products for node in product.nodes]
+        new[id(nodes[0])] = list(_write_linear(graph, linear, inputs))
+        removed.update(id(node) for node in nodes[1:])
     graph.nodes = [item for node in graph.nodes if id(node) not in removed for item in new.get(id(node), [node])]
     quantize_embeddings(graph)
     fold_channels(graph)
-    onnx.save(graph.model(domains=[MICROSOFT]), target)
+    save_graph(graph.model(domains=[MICROSOFT]), target)
 
 
 def _choose(rows: Floats, weights: Floats) -> Quantizer:

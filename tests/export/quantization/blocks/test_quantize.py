@@ -5,7 +5,8 @@ import pytest
 import torchless
 from torchless import AutoModelForCausalLM
 from torchless_export.quantization.blocks.quantize import quantize
-from torchless_export.quantization.calibration import calibration_feeds
+from torchless_export.quantization.calibration import calibrate
+from torchless_export.quantization.recording import Rows
 from torchless_export.sample import sample_texts
 
 IDS = np.arange(5, 45)[None]
@@ -18,8 +19,10 @@ def folder(request, tiny):
 
 
 @pytest.fixture(scope="module")
-def feeds(folder):
-    return calibration_feeds(folder, TASK, sample_texts(60), "")
+def rows(folder, tmp_path_factory):
+    rows = Rows(tmp_path_factory.mktemp("rows"))
+    calibrate(folder, TASK, sample_texts(60), "", rows)
+    return rows
 
 
 def answer(folder, graph):
@@ -27,7 +30,7 @@ def answer(folder, graph):
 
 
 @pytest.mark.parametrize(("bits", "float16", "share"), [(8, False, 0.02), (4, False, 0.25), (4, True, 0.25)])
-def test_answers_are_near_and_every_product_is_in_blocks(folder, feeds, tmp_path, bits, float16, share):
+def test_answers_are_near_and_every_product_is_in_blocks(folder, rows, tmp_path, bits, float16, share):
     out = tmp_path / "out"
     out.mkdir()
     for file in folder.glob("*.json"):
@@ -36,7 +39,7 @@ def test_answers_are_near_and_every_product_is_in_blocks(folder, feeds, tmp_path
     (out / "onnx").mkdir()
     source = out / "onnx/model.onnx"
     source.write_bytes((folder / "onnx/model.onnx").read_bytes())
-    quantize(source, out / "onnx/blocks.onnx", feeds, bits=bits, float16=float16)
+    quantize(source, out / "onnx/blocks.onnx", rows, bits=bits, float16=float16)
     nodes = onnx.load(out / "onnx/blocks.onnx").graph.node
     blocks = [node for node in nodes if node.op_type == "MatMulNBits"]
     of_bits = {node.output[0]: next(item.i for item in node.attribute if item.name == "bits") for node in blocks}

@@ -56,11 +56,11 @@ def scaled(path):
     return {node.input[0] for node in onnx.load(path).graph.node if node.output[0].endswith(".q8.scaled")}
 
 
-def test_folding_does_not_change_answers(tmp_path, monkeypatch):
+def test_folding_does_not_change_answers(tmp_path, monkeypatch, recorded):
     source = attention(tmp_path / "a.onnx")
-    quantize(source, tmp_path / "b.onnx", FEEDS[:40])
+    quantize(source, tmp_path / "b.onnx", recorded(source, FEEDS[:40]))
     monkeypatch.setattr(module, "fold_channels", lambda graph: None)
-    quantize(source, tmp_path / "c.onnx", FEEDS[:40])
+    quantize(source, tmp_path / "c.onnx", recorded(source, FEEDS[:40]))
     assert (scaled(tmp_path / "b.onnx"), scaled(tmp_path / "c.onnx")) == ({"h"}, {"h", "merged"})
     x = {"x": np.concatenate([feed["x"] for feed in FEEDS[40:]])}
     (exact,), (folded,), (passed,) = (Session(tmp_path / f"{name}.onnx").run(x) for name in "abc")
@@ -69,15 +69,17 @@ def test_folding_does_not_change_answers(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("other", ["merged", "v"])
-def test_values_with_other_uses_are_not_folded(tmp_path, other):
-    quantize(attention(tmp_path / "a.onnx", outputs=("y", other)), tmp_path / "b.onnx", FEEDS)
+def test_values_with_other_uses_are_not_folded(tmp_path, other, recorded):
+    source = attention(tmp_path / "a.onnx", outputs=("y", other))
+    quantize(source, tmp_path / "b.onnx", recorded(source, FEEDS))
     assert scaled(tmp_path / "b.onnx") == {"h", "merged"}
 
 
 @pytest.mark.parametrize(("axis", "kept"), [(-1, {"h"}), (3, {"h"}), (2, {"h", "merged"})])
-def test_only_where_probabilities_sum_to_1(tmp_path, monkeypatch, axis, kept):
+def test_only_where_probabilities_sum_to_1(tmp_path, monkeypatch, axis, kept, recorded):
     monkeypatch.setattr(module, "fold_channels", lambda graph: None)
-    quantize(attention(tmp_path / "a.onnx"), tmp_path / "b.onnx", FEEDS)
+    source = attention(tmp_path / "a.onnx")
+    quantize(source, tmp_path / "b.onnx", recorded(source, FEEDS))
     model = onnx.load(tmp_path / "b.onnx")
     (softmax,) = (node for node in model.graph.node if node.op_type == "Softmax")
     softmax.attribute[0].i = axis
