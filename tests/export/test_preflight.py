@@ -53,6 +53,23 @@ def test_architectures(tmp_path, tiny, model_type, task, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("config", "hint"),
+    [
+        ({"architectures": ["LongformerForMaskedLM"]}, r"LongformerForMaskedLM: \"model_type\": \"longformer\""),
+        ({"architectures": ["NoSuchModel"]}, "as in .model_type"),
+        ({}, "as in .model_type"),
+    ],
+)
+def test_a_configuration_without_a_model_type(tmp_path, tiny, config, hint):
+    """transformers takes the name of any architecture in the folder's path for it."""
+    checkpoint = shutil.copytree(tiny.checkpoint("bert", "feature-extraction"), tmp_path / "albert")
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ExportError, match=rf"has no model_type, as those of old checkpoints\.\n?.*\n?.*{hint}"):
+        export(str(checkpoint), tmp_path / "out", Silent(), task="fill-mask")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_typing_error_is_seen():
     with pytest.raises(ExportError, match="Did you mean 'roberta'"):
         check_supported("robertta", find_task("fill-mask"))

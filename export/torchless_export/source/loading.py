@@ -65,6 +65,8 @@ def _load_config(source: Source, task: Task) -> Any:
     home = next((home for home in source.homes if (home.folder / "config.json").is_file()), source)
     values = read_json(home.folder / "config.json")
     model_type = values.get("model_type")
+    if not model_type and "auto_map" not in values:
+        raise _without_model_type(home, values.get("architectures"))
     if model_type and model_type not in transformers.CONFIG_MAPPING and "auto_map" not in values:
         raise ExportError(
             f"{home.name!r} has the architecture {model_type!r}, which transformers {transformers.__version__} does not know.",
@@ -79,6 +81,20 @@ def _load_config(source: Source, task: Task) -> Any:
     if named and not native and not source.options.trust_remote_code:
         raise _needs_code(home)
     return config
+
+
+def _without_model_type(home: Source, architectures: Any) -> ExportError:
+    """Return the error of a configuration without `model_type`, which transformers would guess from the folder's path."""
+    import transformers
+
+    model_class = getattr(transformers, str(architectures[0]), None) if architectures else None
+    config_class = getattr(model_class, "config_class", None)
+    hint = (
+        'Add the name of its architecture, as in "model_type": "bert".'
+        if config_class is None
+        else f'Add the one of its class, {architectures[0]}: "model_type": "{config_class.model_type}".'
+    )
+    return ExportError(f"The config.json of {home.name!r} has no model_type, as those of old checkpoints.", hint=hint)
 
 
 def load(source: Source, task: Task) -> LoadedModel:
