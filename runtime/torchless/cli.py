@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from math import isfinite
 from typing import Any
 
-from torchless.errors import MissingExtraError, TorchlessError
+from torchless.errors import MissingExtraError, OptionError, TorchlessError
 
 __all__ = ["main"]
 
@@ -27,6 +27,21 @@ def _json(value: Any, *, indent: int | None = None) -> str:
     """Return a value as JSON: null for a number that JSON does not have, and escapes for what is no character."""
     text = json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Return the name and the value of an option.
+
+    Raises:
+        OptionError: There is no value.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise OptionError(f"--option {text} has no value.", hint=f"Add it: --option {text}=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _finite(value: Any) -> Any:
@@ -59,6 +74,9 @@ def _app() -> Any:
         file_name: str | None = typer.Option(None, help="The file name of the graph, instead of a dtype."),
         threads: int | None = typer.Option(None, help="Threads for each run.  [default: all available CPU cores]"),
         provider: str | None = typer.Option(None, help="The execution provider: cuda, openvino, …  [default: the CPU]"),
+        option: list[str] | None = typer.Option(
+            None, metavar="NAME=VALUE", help="An option of the pipeline; the value is JSON or text. It can be repeated."
+        ),
     ) -> None:
         """Answer texts without PyTorch: one line of JSON for each text."""
         from torchless import pipeline
@@ -72,8 +90,9 @@ def _app() -> Any:
             threads=threads,
             providers=provider,
         )
+        options = {**({} if texts else pipe.example_options), **dict(map(_option, option or ()))}
         for text in texts or pipe.example_inputs():
-            output = pipe(text, **({} if texts else pipe.example_options))
+            output = pipe(text, **options)
             line = _json({"input": text, "output": output})
             if not texts and len(line) > _MAX_EXAMPLE_CHARACTERS:
                 line = line[: _MAX_EXAMPLE_CHARACTERS - 1] + "…"

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from torchless import pipeline
+
 MAIN = "from torchless.cli import main; main()"
 
 
@@ -81,3 +83,15 @@ def test_a_graph_that_is_a_link_to_nothing(folder):
     done = call("run", folder)
     assert done.returncode == 1
     assert "is a link to a file that does not exist" in done.stderr
+
+
+def test_options_of_the_pipeline(folder):
+    def answer(*options):
+        done = call("run", folder, "Dull.", *(part for option in options for part in ("--option", option)))
+        return json.loads(done.stdout)["output"] if done.returncode == 0 else done.stderr
+
+    assert answer("top_k=2", "function_to_apply=sigmoid") == pipeline("text-classification", folder)(
+        "Dull.", top_k=2, function_to_apply="sigmoid"
+    )
+    assert "--option top_k has no value. Add it: --option top_k=VALUE" in answer("top_k")
+    assert "topk" in answer("topk=2")
