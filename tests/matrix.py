@@ -5,8 +5,10 @@ those of a trained model. What the page shows is that each combination converts,
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
@@ -17,12 +19,25 @@ from fixtures.checkpoints import CONFIGS, DECODERS, ENCODER_DECODERS, TinyModels
 
 from torchless.errors import ExportError
 from torchless.folder.manifest import Manifest, Verification
-from torchless.tasks import TASKS, Task
+from torchless.tasks import TASKS, Task, find_task
 from torchless_export.converters.optimum import check_supported
 from torchless_export.export import Silent, export
 from torchless_export.quantization.variants import VARIANTS
 from torchless_export.sample import sample_texts
 
+# Model type, task, further settings, and the length up to which it can be exported.
+CHANGING: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
+    ("big_bird", "text-classification", {}, 144),
+    *((model_type, "text-classification", {}, None) for model_type in ("convbert", "mobilebert", "nystromformer")),
+    (
+        "llama",
+        "text-generation",
+        {"max_position_embeddings": 64, "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
+        None,
+    ),
+    ("phi3", "text-generation", {}, None),
+    ("longt5", "text2text-generation", {}, None),
+)
 PAGE = Path(__file__).parents[1] / "docs" / "verified.md"
 HEAD = """# What is verified
 
@@ -36,8 +51,18 @@ The column `fp32` shows the largest |Δ| of any score. fp32 agrees on every answ
 show the agreement of the final answers with PyTorch. With random weights, many answers are near-ties, so a trained model agrees on
 more answers. [Variants](variants.md#the-gate) shows the figures of a trained model. Versions: torch {torch}, transformers {transformers}.
 
-| architecture | task | lengths | batch | {dtypes} |
-|---|---|---|---|{rules}|
+"""
+CHANGING_HEAD = """
+## Models that change their way
+
+Beyond a length, or beside other rows, these compute an answer in another way: BigBird attends sparsely above 144 tokens here, so
+it is exported for shorter texts (`--max-tokens`); llama has rotary frequencies of the type `dynamic` with a context of 64 tokens,
+and phi3 of the type `longrope` with a switch at 64.
+
+"""
+REFUSED_HEAD = """
+The export refuses:
+
 """
 
 
@@ -48,6 +73,13 @@ def main() -> None:
         tiny = TinyModels(Path(scratch))
         texts_file = Path(scratch) / "texts.txt"
         texts_file.write_text("\n".join(texts), encoding="utf-8")
+        changing, refused = [], []
+        for model_type, task_name, config, max_tokens in CHANGING:
+            task = find_task(task_name)
+            try:
+                changing.append(row(model_type, task, tiny, texts_file, max_tokens=max_tokens, **config))
+            except ExportError as error:
+                refused.append(f"- {model_type}, {task_name}: {error.problem}\n")
         rows = [
             row(model_type, task, tiny, texts_file)
             for model_type in [*CONFIGS, *DECODERS, *ENCODER_DECODERS]
@@ -55,13 +87,17 @@ def main() -> None:
             if task.graph == task.name and has_head(model_type, task)
         ]
     head = HEAD.format(
-        texts=len(texts),
-        torch=torch.__version__.partition("+")[0],
-        transformers=transformers.__version__,
-        dtypes=" | ".join(VARIANTS),
-        rules="|".join("---" for _ in VARIANTS),
+        texts=len(texts), torch=torch.__version__.partition("+")[0], transformers=transformers.__version__
     )
-    PAGE.write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+    PAGE.write_text(
+        head + table(rows) + CHANGING_HEAD + table(changing) + REFUSED_HEAD + "".join(refused), encoding="utf-8"
+    )
+
+
+def table(rows: Sequence[str]) -> str:
+    """The rows of a table under its head."""
+    head = ("architecture", "task", "lengths", "batch", *VARIANTS)
+    return "\n".join([f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *rows]) + "\n"
 
 
 def has_head(model_type: str, task: Task) -> bool:
@@ -76,12 +112,21 @@ def has_head(model_type: str, task: Task) -> bool:
     return known and model_type in families
 
 
-def row(model_type: str, task: Task, tiny: TinyModels, texts: Path) -> str:
+def row(
+    model_type: str, task: Task, tiny: TinyModels, texts: Path, *, max_tokens: int | None = None, **config: Any
+) -> str:
     """Export in all dtypes at once, and return the page's row."""
-    checkpoint = tiny.checkpoint(model_type, task.name)
+    checkpoint = tiny.checkpoint(model_type, task.name, **config)
     out = checkpoint.with_name(f"{checkpoint.name}-all")
     manifest, _ = export(
-        str(checkpoint), out, Silent(), task=task.name, dtypes=tuple(VARIANTS), verify_with=texts, min_agreement=0
+        str(checkpoint),
+        out,
+        Silent(),
+        task=task.name,
+        dtypes=tuple(VARIANTS),
+        verify_with=texts,
+        min_agreement=0,
+        max_tokens=max_tokens,
     )
     cells = " | ".join(cell(manifest, dtype) for dtype in VARIANTS)
     lengths = ", ".join(map(str, verification(manifest, "fp32").lengths))
