@@ -15,6 +15,7 @@ from torchless import AutoModelForCausalLM, ExportError
 from torchless.folder.model_folder import ModelFolder
 from torchless_export.export import Silent, export
 from torchless_export.verification.cases import CASES, _next_tokens
+from torchless_export.verification.teacher_forcing import stepwise_logits
 
 TASK = "text-generation"
 
@@ -82,6 +83,15 @@ def test_a_wrong_weight_is_found(tiny, tmp_path, monkeypatch):
 def compared(expected, got):
     """Compare logits as a verification does."""
     return CASES[TASK].compare(_next_tokens(np.array(expected)), _next_tokens(np.array(got)))
+
+
+@pytest.mark.parametrize("lengths", [(5,), (9, 4, 12), (1, 3), (2, 2)])
+def test_steps_in_a_batch_give_the_logits_of_each_text(tiny, family, lengths):
+    model = AutoModelForCausalLM.from_pretrained(tiny.export(family, TASK))
+    texts = [list(range(10, 10 + length)) for length in lengths]
+    for ids, got in zip(texts, stepwise_logits(model, texts), strict=True):
+        expected = model([ids]).logits[0]
+        np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_agreement_is_the_share_of_tokens():

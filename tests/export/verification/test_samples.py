@@ -6,11 +6,11 @@ from tokenizers import Regex
 from tokenizers.normalizers import Replace
 
 from torchless.tasks import find_task
-from torchless_export.sample import texts_of_kinds
+from torchless_export.sample import sample_texts, texts_of_kinds
 from torchless_export.source.loading import LoadedModel
 from torchless_export.source.model_state import ModelState
 from torchless_export.verification.cases import CASES
-from torchless_export.verification.samples import Sample, cut_to, make_samples, max_tokens_of, regime_lengths
+from torchless_export.verification.samples import Sample, batches, cut_to, make_samples, max_tokens_of, regime_lengths
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,25 @@ def test_a_text_without_tokens_is_no_sample(tiny):
     rest = Counter(sample.kind for sample in make_samples(model, task, ["A film."] * 4, max_tokens=None) if sample.kind)
     assert rest["emoji"] == 2  # those with words
     assert rest["code"] == kinds["code"]
+
+
+@pytest.mark.parametrize("switch", [None, 24])
+def test_texts_of_a_decoder_share_batches(tiny, switch):
+    rope = {} if switch is None else {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}
+    model = loaded(tiny, "llama", "text-generation", max_position_embeddings=switch or 512, **rope)
+    texts = sample_texts(60)
+    samples = make_samples(model, find_task("text-generation"), texts, max_tokens=None)
+    assert sorted(sample.inputs for sample in samples if sample.length is None and sample.kind is None) == sorted(texts)
+    assert [sample.inputs for sample in samples[:16]] == texts[:16]
+    groups = list(batches(samples))
+    assert [sample for group in groups for sample in group] == samples
+    assert max(map(len, groups)) > 4
+    assert all(len(group) == 1 for group in groups if group[0].batch is None)
+    assert all(sample.batch is None for sample in (*samples[:16], *(item for item in samples if item.length)))
+    for group in groups:
+        lengths = [len(model.tokenizer(sample.inputs)["input_ids"]) for sample in group]
+        assert len(group) == 1 or len(group) * max(lengths) <= 256
+        assert len(group) == 1 or switch is None or max(lengths) <= switch
 
 
 def test_the_least_limit_counts(tiny):
