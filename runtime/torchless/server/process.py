@@ -19,6 +19,7 @@ from litestar import Litestar
 
 from torchless.errors import OptionError
 from torchless.server.access_log import AccessLog
+from torchless.server.allocator import return_large_blocks
 from torchless.server.app import create_app
 from torchless.server.http_protocol import HttpProtocol
 from torchless.server.response_delivery import ResponseDelivery
@@ -46,6 +47,7 @@ def serve(settings: Settings) -> None:
         settings.host.encode("idna")
     except UnicodeError as error:
         raise OptionError(f"The host {settings.host!r} is not a name: {error}.", hint="Give an IP address.") from error
+    return_large_blocks()
     app = create_app(settings)
     logged = app if settings.log_format == "none" else AccessLog(app, settings.log_format, models=settings.models)
     timeout_s = settings.request_timeout_s

@@ -16,7 +16,7 @@ from torchless_export.sample import sample_texts, texts_of_kinds
 from torchless_export.verification.cases import CASES, Difference
 from torchless_export.verification.samples import Sample
 from torchless_export.verification.texts import calibration_texts, read_texts, verification_texts
-from torchless_export.verification.verify import Measurement, Reference, check
+from torchless_export.verification.verify import Measurement, Reference, check, least_agreement
 
 TASK = "text-classification"
 CHECKED = find_task(TASK)
@@ -202,6 +202,18 @@ class TestTexts:
 
     def test_where_too_few_are_left(self):
         assert len(set(calibration_texts(None, sample_texts())) & set(sample_texts())) == 128
+
+
+@pytest.mark.parametrize(
+    ("dtype", "task", "least"),
+    [
+        ("q4", "text-classification", 0.99), ("q8", "text-generation", 0.9), ("q4", "text-generation", 0.8),
+        ("q4f16", "summarization", 0.8),
+    ],
+)  # fmt: skip
+def test_the_least_agreement(dtype, task, least):
+    assert least_agreement(dtype, find_task(task), None) == least
+    assert least_agreement(dtype, find_task(task), 0.0) == 0.0
 
 
 def test_what_changes_the_outcome_exports_again(checkpoint, out, tmp_path, tiny):
