@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from fixtures.checkpoints import tokenizer_of
+from fixtures.checkpoints import REGIMES, tokenizer_of
 
 import torchless
 from torchless.errors import ExportError, ExportWarning, InputError
@@ -42,7 +42,7 @@ def big_bird(tmp_path):
         tmp_path / "big_bird",
         transformers.BigBirdForSequenceClassification,
         tokenizer=tokenizer,
-        **SMALL, num_labels=3, block_size=16, num_random_blocks=2, max_position_embeddings=512,
+        **REGIMES["big_bird"], num_labels=3,
     )  # fmt: skip
 
 
@@ -72,14 +72,8 @@ def test_the_runtime_keeps_the_limit_of_an_export(big_bird, tmp_path, tiny):
 @pytest.mark.parametrize(
     ("model_class", "config"),
     [
-        (
-            transformers.ConvBertForSequenceClassification,
-            {**SMALL, "embedding_size": 32, "head_ratio": 2, "conv_kernel_size": 9},
-        ),
-        (
-            transformers.MobileBertForSequenceClassification,
-            {**SMALL, "embedding_size": 32, "intra_bottleneck_size": 32, "num_feedforward_networks": 2},
-        ),
+        (transformers.ConvBertForSequenceClassification, REGIMES["convbert"]),
+        (transformers.MobileBertForSequenceClassification, REGIMES["mobilebert"]),
     ],
 )
 def test_rows_that_padding_changes_run_alone(model_class, config, tmp_path, tiny):
@@ -98,7 +92,7 @@ def test_rows_that_padding_does_not_change_share_batches(tiny):
 
 def test_a_folder_without_a_manifest_is_measured(tmp_path, tiny):
     convbert = transformers.ConvBertForSequenceClassification
-    saved(tmp_path / "checkpoint", convbert, **SMALL, embedding_size=32, head_ratio=2, conv_kernel_size=9)
+    saved(tmp_path / "checkpoint", convbert, **REGIMES["convbert"])
     export(str(tmp_path / "checkpoint"), tmp_path / "out", Silent(), verify_with=tiny.few_texts())
     (tmp_path / "out" / "torchless.json").unlink()
     bert = shutil.copytree(tiny.export("bert", "text-classification", num_labels=3), tmp_path / "bert")
